@@ -1,0 +1,151 @@
+"""Text twins to executed notebooks: `python -m gptlib.course.notebooks [--check] [NAMES]`.
+
+One job: `chapters/src/NN_name.md` is what a person edits, `chapters/NN_name.ipynb` is what a
+reader opens. A changed source is converted by jupytext, executed on one thread and stamped with
+the hash of its source and of `requirements.lock`. What says nothing to a reader (times, version
+numbers, random cell ids) is taken out, so that an unchanged result is an unchanged file.
+"""
+
+import argparse
+import hashlib
+import os
+import sys
+import time
+from pathlib import Path
+
+#: The first code cell of every chapter, tagged `setup`. `publish.py` fills the address in.
+SETUP_CELL = """\
+# Fetches gptlib where it is missing, as in Colab. Safe to run twice.
+import importlib.util
+
+REPOSITORY = ""  # written by `make publish-url URL=...`
+if importlib.util.find_spec("gptlib") is None and REPOSITORY:
+    %pip install --quiet --no-deps git+{REPOSITORY}
+elif importlib.util.find_spec("gptlib") is None:
+    print("This book has no public address yet: clone its repository,",
+          "run `make book`, and open the notebook from there.")"""
+
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
+
+def setup_cell(url: str) -> str:
+    """Return the set-up cell for a repository at `url` ("" while it has no address)."""
+    return SETUP_CELL.replace('REPOSITORY = ""', f'REPOSITORY = "{url}"')
+
+
+def sources(root: Path) -> list[Path]:
+    """Return the text twins in the order of the book."""
+    return sorted((root / "chapters" / "src").glob("*.md"))
+
+
+def notebook_of(source: Path) -> Path:
+    """Return where the notebook of a text twin stands."""
+    return source.parent.parent / f"{source.stem}.ipynb"
+
+
+def stamp(source: Path, root: Path) -> dict[str, str]:
+    """Return the hashes that a fresh notebook carries under `metadata.gptlib`."""
+    lock = root / "requirements.lock"
+    return {"source": _sha256(source), "lock": _sha256(lock)}
+
+
+def stale(source: Path, root: Path) -> bool:
+    """Say whether a notebook is missing or was made from another source or another lock."""
+    import nbformat
+
+    target = notebook_of(source)
+    if not target.exists():
+        return True
+    notebook = nbformat.read(target, as_version=4)
+    return notebook.metadata.get("gptlib") != stamp(source, root)
+
+
+def convert(source: Path):
+    """Return the notebook of a text twin, not executed, with cell ids that do not change."""
+    import jupytext
+
+    notebook = jupytext.read(source)
+    notebook.metadata = type(notebook.metadata)(kernelspec=dict(KERNEL))
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    seen: dict[str, int] = {}
+    for cell in notebook.cells:
+        digest = hashlib.sha256(cell.source.encode()).hexdigest()[:10]
+        seen[digest] = seen.get(digest, 0) + 1
+        cell.id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
+    return notebook
+
+
+def execute(source: Path, root: Path, timeout: int = 600) -> float:
+    """Convert, run and write one notebook; return the seconds that its cells took.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: a cell raised; nothing is written.
+    """
+    import nbformat
+    from nbclient import NotebookClient
+
+    notebook = convert(source)
+    environment = dict(os.environ, OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", PYTHONHASHSEED="0")
+    environment.pop("GPTLIB_DATA", None)  # a chapter runs offline, on what ships with the package
+    client = NotebookClient(
+        notebook,
+        timeout=timeout,
+        kernel_name=KERNEL["name"],
+        record_timing=False,
+        resources={"metadata": {"path": str(source.parent.parent)}},
+    )
+    start = time.perf_counter()
+    client.execute(env=environment)
+    seconds = time.perf_counter() - start
+    _tidy(notebook)
+    notebook.metadata["gptlib"] = stamp(source, root)
+    nbformat.validate(notebook)
+    target = notebook_of(source)
+    partial = target.with_suffix(".partial")
+    nbformat.write(notebook, partial)
+    os.replace(partial, target)
+    return seconds
+
+
+def _tidy(notebook) -> None:
+    """Drop what changes from run to run, and put alt texts where MyST-NB looks for them."""
+    notebook.metadata.pop("language_info", None)
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", ()):
+            image = output.get("metadata", {}).get("image/png", {})
+            if "alt" in image:
+                cell.metadata["mystnb"] = {"image": {"alt": image["alt"], "classes": "dark-light"}}
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Bring the notebooks up to date, or with `--check` only say which are not."""
+    parser = argparse.ArgumentParser(prog="gptlib.course.notebooks", description=__doc__)
+    parser.add_argument("names", nargs="*", help="chapters, e.g. 01_bigram; default: all")
+    parser.add_argument("--check", action="store_true", help="run nothing; exit 1 if any is stale")
+    parser.add_argument("--all", action="store_true", help="run the fresh ones again as well")
+    parser.add_argument("--root", type=Path, default=Path.cwd(), help="the repository's root")
+    options = parser.parse_args(argv)
+    wanted = [s for s in sources(options.root) if not options.names or s.stem in options.names]
+    missing = set(options.names) - {source.stem for source in wanted}
+    if missing:
+        parser.error(f"chapters/src has no {sorted(missing)[0]}.md")
+    old = [source for source in wanted if options.all or stale(source, options.root)]
+    if options.check:
+        for source in old:
+            print(f"{source.stem}: stale; run `make notebooks`")
+        return 1 if old else 0
+    for source in old:
+        print(f"{source.stem}: running", flush=True)
+        print(f"{source.stem}: {execute(source, options.root):.1f} s", flush=True)
+    if not old:
+        print("every notebook is up to date")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
