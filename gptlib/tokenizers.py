@@ -1,0 +1,303 @@
+"""From text to token ids and back: one character a token, or byte-pair encoding.
+
+One job: the two tokenizers of the book, with one interface. `CharTokenizer` knows the characters of
+the text that it was trained on and refuses others by name. `BPETokenizer` works on bytes, so it
+knows every text; its encoder is tiktoken's, its merges are GPT-2's or are trained here.
+
+Promises: `decode(encode(text)) == text`. A special token is one id wherever `encode` meets it, and
+its text never takes part in a merge. Tokenizers with the same `sha256` give the same ids.
+"""
+
+import base64
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from gptlib.downloads import fetch
+from gptlib.errors import TokenizerError
+from gptlib.tokenizer_base import (
+    FORMAT,
+    Tokenizer,
+    check_special,
+    check_text,
+    check_training_text,
+    read_content,
+    shorten,
+)
+
+END_OF_TEXT = "<|endoftext|>"
+# How GPT-2 cuts a text into pieces before it merges (Radford et al. 2019, encoder.py): no merge
+# crosses from a word into a number, a sign or the next word; a space goes with the word after it.
+# "++" keeps what a run has matched, so that a long run is read once.
+GPT2_PATTERN = (
+    r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
+)
+
+
+class CharTokenizer(Tokenizer):
+    """One token for each character; ids in the order of the characters' code points.
+
+    Args:
+        characters: the characters that it knows, each one once, in any order.
+
+    Raises:
+        TokenizerError: no characters, or one of them twice.
+    """
+
+    def __init__(self, characters: str) -> None:
+        check_text(characters, "the characters of a CharTokenizer")
+        if not characters or len(set(characters)) != len(characters):
+            raise TokenizerError(
+                f"a CharTokenizer needs each of its characters once, found {shorten(characters)}; "
+                "CharTokenizer.train(text) collects them from a text"
+            )
+        self.characters = "".join(sorted(characters))
+        self.special_tokens = {}
+        self._codes = _codes(self.characters)  # id -> code point
+        self._table = np.full(int(self._codes[-1]) + 2, -1, dtype=np.int32)  # code point -> id
+        self._table[self._codes] = np.arange(len(self._codes))
+
+    @classmethod
+    def train(cls, text: str) -> "CharTokenizer":
+        """Return the tokenizer of all characters in `text`.
+
+        Raises:
+            TokenizerError: the text is empty or no text.
+        """
+        check_training_text(text)
+        return cls("".join(set(text)))
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of ids, V."""
+        return len(self.characters)
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of `text`, one for each character.
+
+        Raises:
+            TokenizerError: a character that the tokenizer does not know, with its position.
+        """
+        check_text(text, "the text to encode")
+        codes = np.minimum(_codes(text), len(self._table) - 1)  # the table's last entry is -1
+        ids = self._table[codes]
+        unknown = np.flatnonzero(ids < 0)
+        if unknown.size:
+            raise TokenizerError(
+                f"the text has the character {text[unknown[0]]!r} at position {unknown[0]}, which "
+                f"is not in this tokenizer's {self.vocab_size} characters; train on text that has "
+                "it, or use BPETokenizer"
+            )
+        return ids.tolist()
+
+    def encode_ordinary(self, text: str) -> list[int]:
+        """The same as `encode`, since there are no special tokens."""
+        return self.encode(text)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the text of `ids`, a flat sequence of whole numbers.
+
+        Raises:
+            TokenizerError: an id that the tokenizer does not have, with its position.
+        """
+        return self._codes[self.checked_ids(ids)].tobytes().decode("utf-32-le")
+
+    def content(self) -> dict:
+        """All that decides the ids, as plain JSON values."""
+        return {"format": FORMAT, "kind": "char", "characters": self.characters}
+
+    def __repr__(self) -> str:
+        return f"CharTokenizer({self.vocab_size} characters)"
+
+
+class BPETokenizer(Tokenizer):
+    """Byte-level byte-pair encoding (Sennrich et al. 2016; Radford et al. 2019) over tiktoken.
+
+    `BPETokenizer.train` and `BPETokenizer.gpt2` make one.
+
+    Args:
+        pieces: the bytes of the ordinary tokens, by id; all 256 single bytes are among them. An
+            earlier piece is merged before a later one.
+        special_tokens: texts that are one id each; they get the ids after the pieces, in order.
+
+    Raises:
+        TokenizerError: a byte is missing, a piece is there twice, or a special token cannot be
+            used.
+    """
+
+    def __init__(self, pieces: list[bytes], special_tokens: Iterable[str] = ()) -> None:
+        import tiktoken
+
+        special = check_special(special_tokens)
+        ranks = {piece: rank for rank, piece in enumerate(pieces)}
+        if len(ranks) != len(pieces) or not all(bytes([b]) in ranks for b in range(256)):
+            raise TokenizerError(
+                f"found {len(pieces):,} byte-pair pieces, {len(ranks):,} of them different; "
+                "expected each once, all 256 single bytes among them; BPETokenizer.train does that"
+            )
+        self._pieces = list(pieces)
+        self.special_tokens = {token: len(pieces) + i for i, token in enumerate(special)}
+        self._encoding = tiktoken.Encoding(
+            "gptlib-bpe",
+            pat_str=GPT2_PATTERN,
+            mergeable_ranks=ranks,
+            special_tokens=self.special_tokens,
+        )
+
+    @classmethod
+    def gpt2(
+        cls, special_tokens: Iterable[str] = (), registry: str | Path | None = None
+    ) -> "BPETokenizer":
+        """Return GPT-2's tokenizer: 50,257 ids, the last of them `<|endoftext|>`.
+
+        `special_tokens` come after it, from id 50,257. The merges are read from the cache folder
+        (GPTLIB_DATA), or downloaded once and checked; `registry` is as in `gptlib.downloads.fetch`.
+
+        Raises:
+            DataError: the merges are not in the cache and cannot be downloaded.
+            TokenizerError: a special token that cannot be used.
+        """
+        special = check_special([END_OF_TEXT, *check_special(special_tokens)])
+        byte_of = _byte_characters()
+        pieces = [bytes([b]) for b in byte_of.values()]
+        lines = fetch("gpt2", registry).read_text(encoding="utf-8").splitlines()
+        for line in lines[1:]:  # the first one is "#version: 0.2"
+            pieces.append(bytes(byte_of[c] for c in line.replace(" ", "")))
+        return cls(pieces, special)
+
+    @classmethod
+    def train(
+        cls, text: str, vocab_size: int, special_tokens: Iterable[str] = ()
+    ) -> "BPETokenizer":
+        """Learn merges from `text` until there are `vocab_size` ids, special tokens included.
+
+        Pairs that occur once are not merged, so a short text may give fewer ids than asked for;
+        `vocab_size` of the result says how many. Special tokens in the text are left out of the
+        counting. The same text gives the same tokenizer.
+
+        Raises:
+            TokenizerError: empty text, a vocabulary smaller than the bytes and the special tokens,
+                or a special token that cannot be used.
+        """
+        from tokenizers import Tokenizer as Learner
+        from tokenizers import models, pre_tokenizers, trainers
+
+        check_training_text(text)
+        special = check_special(special_tokens)
+        least = 256 + len(special)
+        if isinstance(vocab_size, bool) or not isinstance(vocab_size, int) or vocab_size < least:
+            raise TokenizerError(
+                f"vocab_size is {vocab_size!r}; expected a whole number of at least {least}: "
+                f"256 bytes, {len(special)} special tokens, and one more for each merge"
+            )
+        learner = Learner(models.BPE())
+        learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size - len(special),
+            min_frequency=2,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        learner.train_from_iterator(_between(text, special), trainer)
+        byte_of = _byte_characters()
+        vocabulary = learner.get_vocab()
+        pieces = [bytes(byte_of[c] for c in p) for p in sorted(vocabulary, key=vocabulary.get)]
+        return cls(pieces, special)
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of ids, V, special tokens included."""
+        return len(self._pieces) + len(self.special_tokens)
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of `text`; where it spells a special token of this tokenizer, its one id.
+
+        Use `encode_ordinary` for text that strangers wrote and that should not be able to end a
+        document by spelling its end.
+
+        Raises:
+            TokenizerError: no text, or half of a surrogate pair in it.
+        """
+        check_text(text, "the text to encode")
+        allowed = set(self.special_tokens)
+        return self._encoding.encode(text, allowed_special=allowed, disallowed_special=())
+
+    def encode_ordinary(self, text: str) -> list[int]:
+        """Return the ids of `text`, with special tokens spelled out like any other text.
+
+        Raises:
+            TokenizerError: no text, or half of a surrogate pair in it.
+        """
+        check_text(text, "the text to encode")
+        return self._encoding.encode_ordinary(text)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the text of `ids`, a flat sequence of whole numbers.
+
+        Ids that stop inside a character (a model may write such) give U+FFFD there.
+
+        Raises:
+            TokenizerError: an id that the tokenizer does not have, with its position.
+        """
+        return self._encoding.decode(self.checked_ids(ids).tolist())
+
+    def content(self) -> dict:
+        """All that decides the ids, as plain JSON values."""
+        return {
+            "format": FORMAT,
+            "kind": "bpe",
+            "pattern": GPT2_PATTERN,
+            "pieces": [base64.b64encode(piece).decode("ascii") for piece in self._pieces],
+            "special_tokens": list(self.special_tokens),
+        }
+
+    def __repr__(self) -> str:
+        return f"BPETokenizer({self.vocab_size:,} ids, special: {list(self.special_tokens)})"
+
+
+def load_tokenizer(folder: str | Path) -> CharTokenizer | BPETokenizer:
+    """Read the tokenizer that `save` wrote to `folder`, or to `folder`/tokenizer (a run folder).
+
+    Raises:
+        TokenizerError: no tokenizer there, one of another program or version, or a damaged one.
+    """
+    path, content = read_content(folder)
+    try:
+        if content["format"] == FORMAT and content["kind"] == "char":
+            return CharTokenizer(content["characters"])
+        if (content["format"], content["kind"], content["pattern"]) == (
+            FORMAT,
+            "bpe",
+            GPT2_PATTERN,
+        ):
+            pieces = [base64.b64decode(piece) for piece in content["pieces"]]
+            return BPETokenizer(pieces, content["special_tokens"])
+    except (KeyError, TypeError, ValueError):
+        pass  # not what this version writes
+    raise TokenizerError(
+        f"{path} was not written by this version of gptlib; "
+        "update gptlib, or train the tokenizer again from the same text"
+    )
+
+
+def _codes(text: str) -> np.ndarray:
+    """Code points (N,) of a text, as uint32, without a loop over its characters."""
+    return np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
+
+
+def _between(text: str, special: list[str]) -> list[str]:
+    """The stretches of `text` between special tokens."""
+    return re.split("|".join(map(re.escape, special)), text) if special else [text]
+
+
+def _byte_characters() -> dict[str, int]:
+    """GPT-2's printable character for each byte, character -> byte, in the order of GPT-2's ids.
+
+    Printable Latin-1 stands for itself; the other 68 bytes get the characters from U+0100 on
+    (Radford et al. 2019, encoder.py).
+    """
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    rest = [byte for byte in range(256) if byte not in printable]
+    return {chr(b): b for b in printable} | {chr(256 + i): b for i, b in enumerate(rest)}
