@@ -57,7 +57,8 @@ def stale(source: Path, root: Path) -> bool:
     if not target.exists():
         return True
     notebook = nbformat.read(target, as_version=4)
-    return notebook.metadata.get("gptlib") != stamp(source, root)
+    stored = notebook.metadata.get("gptlib", {})
+    return {key: stored.get(key) for key in ("source", "lock")} != stamp(source, root)
 
 
 def convert(source: Path):
@@ -98,7 +99,7 @@ def execute(source: Path, root: Path, timeout: int = 600) -> float:
     client.execute(env=environment)
     seconds = time.perf_counter() - start
     _tidy(notebook)
-    notebook.metadata["gptlib"] = stamp(source, root)
+    notebook.metadata["gptlib"] = stamp(source, root) | {"seconds": round(seconds)}
     nbformat.validate(notebook)
     target = notebook_of(source)
     partial = target.with_suffix(".partial")
@@ -112,10 +113,15 @@ def _tidy(notebook) -> None:
     notebook.metadata.pop("language_info", None)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
+        shown = {}  # MyST-NB's settings for this cell
+        if "solution" in cell.metadata.get("tags", ()):
+            shown = {"code_prompt_show": "Solution", "code_prompt_hide": "Solution"}
         for output in cell.get("outputs", ()):
             image = output.get("metadata", {}).get("image/png", {})
             if "alt" in image:
-                cell.metadata["mystnb"] = {"image": {"alt": image["alt"], "classes": "dark-light"}}
+                shown["image"] = {"alt": image["alt"], "classes": "dark-light"}
+        if shown:
+            cell.metadata["mystnb"] = shown
 
 
 def _sha256(path: Path) -> str:

@@ -1,0 +1,106 @@
+"""A Sphinx extension: what the built book takes from packages and from recorded runs.
+
+One job: pages that work without a network and pages whose numbers come from `data/runs`.
+Fonts and MathJax are copied out of pinned Python packages at build time, never committed; a
+comment such as `<!-- fill: costs -->` in a Markdown page is replaced by what the records say.
+"""
+
+import shutil
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+
+from gptlib.course import fills
+
+_FACES = [
+    # family, package, file, weight, style
+    ("Source Serif Book", "font_source_serif_pro", "SourceSerifPro-Regular.otf", 400, "normal"),
+    ("Source Serif Book", "font_source_serif_pro", "SourceSerifPro-It.otf", 400, "italic"),
+    ("Source Serif Book", "font_source_serif_pro", "SourceSerifPro-Semibold.otf", 600, "normal"),
+    ("Source Sans Book", "font_source_sans_pro", "SourceSansPro-Regular.otf", 400, "normal"),
+    ("Source Sans Book", "font_source_sans_pro", "SourceSansPro-It.otf", 400, "italic"),
+    ("Source Sans Book", "font_source_sans_pro", "SourceSansPro-Semibold.otf", 600, "normal"),
+]
+_MONO = "DejaVuSansMono.ttf", "DejaVuSansMono-Bold.ttf", "DejaVuSansMono-Oblique.ttf"
+
+
+def copy_fonts(target: Path) -> None:
+    """Copy the fonts, their licenses and a style sheet that names them into a folder."""
+    target.mkdir(parents=True, exist_ok=True)
+    rules = []
+    for family, package, file, weight, style in _FACES:
+        folder = resources.files(package) / "files"
+        shutil.copyfile(str(folder / file), target / file)
+        shutil.copyfile(str(folder / "LICENSE.txt"), target / f"LICENSE-{package}.txt")
+        rules.append(_face(family, file, weight, style))
+    mono = resources.files("matplotlib") / "mpl-data" / "fonts" / "ttf"
+    shutil.copyfile(str(mono / "LICENSE_DEJAVU"), target / "LICENSE-dejavu.txt")
+    for file, weight, style in zip(_MONO, (400, 700, 400), ("normal", "normal", "italic")):
+        shutil.copyfile(str(mono / file), target / file)
+        rules.append(_face("DejaVu Mono Book", file, weight, style))
+    (target / "fonts.css").write_text("\n".join(rules) + "\n")
+
+
+def _face(family: str, file: str, weight: int, style: str) -> str:
+    return (
+        f'@font-face {{ font-family: "{family}"; src: url("{file}"); '
+        f"font-weight: {weight}; font-style: {style}; font-display: swap; }}"
+    )
+
+
+def copy_mathjax(target: Path) -> None:
+    """Copy the one MathJax script that the book uses, and its fonts: 1.6 of the package's 24 MB."""
+    package = metadata.distribution("sphinx-mathjax-offline")
+    target.mkdir(parents=True, exist_ok=True)
+    for entry in package.files or ():
+        inside = entry.as_posix().partition("static/mathjax/")[2]
+        if inside == "tex-chtml.js" or inside.startswith("output/chtml/fonts/woff-v2/"):
+            (target / inside).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(entry.locate(), target / inside)
+
+
+def _copy_third_party(app: Any, error: Exception | None) -> None:
+    if error is None and app.builder.format == "html":
+        static = Path(app.outdir) / "_static"
+        copy_fonts(static / "fonts")
+        copy_mathjax(static / "mathjax")
+
+
+def _fill(app: Any, docname: str, source: list[str]) -> None:
+    source[0] = fills.fill(source[0], Path(app.srcdir))
+
+
+def mark(app: Any, doctree: Any) -> None:
+    """Give boxes and exercises the classes that the style sheet knows.
+
+    A box is a blockquote that begins with a bold label (`> **Predict.** ...`), an exercise is a
+    section whose title begins with "Exercise": plain Markdown, so that Colab and GitHub read it.
+    """
+    for quote in doctree.findall(nodes.block_quote):
+        first = quote.next_node(nodes.paragraph)
+        if first is not None and first.children and isinstance(first[0], nodes.strong):
+            label = first[0].astext().strip(". ").lower()
+            quote["classes"] += ["box", "box-" + nodes.make_id(label)]
+    for section in doctree.findall(nodes.section):
+        title = section.next_node(nodes.title)
+        if title is not None and title.astext().startswith("Exercise"):
+            section["classes"].append("exercise")
+
+
+def _drop_thebe(app: Any, *_: Any) -> None:
+    """Leave out the extension that would fetch Thebe from a CDN: the book's cells run in Colab."""
+    for listeners in app.events.listeners.values():
+        for listener in list(listeners):
+            if listener.handler.__module__.startswith("sphinx_thebe"):
+                listeners.remove(listener)
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Register with Sphinx (`sphinx.extra_extensions` in `_config.yml`)."""
+    app.connect("source-read", _fill)
+    app.connect("config-inited", _drop_thebe)
+    app.connect("doctree-read", mark)
+    app.connect("build-finished", _copy_third_party)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
