@@ -20,7 +20,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gptlib.corpora import load_corpus
-from gptlib.course.records import write_record
 from gptlib.errors import ConfigError
 from gptlib.model import MLP, CausalSelfAttention, GPTConfig
 from gptlib.tokenizers import CharTokenizer
