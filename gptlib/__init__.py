@@ -1,0 +1,41 @@
+"""gptlib: the small GPT library of the book From Bigram to Storyteller.
+
+    model = GPT(GPTConfig(block_size=64, vocab_size=tok.vocab_size, n_layer=4, n_head=4, n_embd=128))
+    run = Trainer(model, train_ids, val_ids, TrainConfig(steps=500), "runs/first", tok).fit()
+    model, tok, _ = load_run("runs/first")
+    print(tok.decode(generate(model, tok.encode("The "), 200)[0].tolist()))
+"""
+
+from gptlib.corpora import Corpus, load_corpus
+from gptlib.course.records import Record, load_record
+from gptlib.errors import GptlibError
+from gptlib.model import GPT, GPTConfig, naive_attention
+from gptlib.runs import Run, load_run
+from gptlib.runtime import Runtime
+from gptlib.sampling import generate, stream
+from gptlib.tokenizers import BPETokenizer, CharTokenizer, load_tokenizer
+from gptlib.train_config import TrainConfig
+from gptlib.trainer import Trainer, package_version
+
+__version__ = package_version()
+
+__all__ = [
+    "GPT",
+    "BPETokenizer",
+    "CharTokenizer",
+    "Corpus",
+    "GPTConfig",
+    "GptlibError",
+    "Record",
+    "Run",
+    "Runtime",
+    "TrainConfig",
+    "Trainer",
+    "generate",
+    "load_corpus",
+    "load_record",
+    "load_run",
+    "load_tokenizer",
+    "naive_attention",
+    "stream",
+]

@@ -1,0 +1,132 @@
+"""Which tokens a training step sees.
+
+One job: `TokenBatches`, where a batch is a function of (seed, step, rank) and nothing else. Its
+whole state is one integer, the step, so a resumed run reads on exactly where it stopped, and any
+number of processes share one global batch. Windows are visited without replacement: each epoch is
+a seeded permutation of all windows, computed in constant memory, and starts at a fresh offset so
+that an epoch cuts the text elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gptlib.errors import ConfigError, DataError
+
+SAMPLING = ("shuffled", "random")
+
+
+def permute(index: np.ndarray, n: int, key: int) -> np.ndarray:
+    """Map each of `index` (ints in [0, n)) to its place in a seeded permutation of [0, n).
+
+    A four-round Feistel network on 2k bits, 4^k >= n, is a bijection whatever its round function;
+    results outside [0, n) are sent through again until they fall inside ("cycle walking", Black &
+    Rogaway 2002), so no table of n entries is ever built.
+    """
+    half = max(1, ((n - 1).bit_length() + 1) // 2)
+    mask = np.uint64((1 << half) - 1)
+    keys = np.random.SeedSequence([key & (2**63 - 1), n]).generate_state(4, np.uint64)
+    out = index.astype(np.uint64)
+    todo = np.ones(len(out), dtype=bool)
+    while todo.any():
+        left, right = out[todo] >> np.uint64(half), out[todo] & mask
+        for round_key in keys:
+            left, right = right, left ^ (_mix(right + round_key) & mask)
+        out[todo] = (left << np.uint64(half)) | right
+        todo = out >= n
+    return out.astype(np.int64)
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    """Scramble 64-bit integers (the finalizer of splitmix64; Steele et al. 2014)."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+@dataclass(frozen=True)
+class TokenBatches:
+    """Batches of windows from a 1-D array of token ids.
+
+    Args:
+        tokens: 1-D integer array or tensor (a memory map serves as well).
+        batch_size: windows in one step, over all ranks and micro-batches.
+        block_size: T, tokens a window.
+        seed: another seed, another order.
+        sampling: "shuffled" visits every window once an epoch; "random" draws offsets with
+            replacement, as many published runs do.
+
+    Raises:
+        DataError: fewer than `block_size + 1` tokens.
+        ConfigError: a size below 1, or an unknown `sampling`.
+    """
+
+    tokens: np.ndarray | Tensor
+    batch_size: int
+    block_size: int
+    seed: int = 0
+    sampling: str = "shuffled"
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.block_size < 1:
+            raise ConfigError(
+                f"batch_size is {self.batch_size} and block_size is {self.block_size}; "
+                "both must be 1 or more"
+            )
+        if self.sampling not in SAMPLING:
+            raise ConfigError(f"sampling is {self.sampling!r}; use one of {', '.join(SAMPLING)}")
+        if len(self.tokens) < self.block_size + 1:
+            raise DataError(
+                f"the text has {len(self.tokens)} tokens, but one window needs block_size + 1 = "
+                f"{self.block_size + 1}; use a longer text or a smaller block_size"
+            )
+
+    @property
+    def windows(self) -> int:
+        """Windows in an epoch. Where there is room, one is given up to let the offset vary."""
+        return max(1, (len(self.tokens) - 1) // self.block_size - 1)
+
+    def offsets(self, step: int) -> np.ndarray:
+        """First token of each window of the global batch of `step`: (batch_size,) int64."""
+        last = len(self.tokens) - 1 - self.block_size
+        if self.sampling == "random":
+            rng = np.random.default_rng([self.seed, step])
+            return rng.integers(0, last + 1, self.batch_size)
+        sample = step * self.batch_size + np.arange(self.batch_size)
+        epoch, place = sample // self.windows, sample % self.windows
+        offsets = np.empty_like(sample)
+        for e in np.unique(epoch):  # a batch may run over the end of an epoch
+            here = epoch == e
+            spare = len(self.tokens) - 1 - self.windows * self.block_size
+            rng = np.random.default_rng([self.seed, int(e)])
+            start, key = int(rng.integers(0, spare + 1)), int(rng.integers(0, 2**63))
+            offsets[here] = start + self.block_size * permute(place[here], self.windows, key)
+        return offsets
+
+    def batch(
+        self, step: int, rank: int = 0, world_size: int = 1, micro: int = 0, accumulate: int = 1
+    ) -> tuple[Tensor, Tensor]:
+        """Return inputs and targets, each (rows, T) int64 on the CPU.
+
+        The global batch of `step` is cut into `accumulate` micro-batches and each of those into
+        `world_size` parts; this is part `rank` of micro-batch `micro`.
+
+        Raises:
+            ConfigError: the batch does not divide evenly.
+        """
+        parts = world_size * accumulate
+        if self.batch_size % parts:
+            raise ConfigError(
+                f"batch_size is {self.batch_size}, which {world_size} processes x {accumulate} "
+                f"micro-batches do not divide; choose a multiple of {parts}"
+            )
+        rows = self.batch_size // parts
+        first = (micro * world_size + rank) * rows
+        starts = self.offsets(step)[first : first + rows]
+        at = torch.from_numpy(starts[:, None] + np.arange(self.block_size + 1))
+        windows = torch.as_tensor(self.tokens[at.numpy()]).to(torch.int64)
+        return windows[:, :-1].contiguous(), windows[:, 1:].contiguous()

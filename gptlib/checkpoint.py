@@ -1,0 +1,295 @@
+"""Checkpoints that survive a crash at any instant and notice any damage.
+
+One job: `save`, `load` and the pointers `latest` and `best` of a run folder. A checkpoint is
+written into a temporary folder beside its place, flushed to disk, sealed by a manifest with the
+sha256 of every file, and renamed in one step: it is there whole or not at all. Neither `torch.load` nor
+safetensors notices a flipped bit, so nothing is read before its hash is verified, and nothing is
+ever unpickled. A damaged checkpoint is named and the one before it is used.
+
+    run/checkpoints/step_00000500/{model.safetensors, state.pt, manifest.json}
+    run/latest, run/best        files that name a checkpoint, e.g. "step_00000500"
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor
+
+from gptlib.errors import CheckpointError
+
+MODEL, STATE, MANIFEST = "model.safetensors", "state.pt", "manifest.json"
+_WRAPPERS = ("_orig_mod.", "module.")  # torch.compile's and DDP's prefixes
+
+
+@contextmanager
+def only_writer(run_dir: Path) -> Iterator[None]:
+    """Hold the run folder's lock; the operating system lets go of it when a process dies.
+
+    Raises:
+        CheckpointError: another process is writing to this folder.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(run_dir / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise CheckpointError(
+            f"another process is training in {run_dir}; wait for it, or choose another folder"
+        ) from error
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Replace `path` by `data` in one step: readers see the old file or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    _write_synced(temporary, data)
+    os.replace(temporary, path)
+    _sync_folder(path.parent)
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Flush a folder's entries, so that a rename outlives a power cut (POSIX only)."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def folder_of(run_dir: Path, step: int) -> Path:
+    return run_dir / "checkpoints" / f"step_{step:08d}"
+
+
+def plain_weights(model: torch.nn.Module) -> dict[str, Tensor]:
+    """The model's state without wrappers' prefixes, on the CPU, shared tensors once."""
+    weights, seen = {}, set()
+    for name, tensor in model.state_dict().items():
+        for prefix in _WRAPPERS:
+            name = name.replace(prefix, "")
+        if tensor.data_ptr() not in seen:
+            seen.add(tensor.data_ptr())
+            weights[name] = tensor.detach().cpu().contiguous()
+    return weights
+
+
+def save(run_dir: Path, step: int, weights: dict[str, Tensor], state: dict, about: dict) -> Path:
+    """Write the checkpoint of `step` and point `latest` at it.
+
+    Args:
+        weights: tensors by name. state: whatever else resuming needs; only types that
+            `torch.load(weights_only=True)` accepts. about: JSON for the manifest.
+
+    Returns:
+        The checkpoint's folder.
+    """
+    place = folder_of(run_dir, step)
+    temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    contents = {MODEL: safetensors.torch.save(weights), STATE: buffer.getvalue()}
+    for name, data in contents.items():
+        _write_synced(temporary / name, data)
+    manifest = {
+        **about,
+        "step": step,
+        "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()},
+    }
+    _write_synced(temporary / MANIFEST, _json(manifest))
+    _sync_folder(temporary)
+    if place.exists():  # an earlier attempt at this step; a folder cannot be replaced in one step
+        aside = place.with_name(f".{place.name}.old")
+        shutil.rmtree(aside, ignore_errors=True)
+        os.replace(place, aside)
+        os.replace(temporary, place)
+        shutil.rmtree(aside)
+    else:
+        os.replace(temporary, place)
+    _sync_folder(place.parent)
+    point(run_dir, "latest", step)
+    return place
+
+
+def _json(value: dict) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
+
+
+def point(run_dir: Path, name: str, step: int) -> None:
+    """Make `latest` or `best` name the checkpoint of `step`."""
+    write_atomic(run_dir / name, f"{folder_of(run_dir, step).name}\n".encode())
+
+
+def pointed(run_dir: Path, name: str) -> Path | None:
+    """The checkpoint that `latest` or `best` names, or None."""
+    path = run_dir / name
+    if not path.is_file():
+        return None
+    return run_dir / "checkpoints" / path.read_text(errors="replace").strip()
+
+
+def repair_pointers(run_dir: Path, step: int, best_step: int) -> None:
+    """Make `latest` and `best` agree with the checkpoint of `step` that a run resumes from.
+
+    A run killed between a save and its pointers, or resumed from an older checkpoint, may have
+    pointers that run ahead or lag behind.
+    """
+    point(run_dir, "latest", step)
+    if best_step in saved_steps(run_dir) and best_step <= step:
+        point(run_dir, "best", best_step)
+    else:
+        (run_dir / "best").unlink(missing_ok=True)
+
+
+def saved_steps(run_dir: Path) -> list[int]:
+    """Steps that have a checkpoint, verified or not, oldest first."""
+    names = [p.name for p in (run_dir / "checkpoints").glob("step_*") if p.is_dir()]
+    return sorted(int(n[5:]) for n in names if n[5:].isdigit())
+
+
+def verify(folder: Path) -> dict:
+    """Check every file of a checkpoint against its manifest and return the manifest.
+
+    Raises:
+        CheckpointError: a file is missing, or its bytes are not those that were written.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+        hashes = dict(manifest["sha256"])
+        if int(manifest["step"]) < 0 or MODEL not in hashes:
+            raise ValueError(f"its manifest does not list {MODEL}")
+        for name, expected in hashes.items():
+            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != expected:
+                raise CheckpointError(f"{folder.name}/{name} is damaged: its sha256 is wrong")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{folder.name} is no whole checkpoint ({type(error).__name__}: {error})"
+        ) from error
+    return manifest
+
+
+def load_model(folder: Path) -> tuple[dict[str, Tensor], dict]:
+    """Return (weights, manifest) of a verified checkpoint.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged or foreign.
+    """
+    manifest = verify(folder)
+    try:
+        return safetensors.torch.load((folder / MODEL).read_bytes()), manifest
+    except Exception as error:  # safetensors has its own kinds for foreign files
+        raise CheckpointError(f"{folder.name}/{MODEL} cannot be read: {error}") from error
+
+
+def load(folder: Path) -> tuple[dict[str, Tensor], dict, dict]:
+    """Return (weights, state, manifest) of a verified checkpoint, to train on from it.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged, foreign, holds pickled objects, or has only
+            the weights.
+    """
+    weights, manifest = load_model(folder)
+    if STATE not in manifest["sha256"]:
+        raise CheckpointError(f"{folder.name} has weights but no {STATE}; it can only be sampled")
+    try:
+        state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds on foreign files
+        raise CheckpointError(
+            f"{folder.name}/{STATE} cannot be read: {str(error).splitlines()[0]}; "
+            "was it made by gptlib?"
+        ) from error
+    return weights, state, manifest
+
+
+def load_newest(run_dir: Path) -> tuple[dict[str, Tensor], dict, dict] | None:
+    """Load the newest checkpoint that is whole, warning of each damaged one that is passed over.
+
+    Returns None where the folder has no checkpoint at all.
+
+    Raises:
+        CheckpointError: there are checkpoints, and every one is damaged.
+    """
+    steps = saved_steps(run_dir)
+    problems = []
+    for step in reversed(steps):
+        try:
+            loaded = load(folder_of(run_dir, step))
+        except CheckpointError as error:
+            problems.append(str(error))
+            continue
+        for problem in problems:
+            warnings.warn(f"passed over: {problem}; using step {step}", stacklevel=2)
+        return loaded
+    if problems:
+        raise CheckpointError(
+            f"no checkpoint in {run_dir} is whole: {'; '.join(problems)}; "
+            "restore one from a copy, or train into a new folder"
+        )
+    return None
+
+
+def load_weights(model: torch.nn.Module, weights: dict[str, Tensor]) -> None:
+    """Put weights into a model, whatever it is wrapped in.
+
+    Raises:
+        CheckpointError: a tensor is missing, unknown, or of another shape.
+    """
+    own = {}
+    for name, tensor in model.state_dict().items():
+        for prefix in _WRAPPERS:
+            name = name.replace(prefix, "")
+        own[name] = tensor
+    shared = {t.data_ptr(): name for name, t in own.items() if name in weights}
+    problems = [
+        f"{name} is missing" for name, t in own.items() if t.data_ptr() not in shared
+    ] + [
+        f"{name} is {tuple(w.shape)} there and "
+        f"{tuple(own[name].shape) if name in own else 'unknown'} here"
+        for name, w in weights.items()
+        if name not in own or own[name].shape != w.shape
+    ]
+    if problems:
+        raise CheckpointError(f"the checkpoint does not fit the model: {'; '.join(problems[:3])}")
+    with torch.no_grad():
+        for name, tensor in weights.items():
+            own[name].copy_(tensor)
+
+
+def prune(run_dir: Path, keep_last: int, also: set[int]) -> None:
+    """Delete what is no longer needed: all but the last `keep_last` regular checkpoints, those in
+    `also`, the newest if it was made in passing, and what a crash left half-written."""
+    steps = saved_steps(run_dir)
+    regular = [s for s in steps if not _passing(folder_of(run_dir, s))]
+    keep = {*regular[-keep_last:], *also, *steps[-1:]}
+    for step in set(steps) - keep:
+        shutil.rmtree(folder_of(run_dir, step))
+    for leftover in (run_dir / "checkpoints").glob(".step_*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _passing(folder: Path) -> bool:
+    """Was this checkpoint made because the run was interrupted? An unreadable one counts as no."""
+    try:
+        return bool(json.loads((folder / MANIFEST).read_bytes()).get("passing"))
+    except (OSError, ValueError, AttributeError):
+        return False

@@ -1,0 +1,264 @@
+"""The command line: `gptlib data | train | sample | eval`.
+
+One job: turn words into calls of the library, and the library's errors into one line and exit
+code 2. Every field of `GPTConfig` and `TrainConfig` is a flag of `gptlib train`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+import torch
+
+import gptlib
+from gptlib.corpora import list_corpora, load_corpus
+from gptlib.downloads import fetch
+from gptlib.errors import CheckpointError, ConfigError, GptlibError
+from gptlib.evaluation import bits_per_byte, split_loss
+from gptlib.model import GPT, GPTConfig
+from gptlib.presets import PRESETS, preset
+from gptlib.runs import load_run
+from gptlib.sampling import stream
+from gptlib.tokenizers import BPETokenizer, CharTokenizer, load_tokenizer
+from gptlib.train_config import TrainConfig
+from gptlib.trainer import Trainer
+
+TRAIN_HELP = """\
+Train a GPT on a corpus and keep everything in a run folder.
+
+  gptlib train --corpus tales --preset cpu --out runs/tales      a first model, in a minute or two
+  gptlib train --corpus my.txt --out runs/mine --n-layer 6       your own UTF-8 text
+  gptlib train --out runs/mine --resume                          go on after an interruption
+  gptlib train --corpus shakespeare --preset nanogpt-cpu --out runs/s --steps 500
+
+Stop it with Ctrl-C at any time: it finishes the step, saves, and --resume goes on from there."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, but a mistake is answered in one line."""
+
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _add_fields(parser: argparse.ArgumentParser, config: type, skip: tuple[str, ...]) -> None:
+    group = parser.add_argument_group(f"{config.__name__} (the preset's value unless given)")
+    for f in fields(config):
+        if f.name in skip:
+            continue
+        flag = "--" + f.name.replace("_", "-")
+        default = "" if f.default is MISSING else f"default {f.default}"
+        if isinstance(f.default, bool):
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, help=default)
+        else:
+            group.add_argument(flag, type=type(f.default), metavar="X", help=default)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="gptlib", description="Train, sample and measure small GPTs.")
+    parser.add_argument("--version", action="version", version=f"gptlib {gptlib.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    data = commands.add_parser("data", help="list the corpora, or download one")
+    actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="what there is, and whether it is on this machine")
+    listing.add_argument("--json", action="store_true", help="for scripts")
+    get = actions.add_parser("get", help="download and verify a corpus; prints where it is")
+    get.add_argument("name")
+
+    train = commands.add_parser(
+        "train", help="train a model", description=TRAIN_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    train.add_argument("--corpus", help="a name from `gptlib data list`, or a UTF-8 file")
+    train.add_argument("--corpus-size", type=int, help="characters of the corpus to use")
+    train.add_argument("--out", required=True, type=Path, help="the run folder")
+    train.add_argument("--preset", default="cpu", help="; ".join(
+        f"{name}: {p.about}" for name, p in PRESETS.items()
+    ))  # fmt: skip
+    train.add_argument("--tokenizer", help="char (default), gpt2, or a folder with a saved one")
+    train.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    train.add_argument("--stop-after", type=int, help="pause at this step of the schedule")
+    train.add_argument("--threads", type=int, help="CPU threads to compute with")
+    train.add_argument("--json", action="store_true", help="print the result as JSON")
+    _add_fields(train, GPTConfig, skip=("vocab_size",))
+    _add_fields(train, TrainConfig, skip=())
+
+    sample = commands.add_parser("sample", help="let a trained model write")
+    sample.add_argument("run", help="a run folder, or `tales`, the model that ships with gptlib")
+    sample.add_argument("--prompt", default="", help="how the text begins")
+    sample.add_argument("--max-new-tokens", type=int, default=1000)
+    sample.add_argument("--temperature", type=float, default=0.8, help="0 is greedy")
+    sample.add_argument("--top-k", type=int, help="draw from the k likeliest tokens")
+    sample.add_argument("--top-p", type=float, help="draw from the likeliest tokens that reach p")
+    sample.add_argument("--seed", type=int, help="the same seed writes the same text")
+
+    evaluate = commands.add_parser("eval", help="measure a trained model")
+    evaluate.add_argument("run", help="a run folder, or `tales`")
+    evaluate.add_argument("--task", default="loss", choices=["loss"])
+    evaluate.add_argument("--corpus", help="another text than the run's own")
+    evaluate.add_argument("--which", default="best", help="best or latest checkpoint")
+    evaluate.add_argument("--json", action="store_true", help="for scripts")
+    return parser
+
+
+def run_data(args: argparse.Namespace) -> None:
+    if args.action == "get":
+        print(fetch(args.name))
+        return
+    rows = [vars(info) for info in list_corpora()]
+    if args.json:
+        print(json.dumps(rows, indent=1))
+    else:
+        for row in rows:
+            print(f"{row['name']:<14} {row['state']:<12} {row['about']} ({row['licence']})")
+
+
+def _given(args: argparse.Namespace, config: type) -> dict:
+    """The fields of a config that the user set by a flag."""
+    names = {f.name for f in fields(config)}
+    return {k: v for k, v in vars(args).items() if k in names and v is not None}
+
+
+def _saved_run(out: Path) -> dict:
+    """What `config.json` of an earlier run says.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    try:
+        return json.loads((out / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{out} holds no run to resume; leave out --resume to begin one"
+        ) from error
+
+
+def _tokenizer(choice: str | None, text: str):
+    if choice in (None, "char"):
+        return CharTokenizer.train(text)
+    return BPETokenizer.gpt2() if choice == "gpt2" else load_tokenizer(choice)
+
+
+def run_train(args: argparse.Namespace) -> None:
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    if args.resume:
+        saved = _saved_run(args.out)
+        model_args, train_args = saved["model"], saved["train"]
+        note = saved.get("note") or {}
+        tokenizer = load_tokenizer(args.tokenizer or args.out / "tokenizer")
+    else:
+        if not args.corpus:
+            raise ConfigError("which text? give --corpus NAME or PATH (see `gptlib data list`)")
+        chosen = preset(args.preset)
+        model_args, train_args = dict(chosen.model), dict(chosen.train)
+        note, tokenizer = {}, None
+    if args.corpus:
+        note = {"corpus": args.corpus, "corpus_size": args.corpus_size}
+    if "corpus" not in note:
+        raise ConfigError(f"{args.out} does not say which text it was trained on; give --corpus")
+    corpus = load_corpus(note["corpus"], size=note.get("corpus_size"))
+    tokenizer = tokenizer or _tokenizer(args.tokenizer, corpus.text)
+    model_args |= _given(args, GPTConfig) | {"vocab_size": tokenizer.vocab_size}
+    config = TrainConfig.from_dict(train_args | _given(args, TrainConfig))
+    torch.manual_seed(config.seed)
+    trainer = Trainer(
+        GPT(GPTConfig(**model_args)),
+        *(torch.tensor(tokenizer.encode(part)) for part in (corpus.train, corpus.val)),
+        config,
+        args.out,
+        tokenizer,
+        report=lambda line: print(line, file=sys.stderr, flush=True),
+        note=note,
+    )
+    run = trainer.fit(resume=args.resume, stop_after=args.stop_after)
+    floor = corpus.val_floor if corpus.entropy is not None else None
+    result = {
+        "step": run.step, "finished": run.finished, "best_val": run.best_val,
+        "best_step": run.best_step, "last_val": run.last_val, "floor_per_character": floor,
+    }  # fmt: skip
+    if args.json:
+        print(json.dumps(result))
+        return
+    print(f"best validation loss {run.best_val:.4f} nats per token, at step {run.best_step}")
+    if floor is not None:
+        print(f"the floor of this validation text is {floor:.4f} nats per character")
+    if not run.finished:
+        print(f"stopped at step {run.step}; go on with: gptlib train --out {args.out} --resume")
+
+
+def run_sample(args: argparse.Namespace) -> None:
+    model, tokenizer, manifest = load_run(args.run)
+    hints = manifest.get("sampling") or {}
+    # A model trained on documents writes a whole one: it is shown where one begins.
+    begin, stop = hints.get("begin", ""), hints.get("stop")
+    prompt = args.prompt if begin or args.prompt else "\n"
+    print(args.prompt, end="", flush=True)
+    ids = stream(
+        model, tokenizer.encode(begin + prompt), args.max_new_tokens, args.temperature,
+        args.top_k, args.top_p, [tokenizer.encode(stop)] if stop else (), args.seed,
+    )  # fmt: skip
+    new: list[int] = []
+    shown = ""
+    for token in ids:
+        new.append(token)
+        text = tokenizer.decode(new)
+        if not text.endswith("\N{REPLACEMENT CHARACTER}"):  # half of a character: wait for it
+            print(text[len(shown) :], end="", flush=True)
+            shown = text
+    print("" if shown.endswith("\n") else "\n", end="")
+
+
+def run_eval(args: argparse.Namespace) -> None:
+    model, tokenizer, manifest = load_run(args.run, args.which)
+    note = manifest.get("note") or {}
+    name = args.corpus or note.get("corpus")
+    if name is None:
+        raise ConfigError(f"{args.run} does not say which text to measure it on; give --corpus")
+    corpus = load_corpus(name, size=None if args.corpus else note.get("corpus_size"))
+    ids = torch.tensor(tokenizer.encode(corpus.val))
+    loss = split_loss(model, ids)
+    overlapped = split_loss(model, ids, stride=max(1, model.config.block_size // 2))
+    n_bytes = len(corpus.val.encode())
+    result = {
+        "step": manifest["step"],
+        "loss": loss,
+        "loss_overlapping": overlapped,
+        "perplexity": math.exp(loss),
+        "bits_per_byte": bits_per_byte(overlapped, len(ids), n_bytes),
+        "tokens": len(ids),
+        "floor_per_character": corpus.val_floor,
+    }
+    if args.json:
+        print(json.dumps(result))
+        return
+    print(f"step {manifest['step']}, {len(ids):,} validation tokens of {name}")
+    print(f"loss {loss:.4f} nats per token (perplexity {math.exp(loss):.2f})")
+    print(f"with overlapping windows {overlapped:.4f}, {result['bits_per_byte']:.4f} bits per byte")
+    if corpus.val_floor is not None:
+        print(f"floor of this text {corpus.val_floor:.4f} nats per character")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; returns 0, or 2 after one line on stderr about bad input."""
+    args = build_parser().parse_args(argv)
+    command = {"data": run_data, "train": run_train, "sample": run_sample, "eval": run_eval}
+    try:
+        command[args.command](args)
+    except (GptlibError, OSError) as error:
+        line = " ".join(str(error).split())
+        print(f"gptlib {args.command}: {line}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""Recorded runs: what was run, on what, and what came of it.
+
+One job: `load_record` and `save_record`. A number in the book is there because a record under
+`data/runs/` says so; `rerun=True` makes the record anew on the reader's machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from gptlib.errors import DataError
+from gptlib.resources import data_path
+from gptlib.runs import read_jsonl
+from gptlib.trainer import package_version
+
+
+@dataclass(frozen=True)
+class Record:
+    """A recorded run.
+
+    Attributes:
+        name: its folder under `data/runs`. command: what makes it anew.
+        config: every setting. hardware, versions: of the machine that ran it.
+        result: the numbers, by name. samples: dicts with `prompt`, `text` and what else is known.
+        log, speed: the lines of `log.jsonl` and `speed.jsonl`, empty where there are none.
+    """
+
+    name: str
+    command: str
+    config: dict
+    hardware: dict
+    versions: dict
+    result: dict
+    samples: list[dict] = field(default_factory=list)
+    log: list[dict] = field(default_factory=list)
+    speed: list[dict] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        return f"Record({self.name}: {', '.join(self.result)})"
+
+
+def load_record(name: str, rerun: bool = False) -> Record:
+    """Return a recorded run.
+
+    Args:
+        name: e.g. "kalevala-gpt".
+        rerun: make it anew here, now, and return that instead; how long it takes is in the costs
+            page. What ships with the book is not touched.
+
+    Raises:
+        DataError: there is no record, or no recipe, of that name.
+    """
+    if rerun:
+        from gptlib.course.recipes import run_recipe
+
+        return run_recipe(name)
+    try:
+        return read_record(data_path(f"runs/{name}"))
+    except DataError:
+        names = sorted(p.name for p in data_path("runs").iterdir() if p.is_dir())
+        raise DataError(f"no record is called {name!r}; there are {', '.join(names)}") from None
+
+
+def read_record(folder: Path) -> Record:
+    """Read the record in a folder."""
+    about = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    logs = {part: read_jsonl(folder / f"{part}.jsonl") for part in ("log", "speed")}
+    return Record(**about, **logs)
+
+
+def save_record(record: Record, folder: Path) -> None:
+    """Write a record: `record.json`, and the logs where there are any."""
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {k: v for k, v in vars(record).items() if k not in ("log", "speed")}
+    text = json.dumps(about, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    (folder / "record.json").write_text(text, encoding="utf-8")
+    for part in ("log", "speed"):
+        lines = getattr(record, part)
+        if lines:
+            text = "".join(json.dumps(line) + "\n" for line in lines)
+            (folder / f"{part}.jsonl").write_text(text, encoding="utf-8")
+
+
+def this_machine() -> tuple[dict, dict]:
+    """Return (hardware, versions) of the machine that this runs on; no names of hosts or users."""
+    cuda = torch.cuda.is_available()
+    hardware = {
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if cuda else None,
+    }
+    versions = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "gptlib": package_version(),
+    }
+    return hardware, versions
+
+
+def _cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

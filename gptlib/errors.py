@@ -1,0 +1,33 @@
+"""The errors that gptlib raises on purpose.
+
+One job: give every bad input one clear error. A message says what was found, what was expected
+and how to mend it, in a sentence or two. Nothing else in the package raises on the user's behalf.
+"""
+
+
+class GptlibError(Exception):
+    """Base of every error that a user of gptlib can cause and mend."""
+
+
+class ConfigError(GptlibError):
+    """A setting, or a combination of settings, that cannot work."""
+
+
+class DataError(GptlibError):
+    """A corpus, a split or a file of tokens that cannot be used."""
+
+
+class GrammarError(DataError):
+    """A grammar that is not well formed, or a text that it cannot write."""
+
+
+class TokenizerError(GptlibError):
+    """Text or token ids that a tokenizer does not know."""
+
+
+class CheckpointError(GptlibError):
+    """A run folder or a checkpoint that is damaged, foreign, locked or does not fit."""
+
+
+class DeviceError(GptlibError):
+    """A device or a number type that this machine does not have."""

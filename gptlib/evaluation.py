@@ -1,0 +1,166 @@
+"""How good a model is, measured on all the text that it did not train on.
+
+One job: numbers from a trained model. Losses are whole-split means in nats per token, every token
+predicted once; two-choice probes ask for one dependency at a time; `parse_rate` asks whether
+sampled texts are sentences of the grammar that wrote the corpus.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gptlib.errors import DataError, GrammarError
+from gptlib.model import GPT, evaluating
+
+if TYPE_CHECKING:
+    from gptlib.grammar import Grammar, Probe
+
+
+@torch.no_grad()
+def token_losses(model: GPT, idx: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy of every target, (B, T) in nats; no gradient. Targets of -1 give 0."""
+    logits, _ = model(idx)
+    losses = F.cross_entropy(
+        logits.flatten(0, 1).float(), targets.flatten(), ignore_index=-1, reduction="none"
+    )
+    return losses.view(targets.shape)
+
+
+def _windows(n: int, T: int, stride: int) -> list[tuple[int, int, int]]:
+    """(start, end, first counted) of windows that together predict tokens 1 … n - 1 once each."""
+    windows, counted = [], 1
+    while counted < n:
+        end = min(n, counted + (stride if windows else T))
+        start = max(0, end - T - 1)
+        windows.append((start, end, counted))
+        counted = end
+    return windows
+
+
+def split_loss(
+    model: GPT,
+    tokens: np.ndarray | Tensor,
+    stride: int | None = None,
+    windows: int | None = None,
+    batch_size: int = 64,
+    autocast=nullcontext,
+) -> float:
+    """Mean loss over a whole split, in nats per token; every token after the first counts once.
+
+    Args:
+        tokens: 1-D array of ids.
+        stride: tokens counted in a window after the first. None is `block_size`, windows side by
+            side; smaller overlaps them, so that each counted token has at least
+            `block_size - stride` tokens of context, and costs more.
+        windows: count only this many windows, spread evenly over the split: a fixed sample.
+        batch_size: windows at a time.
+        autocast: a function that returns the context to run the model in.
+
+    Raises:
+        DataError: fewer than two tokens.
+    """
+    T = model.config.block_size
+    if len(tokens) < 2:
+        raise DataError(f"the split has {len(tokens)} tokens; a loss needs at least 2")
+    plan = _windows(len(tokens), T, stride or T)
+    if windows and windows < len(plan):
+        plan = [plan[i * len(plan) // windows] for i in range(windows)]
+    total, count = 0.0, 0
+    with evaluating(model):
+        for i in range(0, len(plan), batch_size):
+            idx, targets = _gather(tokens, plan[i : i + batch_size], model)
+            with autocast():
+                losses = token_losses(model, idx, targets)
+            total += losses.double().sum().item()
+            count += int((targets >= 0).sum())
+    return total / count
+
+
+def _gather(tokens, plan: Sequence[tuple[int, int, int]], model: GPT) -> tuple[Tensor, Tensor]:
+    """Stack windows into (B, T) inputs and targets; -1 where a target is not counted."""
+    width = max(end - start - 1 for start, end, _ in plan)
+    idx = torch.zeros(len(plan), width, dtype=torch.int64)
+    targets = torch.full_like(idx, -1)
+    for row, (start, end, counted) in enumerate(plan):
+        window = torch.as_tensor(np.asarray(tokens[start:end]).astype(np.int64))
+        idx[row, : end - start - 1] = window[:-1]
+        targets[row, counted - 1 - start : end - start - 1] = window[counted - start :]
+    device = model.lm_head.weight.device
+    return idx.to(device), targets.to(device)
+
+
+def loss_by_position(model: GPT, tokens: np.ndarray | Tensor, batch_size: int = 64) -> Tensor:
+    """Mean loss at each position of the context, (T,) in nats: what more context buys.
+
+    Raises:
+        DataError: the split is shorter than one window.
+    """
+    T = model.config.block_size
+    plan = [(s, s + T + 1, s + 1) for s in range(0, len(tokens) - T, T)]
+    if not plan:
+        raise DataError(f"the split has {len(tokens)} tokens; one window needs {T + 1}")
+    total = torch.zeros(T, dtype=torch.float64)
+    with evaluating(model):
+        for i in range(0, len(plan), batch_size):
+            losses = token_losses(model, *_gather(tokens, plan[i : i + batch_size], model))
+            total += losses.double().sum(dim=0).cpu()
+    return total / len(plan)
+
+
+def bits_per_byte(nats_per_token: float, n_tokens: int, n_bytes: int) -> float:
+    """Convert a loss to bits per UTF-8 byte, which compares models with different tokenizers."""
+    return nats_per_token * n_tokens / (n_bytes * math.log(2))
+
+
+def score_probes(model: GPT, tokenizer, probes: Iterable[Probe]) -> dict[str, float]:
+    """Ask which of two continuations the model finds likelier.
+
+    Returns:
+        accuracy: share of probes where the right one wins. log_ratio: mean of
+        log p(right) - log p(wrong), in nats: 0 is no idea, and it moves before accuracy does.
+        n: how many probes.
+    """
+    ratios = []
+    with evaluating(model):
+        for probe in probes:
+            right, wrong = (
+                _continuation_logprob(model, tokenizer, probe.prefix, text)
+                for text in (probe.right, probe.wrong)
+            )
+            ratios.append(right - wrong)
+    wins = [1.0 if r > 0 else 0.5 if r == 0 else 0.0 for r in ratios]
+    return {
+        "accuracy": sum(wins) / len(wins),
+        "log_ratio": sum(ratios) / len(ratios),
+        "n": len(ratios),
+    }
+
+
+def _continuation_logprob(model: GPT, tokenizer, prefix: str, text: str) -> float:
+    """log p(text | prefix) in nats, with as much of the prefix as fits."""
+    head, tail = tokenizer.encode(prefix), tokenizer.encode(text)
+    ids = (head + tail)[-model.config.block_size - 1 :]
+    device = model.lm_head.weight.device
+    idx = torch.tensor([ids[:-1]], device=device)
+    targets = torch.tensor([ids[1:]], device=device)
+    return -token_losses(model, idx, targets)[0, -len(tail) :].sum().item()
+
+
+def parse_rate(grammar: Grammar, texts: Sequence[str]) -> float:
+    """Share of texts that the grammar could have written, letter by letter."""
+    parsed = 0
+    for text in texts:
+        try:
+            grammar.score(text)
+            parsed += 1
+        except GrammarError:
+            pass
+    return parsed / len(texts)

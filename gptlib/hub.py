@@ -1,0 +1,87 @@
+"""Hugging Face's GPT-2 in and out.
+
+One job: move weights between `gptlib.GPT` and `transformers.GPT2LMHeadModel` without a change in
+any logit. transformers stores GPT-2's linear weights transposed (its Conv1D), nothing else differs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from gptlib.errors import ConfigError
+from gptlib.model import GPT, GPTConfig
+
+if TYPE_CHECKING:
+    from transformers import GPT2LMHeadModel
+
+_TRANSPOSED = ("c_attn.weight", "c_fc.weight", "c_proj.weight")
+_ACTIVATIONS = ("gelu_new", "gelu_pytorch_tanh")  # two names for one function
+
+
+def _swap_layout(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Transpose what one side stores as (in, out) and the other as (out, in)."""
+    return {k: v.t().contiguous() if k.endswith(_TRANSPOSED) else v for k, v in state.items()}
+
+
+def from_hf(hf_gpt2: GPT2LMHeadModel) -> GPT:
+    """Return a `GPT` with the weights of a `GPT2LMHeadModel`.
+
+    Raises:
+        ConfigError: the model uses an option of GPT-2 that `GPT` does not have.
+    """
+    c = hf_gpt2.config
+    odd = []
+    if c.activation_function not in _ACTIVATIONS:
+        odd.append(f"activation_function={c.activation_function!r}")
+    if c.n_inner not in (None, 4 * c.n_embd):
+        odd.append(f"n_inner={c.n_inner}")
+    if c.layer_norm_epsilon != 1e-5:
+        odd.append(f"layer_norm_epsilon={c.layer_norm_epsilon}")
+    if c.scale_attn_by_inverse_layer_idx or not c.scale_attn_weights or not c.tie_word_embeddings:
+        odd.append("another attention scale or an untied head")
+    if odd:
+        raise ConfigError(f"this is not plain GPT-2: {', '.join(odd)}; gptlib has no such option")
+    config = GPTConfig(
+        block_size=c.n_positions,
+        vocab_size=c.vocab_size,
+        n_layer=c.n_layer,
+        n_head=c.n_head,
+        n_embd=c.n_embd,
+        dropout=c.resid_pdrop,
+        attn_dropout=c.attn_pdrop,
+    )
+    model = GPT(config)
+    weights = _swap_layout(hf_gpt2.state_dict())
+    model.load_state_dict({k: weights[k] for k in model.state_dict()})
+    return model.train(hf_gpt2.training)
+
+
+def to_hf(model: GPT) -> GPT2LMHeadModel:
+    """Return a `GPT2LMHeadModel` with the weights of a `GPT` (needs `pip install gptlib[hub]`).
+
+    Raises:
+        ConfigError: the model has no biases, which GPT-2 cannot express.
+    """
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    c = model.config
+    if not c.bias:
+        raise ConfigError("bias is False, but GPT2LMHeadModel always has biases; train with bias")
+    hf = GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=c.vocab_size,
+            n_positions=c.block_size,
+            n_embd=c.n_embd,
+            n_layer=c.n_layer,
+            n_head=c.n_head,
+            resid_pdrop=c.dropout,
+            embd_pdrop=c.dropout,
+            attn_pdrop=c.attn_dropout,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+    )
+    hf.load_state_dict(_swap_layout(model.state_dict()))
+    return hf.train(model.training)

@@ -1,0 +1,281 @@
+"""GPT: a decoder-only transformer, GPT-2 exactly by default.
+
+One job: the network. Learned positions, layer norm before each sublayer, GELU with the tanh
+approximation, an output head that shares the token embedding's weights, and residual projections
+whose initial weights shrink with depth (Radford et al. 2019, section 2.3). Attention runs in
+torch's fused kernel; `naive_attention` is the same function written out, for teaching and tests.
+
+Shapes: B batch, T time, C channels (`n_embd`), H heads, D = C / H head size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gptlib.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """The shape of a GPT. The defaults are GPT-2 124M's.
+
+    `dropout` acts on the embeddings and on what each sublayer adds to the residual stream;
+    `attn_dropout` acts on attention weights and is separate because it slows fused attention.
+
+    Raises:
+        ConfigError: a size is not a positive integer, `n_embd` is not a multiple of `n_head`, or
+            a dropout is outside [0, 1).
+    """
+
+    block_size: int = 1024
+    vocab_size: int = 50257
+    n_layer: int = 12
+    n_head: int = 12
+    n_embd: int = 768
+    dropout: float = 0.0
+    attn_dropout: float = 0.0
+    bias: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("block_size", "vocab_size", "n_layer", "n_head", "n_embd"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ConfigError(f"{name} is {value!r}; it must be a whole number of 1 or more")
+        for name in ("dropout", "attn_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be in [0, 1)")
+        if self.n_embd % self.n_head:
+            raise ConfigError(
+                f"n_embd is {self.n_embd} and n_head is {self.n_head}; "
+                f"every head gets n_embd / n_head channels, so choose a multiple"
+            )
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> GPTConfig:
+        """Rebuild a config from `to_dict`, refusing keys that this version does not know."""
+        unknown = set(values) - {f.name for f in fields(cls)}
+        if unknown:
+            raise ConfigError(f"a GPTConfig has no {', '.join(sorted(unknown))}; update gptlib?")
+        return cls(**values)
+
+
+def naive_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = True) -> Tensor:
+    """Scaled dot-product attention step by step (Vaswani et al. 2017, equation 1).
+
+    Equal to `F.scaled_dot_product_attention`, forward and backward, but it keeps the whole
+    (T, S) matrix in memory.
+
+    Args:
+        q: queries (B, H, T, D). k, v: keys and values (B, H, S, D), S >= T.
+        causal: let query t see keys up to position S - T + t only.
+
+    Returns:
+        (B, H, T, D).
+    """
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))  # (B, H, T, S)
+    if causal:
+        T, S = scores.shape[-2:]
+        past = torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)
+        scores = scores.masked_fill(~past, float("-inf"))
+    return scores.softmax(dim=-1) @ v
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Switch dropout off inside the block and put the model back as it was after it."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+class KVCache:
+    """Keys and values of the tokens already read, so that each is computed once.
+
+    Args:
+        config: the model's. batch_size: B. dtype, device: of the model's activations.
+
+    `length` tokens are held; `append` adds to one layer, `advance` moves on after all layers.
+    """
+
+    def __init__(self, config: GPTConfig, batch_size: int, dtype: torch.dtype, device) -> None:
+        shape = (config.n_layer, 2, batch_size, config.n_head, config.block_size)
+        self.kv = torch.empty(*shape, config.n_embd // config.n_head, dtype=dtype, device=device)
+        self.length = 0
+
+    def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Store k, v (B, H, T, D) of one layer; return all so far, (B, H, length + T, D)."""
+        end = self.length + k.size(2)
+        self.kv[layer, 0, :, :, self.length : end] = k
+        self.kv[layer, 1, :, :, self.length : end] = v
+        return self.kv[layer, 0, :, :, :end], self.kv[layer, 1, :, :, :end]
+
+    def advance(self, T: int) -> None:
+        self.length += T
+
+
+class CausalSelfAttention(nn.Module):
+    """Every token gathers from the tokens before it, in H heads side by side."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.n_head = config.n_head
+        self.attn_dropout = config.attn_dropout
+        self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd, bias=config.bias)
+        self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
+        self.resid_dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, cache: KVCache | None = None, layer: int = 0) -> Tensor:
+        B, T, C = x.shape
+        q, k, v = (
+            part.view(B, T, self.n_head, C // self.n_head).transpose(1, 2)  # (B, H, T, D)
+            for part in self.c_attn(x).split(C, dim=2)
+        )
+        if cache is not None:
+            k, v = cache.append(layer, k, v)
+        # One new token may see everything in the cache, so it needs no mask.
+        y = F.scaled_dot_product_attention(
+            q, k, v, dropout_p=self.attn_dropout if self.training else 0.0, is_causal=T > 1
+        )
+        y = y.transpose(1, 2).reshape(B, T, C)  # heads side by side again
+        return self.resid_dropout(self.c_proj(y))
+
+
+class MLP(nn.Module):
+    """Each token alone: widen to 4C, bend, return to C."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd, bias=config.bias)
+        self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd, bias=config.bias)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dropout(self.c_proj(F.gelu(self.c_fc(x), approximate="tanh")))
+
+
+class Block(nn.Module):
+    """Communicate, then compute; each adds to the residual stream what it found."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(config.n_embd, bias=config.bias)
+        self.attn = CausalSelfAttention(config)
+        self.ln_2 = nn.LayerNorm(config.n_embd, bias=config.bias)
+        self.mlp = MLP(config)
+
+    def forward(self, x: Tensor, cache: KVCache | None = None, layer: int = 0) -> Tensor:
+        x = x + self.attn(self.ln_1(x), cache, layer)
+        return x + self.mlp(self.ln_2(x))
+
+
+class GPT(nn.Module):
+    """Token ids in, a score for every possible next token out.
+
+    Parameter names are GPT-2's (`transformer.wte`, `transformer.h.0.attn.c_attn`, …).
+    """
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.transformer = nn.ModuleDict(
+            {
+                "wte": nn.Embedding(config.vocab_size, config.n_embd),
+                "wpe": nn.Embedding(config.block_size, config.n_embd),
+                "drop": nn.Dropout(config.dropout),
+                "h": nn.ModuleList(Block(config) for _ in range(config.n_layer)),
+                "ln_f": nn.LayerNorm(config.n_embd, bias=config.bias),
+            }
+        )
+        self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        self.lm_head.weight = self.transformer.wte.weight  # tied (Press & Wolf 2017)
+        self.apply(self._init_weights)
+        # 2 * n_layer branches add to the residual stream; shrinking each keeps its variance level.
+        for name, p in self.named_parameters():
+            if name.endswith("c_proj.weight"):
+                nn.init.normal_(p, std=0.02 / math.sqrt(2 * config.n_layer))
+
+    @staticmethod
+    def _init_weights(module: nn.Module) -> None:
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=0.02)
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+    def hidden(self, idx: Tensor, cache: KVCache | None = None) -> Tensor:
+        """Return the final hidden states (B, T, C) of `idx` (B, T) int64.
+
+        With a cache, `idx` continues what the cache holds. A full prompt goes into an empty cache;
+        after that, tokens follow one at a time.
+
+        Raises:
+            DataError: more tokens than `block_size`, or an id outside the vocabulary.
+        """
+        start = cache.length if cache is not None else 0
+        T = idx.size(1)
+        if start + T > self.config.block_size:
+            raise DataError(
+                f"{start + T} tokens, but block_size is {self.config.block_size}; "
+                "shorten the input, or let gptlib.generate slide the window"
+            )
+        if start and T > 1:
+            raise DataError(f"{T} tokens for a cache that is in use; give one at a time")
+        positions = torch.arange(start, start + T, device=idx.device)
+        try:
+            tokens = self.transformer.wte(idx)
+        except IndexError as error:
+            raise DataError(
+                f"token ids run from {idx.min()} to {idx.max()}, but the vocabulary has "
+                f"{self.config.vocab_size}; was the text encoded by another tokenizer?"
+            ) from error
+        x = self.transformer.drop(tokens + self.transformer.wpe(positions))
+        for layer, block in enumerate(self.transformer.h):
+            x = block(x, cache, layer)
+        if cache is not None:
+            cache.advance(T)
+        return self.transformer.ln_f(x)
+
+    def forward(
+        self, idx: Tensor, targets: Tensor | None = None, return_logits: bool = True
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Score the next token after every position.
+
+        Args:
+            idx: (B, T) int64, T <= block_size.
+            targets: (B, T) int64, the ids that did follow; -1 leaves a position out of the loss.
+            return_logits: False frees the (B, T, V) logits, the largest tensor in training.
+
+        Returns:
+            logits (B, T, V) or None, and the mean cross-entropy in nats (None without targets).
+        """
+        logits = self.lm_head(self.hidden(idx))
+        if targets is None:
+            return logits, None
+        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1)
+        return logits if return_logits else None, loss
+
+    def num_params(self) -> int:
+        """Trainable parameters; the tied head is counted once."""
+        return sum(p.numel() for p in self.parameters())
+
+    def flops_per_token(self, T: int) -> int:
+        """FLOPs of one training step per token, forward and backward, at context T.
+
+        6 for each weight that multiplies the token, plus 12 * n_layer * C * T for attention's two
+        products (PaLM: Chowdhery et al. 2022, appendix B). Look-ups in the position table are
+        no multiplications; the token table counts once, as the head.
+        """
+        n_weights = self.num_params() - self.transformer.wpe.weight.numel()
+        return 6 * n_weights + 12 * self.config.n_layer * self.config.n_embd * T

@@ -1,0 +1,117 @@
+"""Run folders: what a training run leaves behind, and how to get a model back from one.
+
+One job: `Run`, `load_run`, reading the folder's files, and telling one run from another.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from gptlib import checkpoint
+from gptlib.errors import CheckpointError, ConfigError, DataError
+from gptlib.model import GPT, GPTConfig
+from gptlib.resources import data_path
+from gptlib.tokenizers import Tokenizer, load_tokenizer
+from gptlib.train_config import FREE
+
+
+@dataclass(frozen=True)
+class Run:
+    """What `Trainer.fit` returns.
+
+    Attributes:
+        run_dir: the folder. model: the network as it is after the last step.
+        step: updates made so far. finished: False if the run was stopped and can be resumed.
+        best_val, best_step: lowest validation loss in nats per token, and where it was.
+        last_val: the latest validation loss. log: the lines of `log.jsonl`.
+    """
+
+    run_dir: Path
+    model: GPT
+    step: int
+    finished: bool
+    best_val: float
+    best_step: int
+    last_val: float
+    log: list[dict]
+
+
+def read_jsonl(path: Path) -> list[dict]:
+    """Return the objects of a JSON-lines file; a torn last line is left out."""
+    if not path.is_file():
+        return []
+    lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline is not whole
+    return [json.loads(line) for line in lines if line]
+
+
+def load_run(run_dir: str | Path, which: str = "best") -> tuple[GPT, Tokenizer, dict]:
+    """Load a trained model, ready to sample.
+
+    Args:
+        run_dir: a run folder, or the name of a model that ships with gptlib ("tales").
+        which: "best" (lowest validation loss) or "latest".
+
+    Returns:
+        (model in evaluation mode, tokenizer, manifest of the checkpoint).
+
+    Raises:
+        CheckpointError: no such folder, nothing saved in it yet, or the checkpoint is damaged.
+        ConfigError: `which` is neither "best" nor "latest".
+    """
+    if which not in ("best", "latest"):
+        raise ConfigError(f"which is {which!r}; use 'best' or 'latest'")
+    folder = Path(run_dir)
+    if not folder.exists():
+        try:
+            folder = data_path(f"models/{run_dir}")
+        except DataError:
+            raise CheckpointError(
+                f"{run_dir} is neither a run folder nor a model that ships with gptlib (tales); "
+                "check the path, or train one with `gptlib train --out`"
+            ) from None
+    place = checkpoint.pointed(folder, which) or checkpoint.pointed(folder, "latest")
+    if place is None:
+        raise CheckpointError(f"{run_dir} has no checkpoint yet; train for longer, or resume it")
+    weights, manifest = checkpoint.load_model(place)
+    try:
+        model = GPT(GPTConfig.from_dict(manifest["model"]))
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{place.name} does not say what model it is ({error}); was it made by gptlib?"
+        ) from error
+    checkpoint.load_weights(model, weights)
+    return model.eval(), load_tokenizer(folder / "tokenizer"), manifest
+
+
+def check_same_run(before: dict, now: dict) -> None:
+    """Refuse to resume under other settings; warn when only the thread count differs.
+
+    Args:
+        before, now: what a run's manifest says of it, and what the trainer was given.
+
+    Raises:
+        CheckpointError: a setting outside `train_config.FREE`, the shape, the data or the tokenizer
+            differs; the message spells out each difference.
+    """
+    differences = []
+    for part in ("model", "train", "data", "tokenizer"):
+        old, new = before.get(part), now[part]
+        if not isinstance(old, dict) or not isinstance(new, dict):
+            old, new = {part: old}, {part: new}
+        for key in sorted(set(old) | set(new)):
+            if old.get(key) != new.get(key) and not (part == "train" and key in FREE):
+                differences.append(f"{key} was {old.get(key)!r} and is now {new.get(key)!r}")
+    if differences:
+        raise CheckpointError(
+            f"this folder holds another run: {'; '.join(differences)}; "
+            "use the same settings, or another folder"
+        )
+    if before.get("threads") != now["threads"]:
+        warnings.warn(
+            f"the run began with {before.get('threads')} threads and goes on with "
+            f"{now['threads']}: sums may round differently, so it is no longer exact",
+            stacklevel=4,
+        )

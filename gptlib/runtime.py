@@ -1,0 +1,158 @@
+"""What this machine computes with: device, number type, ranks, random state.
+
+One job: decide once, so that everything else asks. `Runtime.detect()` looks at the hardware and
+picks the fastest setting that trains safely; `device=` and `dtype=` overrule it and are refused
+when the machine does not have them.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from gptlib.errors import DeviceError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+# Dense peak rates in TFLOP/s: (float32 with TF32 off, half precision), from the vendors' data
+# sheets. A T4 has no bfloat16 units; its half-precision rate is float16's.
+PEAK_TFLOPS = {
+    "T4": (8.1, 65.0),
+    "V100": (15.7, 125.0),
+    "L4": (30.3, 121.0),
+    "A100": (19.5, 312.0),
+    "H100": (67.0, 989.0),
+    "H200": (67.0, 989.0),
+    "B200": (75.0, 2250.0),
+}
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A device and the number type to compute in.
+
+    Attributes:
+        device: "cpu", "cuda" (or "cuda:1") or "mps".
+        dtype: "float32", "bfloat16" or "float16". Weights stay float32; this is autocast's type.
+        rank, world_size: which of how many processes this is (torchrun's variables).
+    """
+
+    device: str
+    dtype: str
+    rank: int = 0
+    world_size: int = 1
+
+    @classmethod
+    def detect(cls, device: str = "auto", dtype: str = "auto") -> Runtime:
+        """Choose for this machine: CUDA, then Apple's MPS, then the CPU.
+
+        "auto" computes in bfloat16 on CUDA devices of capability 8.0 or more, in float16 (with a
+        gradient scaler) on older ones, and in float32 elsewhere: on a CPU, bfloat16 pays only for
+        wide models on recent processors, so it is yours to ask for.
+
+        Raises:
+            DeviceError: the device or the dtype is unknown, or this machine does not have it.
+        """
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
+        _check_device(device)
+        kind = device.split(":")[0]
+        modern = kind == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+        if dtype == "auto":
+            dtype = "float32" if kind != "cuda" else "bfloat16" if modern else "float16"
+        if dtype not in DTYPES:
+            raise DeviceError(f"dtype is {dtype!r}; use one of auto, {', '.join(DTYPES)}")
+        if dtype == "bfloat16" and kind == "cuda" and not modern:
+            # torch.cuda.is_bf16_supported() says yes by emulation, which is slower than float32.
+            raise DeviceError(
+                f"{torch.cuda.get_device_name(device)} has no bfloat16 units; use dtype='float16'"
+            )
+        if dtype == "float16" and kind == "cpu":
+            raise DeviceError("float16 does not train on a CPU; use dtype='float32' or 'bfloat16'")
+        rank, world_size = (int(os.environ.get(k, d)) for k, d in (("RANK", 0), ("WORLD_SIZE", 1)))
+        return cls(device, dtype, rank, world_size)
+
+    @property
+    def kind(self) -> str:
+        """The device without its number: "cpu", "cuda" or "mps"."""
+        return self.device.split(":")[0]
+
+    def autocast(self) -> AbstractContextManager:
+        """The context that forward passes run in (does nothing in float32)."""
+        if self.dtype == "float32":
+            return nullcontext()
+        return torch.autocast(self.kind, dtype=DTYPES[self.dtype])
+
+    def grad_scaler(self) -> torch.amp.GradScaler:
+        """A gradient scaler: active in float16 only, where small gradients would become zero
+        (Micikevicius et al. 2018, section 3.2)."""
+        return torch.amp.GradScaler(self.kind, enabled=self.dtype == "float16")
+
+    def name(self) -> str:
+        """The hardware's name, e.g. "NVIDIA H100 80GB HBM3" or "cpu"."""
+        return torch.cuda.get_device_name(self.device) if self.kind == "cuda" else self.kind
+
+    def peak_flops(self) -> float | None:
+        """Peak FLOP/s of the device in this dtype, or None where the table does not know it."""
+        words = self.name().replace("-", " ").split()
+        for model, (single, half) in PEAK_TFLOPS.items():
+            if model in words:
+                return (single if self.dtype == "float32" else half) * 1e12
+        return None
+
+
+def _has_mps() -> bool:
+    return torch.backends.mps.is_available()
+
+
+def _check_device(device: str) -> None:
+    """Raise DeviceError unless this machine has `device`."""
+    kind, _, number = device.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (number and not number.isdigit()):
+        raise DeviceError(f"device is {device!r}; use auto, cpu, cuda, cuda:N or mps")
+    count = {"cpu": 1, "mps": int(_has_mps())}.get(kind, 0)
+    if kind == "cuda":
+        count = torch.cuda.device_count()
+    if int(number or 0) >= count:
+        raise DeviceError(f"device {device!r} is not on this machine ({count} of its kind are)")
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's global generators (torch seeds every device's)."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def random_state() -> dict:
+    """Return the state of every global generator, in types that `weights_only` loading accepts."""
+    name, keys, position, has_gauss, gauss = np.random.get_state()
+    state = {
+        "python": random.getstate(),
+        "numpy": (name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss),
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    if _has_mps():
+        state["mps"] = torch.mps.get_rng_state()
+    return state
+
+
+def set_random_state(state: dict) -> None:
+    """Restore what `random_state` returned. A device that is not here is passed over."""
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    name, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(state["torch"])
+    if "cuda" in state and torch.cuda.is_available():
+        for i, one in enumerate(state["cuda"][: torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(one, i)
+    if "mps" in state and _has_mps():
+        torch.mps.set_rng_state(state["mps"])

@@ -1,0 +1,90 @@
+"""How to train: the settings of a run, and which of them a resumed run may change.
+
+One job: `TrainConfig`, which refuses what cannot work before anything is trained.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+from gptlib.batches import SAMPLING
+from gptlib.errors import ConfigError
+from gptlib.optim import SCHEDULES
+
+# Settings that a resumed run may change: they say how to compute and when to save, not what.
+FREE = ("accumulate", "device", "dtype", "compile", "save_every", "save_minutes", "keep_last")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train. Losses are in nats per token, learning rates per update.
+
+    Attributes:
+        steps: updates in the whole run, the length of the schedule.
+        batch_size: windows an update. accumulate: micro-batches it is cut into to save memory.
+        lr, min_lr, warmup, schedule: see `gptlib.optim.learning_rate`.
+        weight_decay, beta1, beta2, grad_clip: AdamW's; grad_clip 0 clips nothing.
+        eval_every: steps between validations. eval_windows: windows a validation uses, 0 for the
+            whole split.
+        save_every, save_minutes: save after so many steps (0: never) or minutes, whichever comes
+            first; the best validation and the last step are always saved.
+        keep_last: checkpoints to keep besides the best.
+        seed: of the data's order and of dropout (weights are drawn when the model is made).
+        sampling: "shuffled" or "random", see `gptlib.batches`.
+        device, dtype: "auto" lets `Runtime.detect` choose. compile: use torch.compile.
+
+    Raises:
+        ConfigError: a value out of range.
+    """
+
+    steps: int = 1000
+    batch_size: int = 32
+    accumulate: int = 1
+    lr: float = 1e-3
+    min_lr: float = 1e-4
+    warmup: int = 100
+    schedule: str = "cosine"
+    weight_decay: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.95
+    grad_clip: float = 1.0
+    eval_every: int = 250
+    eval_windows: int = 0
+    save_every: int = 0
+    save_minutes: float = 5.0
+    keep_last: int = 2
+    seed: int = 0
+    sampling: str = "shuffled"
+    device: str = "auto"
+    dtype: str = "auto"
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        for name, least in {
+            "steps": 1, "batch_size": 1, "accumulate": 1, "warmup": 0, "eval_every": 1,
+            "eval_windows": 0, "save_every": 0, "keep_last": 1, "seed": 0,
+        }.items():  # fmt: skip
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ConfigError(f"{name} is {value!r}; it must be a whole number >= {least}")
+        for name in ("lr", "min_lr", "weight_decay", "grad_clip", "save_minutes"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be in [0, 1)")
+        for name, allowed in {"schedule": SCHEDULES, "sampling": SAMPLING}.items():
+            if getattr(self, name) not in allowed:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)!r}; use one of {', '.join(allowed)}"
+                )
+        if self.batch_size % self.accumulate:
+            raise ConfigError(
+                f"batch_size is {self.batch_size} and accumulate is {self.accumulate}; "
+                "an update is cut into equal micro-batches, so choose a divisor"
+            )
+
+    @classmethod
+    def from_dict(cls, values: dict) -> TrainConfig:
+        return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
