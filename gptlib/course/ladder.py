@@ -5,7 +5,7 @@ and returns the losses and a sample of each. The parts are those of `gptlib.mode
 are the build-up's usual ones: 32 windows of 8 characters a step, 32 channels, AdamW at 1e-3,
 5,000 steps, torch's default initial weights.
 
-    python -m gptlib.course.ladder tales data/runs/ladder-tales --seeds 4
+    python -m gptlib.course.ladder tales data/runs/ladder-tales
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gptlib.corpora import load_corpus
+from gptlib.course.records import Record, save_record, this_machine
 from gptlib.errors import ConfigError
 from gptlib.model import MLP, CausalSelfAttention, GPTConfig
 from gptlib.tokenizers import CharTokenizer
@@ -169,7 +170,7 @@ def run_rung(
 
 
 def ladder(
-    corpus_name_or_path: str, seeds: int = 3, steps: int = 5000, prompt_length: int = 60
+    corpus_name_or_path: str, seeds: int = 5, steps: int = 5000, prompt_length: int = 60
 ) -> dict:
     """Train every rung on a corpus with seeds 0, 1, …; the same seeds on every rung.
 
@@ -177,37 +178,30 @@ def ladder(
 
     Returns:
         `config`; `result`: `rungs` (name: val, full_val and their mean and sd over the seeds,
-        params), and `floor` where the corpus has one; `samples` of seed 0, one for each rung.
+        params, and what the rung has), and `floor` where the corpus has one; `samples` of seed 0,
+        one for each rung.
     """
     corpus = load_corpus(corpus_name_or_path)
     tokenizer = CharTokenizer.train(corpus.text)
     train, val = (torch.tensor(tokenizer.encode(part)) for part in (corpus.train, corpus.val))
     opening = corpus.val[:prompt_length]
+    prompt = tokenizer.encode(opening)
     rungs, samples = {}, []
     for name, rung in RUNGS.items():
         runs = [
-            run_rung(name, train, val, tokenizer.vocab_size, seed, steps, tokenizer.encode(opening))
+            run_rung(name, train, val, tokenizer.vocab_size, seed, steps, prompt)
             for seed in range(seeds)
         ]
         rungs[name] = {"params": runs[0]["params"], **asdict(rung)}
         for key in ("val", "full_val"):
-            losses = [round(run[key], 5) for run in runs]
-            spread = statistics.stdev(losses) if seeds > 1 else 0.0
-            rungs[name] |= {
-                key: losses,
-                f"{key}_mean": round(statistics.mean(losses), 5),
-                f"{key}_sd": round(spread, 5),
-            }
+            rungs[name] |= _summary(key, [run[key] for run in runs])
         text = tokenizer.decode(runs[0]["sample"])
         samples.append({"rung": name, "seed": 0, "prompt": opening, "text": text})
-        print(f"{name:13} {rungs[name]['val_mean']:.4f} ± {rungs[name]['val_sd']:.4f}", flush=True)
-    result = {"rungs": rungs, "vocab_size": tokenizer.vocab_size}
-    if corpus.val_floor is not None:
-        result["floor"] = corpus.val_floor
     config = {
         "corpus": corpus.name,
         "sha256": corpus.sha256,
         "characters": len(corpus.text),
+        "vocab_size": tokenizer.vocab_size,
         "batch_size": BATCH_SIZE,
         "block_size": BLOCK_SIZE,
         "n_embd": N_EMBD,
@@ -215,5 +209,41 @@ def ladder(
         "optimizer": "AdamW",
         "lr": LEARNING_RATE,
         "eval_batches": EVAL_BATCHES,
+        "seeds": list(range(seeds)),
     }
-    return {"config": config, "seeds": list(range(seeds)), "result": result, "samples": samples}
+    result = {"rungs": rungs}
+    if corpus.val_floor is not None:
+        result["floor"] = corpus.val_floor
+    return {"config": config, "result": result, "samples": samples}
+
+
+def _summary(key: str, losses: list[float]) -> dict:
+    """The losses of all seeds, their mean and their standard deviation (0 for one seed)."""
+    spread = statistics.stdev(losses) if len(losses) > 1 else 0.0
+    return {
+        key: [round(loss, 5) for loss in losses],
+        f"{key}_mean": round(statistics.mean(losses), 5),
+        f"{key}_sd": round(spread, 5),
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a ladder and write its record."""
+    parser = argparse.ArgumentParser(prog="python -m gptlib.course.ladder")
+    parser.add_argument("corpus", help="a corpus, or the path of a text")
+    parser.add_argument("out", type=Path, help="the record's folder, e.g. data/runs/ladder-tales")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=5000)
+    options = parser.parse_args(arguments)
+    made = ladder(options.corpus, options.seeds, options.steps)
+    hardware, versions = this_machine()
+    corpus, name = made["config"]["corpus"], options.out.name
+    command = (
+        f"python -m gptlib.course.ladder {corpus} data/runs/{name} "
+        f"--seeds {options.seeds} --steps {options.steps}"
+    )
+    save_record(Record(name, command, hardware=hardware, versions=versions, **made), options.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""Every exercise of chapter 3: the right answer passes, each named mistake gets its own diagnosis."""
+"""Every exercise of chapter 3: the right answer passes, each mistake gets its own diagnosis."""
 
 import math
 
