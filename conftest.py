@@ -5,4 +5,3 @@ import os
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[name] = "1"
-os.environ.pop("GPTLIB_DATA", None)  # tests bring their own files and never touch a reader's cache

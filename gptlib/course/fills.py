@@ -4,12 +4,10 @@ One job: turn each such comment in a Markdown page into HTML made from committed
 page holds a number or a sample that somebody typed. A record that does not exist yet is said.
 """
 
-import html
 import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from gptlib.errors import DataError
 

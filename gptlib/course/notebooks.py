@@ -68,12 +68,39 @@ def convert(source: Path):
     notebook = jupytext.read(source)
     notebook.metadata = type(notebook.metadata)(kernelspec=dict(KERNEL))
     notebook.nbformat, notebook.nbformat_minor = 4, 5
+    _name_cells(notebook)
+    return notebook
+
+
+def renew_setup_cell(source: Path, root: Path) -> None:
+    """Write the set-up cell of a text twin into its notebook, outputs and all else as they are.
+
+    The set-up cell does nothing where gptlib is installed, so no other cell has to run again. A
+    notebook that was stale before stays stale.
+    """
+    import nbformat
+
+    target = notebook_of(source)
+    if not target.exists():
+        return
+    notebook = nbformat.read(target, as_version=4)
+    fresh = convert(source)
+    for old, new in zip(notebook.cells, fresh.cells, strict=False):
+        if "setup" in old.metadata.get("tags", ()) and "setup" in new.metadata.get("tags", ()):
+            old.source = new.source
+    _name_cells(notebook)
+    if [cell.source for cell in notebook.cells] == [cell.source for cell in fresh.cells]:
+        notebook.metadata["gptlib"]["source"] = stamp(source, root)["source"]
+    nbformat.write(notebook, target)
+
+
+def _name_cells(notebook) -> None:
+    """Give each cell an id that depends on its text alone."""
     seen: dict[str, int] = {}
     for cell in notebook.cells:
         digest = hashlib.sha256(cell.source.encode()).hexdigest()[:10]
         seen[digest] = seen.get(digest, 0) + 1
         cell.id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
-    return notebook
 
 
 def execute(source: Path, root: Path, timeout: int = 600) -> float:

@@ -23,7 +23,11 @@ _FACES = [
     ("Source Sans Book", "font_source_sans_pro", "SourceSansPro-It.otf", 400, "italic"),
     ("Source Sans Book", "font_source_sans_pro", "SourceSansPro-Semibold.otf", 600, "normal"),
 ]
-_MONO = "DejaVuSansMono.ttf", "DejaVuSansMono-Bold.ttf", "DejaVuSansMono-Oblique.ttf"
+_MONO = [
+    ("DejaVuSansMono.ttf", 400, "normal"),
+    ("DejaVuSansMono-Bold.ttf", 700, "normal"),
+    ("DejaVuSansMono-Oblique.ttf", 400, "italic"),
+]
 
 
 def copy_fonts(target: Path) -> None:
@@ -37,7 +41,7 @@ def copy_fonts(target: Path) -> None:
         rules.append(_face(family, file, weight, style))
     mono = resources.files("matplotlib") / "mpl-data" / "fonts" / "ttf"
     shutil.copyfile(str(mono / "LICENSE_DEJAVU"), target / "LICENSE-dejavu.txt")
-    for file, weight, style in zip(_MONO, (400, 700, 400), ("normal", "normal", "italic")):
+    for file, weight, style in _MONO:
         shutil.copyfile(str(mono / file), target / file)
         rules.append(_face("DejaVu Mono Book", file, weight, style))
     (target / "fonts.css").write_text("\n".join(rules) + "\n")
@@ -78,11 +82,12 @@ def mark(app: Any, doctree: Any) -> None:
     A box is a blockquote that begins with a bold label (`> **Predict.** ...`), an exercise is a
     section whose title begins with "Exercise": plain Markdown, so that Colab and GitHub read it.
     """
-    for quote in doctree.findall(nodes.block_quote):
-        first = quote.next_node(nodes.paragraph)
-        if first is not None and first.children and isinstance(first[0], nodes.strong):
-            label = first[0].astext().strip(". ").lower()
-            quote["classes"] += ["box", "box-" + nodes.make_id(label)]
+    for quote in list(doctree.findall(nodes.block_quote)):
+        paragraph = quote.next_node(nodes.paragraph)
+        begin = [node for node in paragraph or () if node.astext()][:1]
+        if begin and isinstance(begin[0], nodes.strong):
+            label = f"box-{nodes.make_id(begin[0].astext())}"
+            quote.replace_self(nodes.container("", *quote.children, classes=["box", label]))
     for section in doctree.findall(nodes.section):
         title = section.next_node(nodes.title)
         if title is not None and title.astext().startswith("Exercise"):
@@ -92,9 +97,8 @@ def mark(app: Any, doctree: Any) -> None:
 def _drop_thebe(app: Any, *_: Any) -> None:
     """Leave out the extension that would fetch Thebe from a CDN: the book's cells run in Colab."""
     for listeners in app.events.listeners.values():
-        for listener in list(listeners):
-            if listener.handler.__module__.startswith("sphinx_thebe"):
-                listeners.remove(listener)
+        listeners[:] = [x for x in listeners if not x.handler.__module__.startswith("sphinx_thebe")]
+    app.registry.css_files[:] = [x for x in app.registry.css_files if "thebe" not in x[0]]
 
 
 def setup(app: Any) -> dict[str, bool]:
