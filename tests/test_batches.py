@@ -1,0 +1,94 @@
+"""A batch is a function of (seed, step, rank); an epoch visits every window once."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gptlib.batches import TokenBatches, permute
+from gptlib.errors import ConfigError, DataError
+
+
+@given(n=st.integers(1, 5000), key=st.integers(0, 2**63 - 1))
+@settings(max_examples=60, deadline=None)
+def test_permute_is_a_permutation(n, key):
+    assert sorted(permute(np.arange(n), n, key)) == list(range(n))
+
+
+def test_permutations_differ_by_key_and_mix():
+    a, b = (permute(np.arange(1000), 1000, key) for key in (1, 2))
+    assert (a == b).mean() < 0.01
+    assert abs(np.corrcoef(a, np.arange(1000))[0, 1]) < 0.1
+
+
+def test_permute_needs_no_table():
+    """A trillion windows: only the places asked for are computed."""
+    n = 10**12
+    out = permute(np.array([0, 1, n - 1]), n, 3)
+    assert len(set(out.tolist())) == 3 and (out < n).all() and (out >= 0).all()
+
+
+@given(
+    length=st.integers(17, 400), batch=st.integers(1, 9), T=st.integers(1, 16), seed=st.integers(0, 99)
+)
+@settings(max_examples=80, deadline=None)
+def test_an_epoch_sees_each_window_once(length, batch, T, seed):
+    data = TokenBatches(np.arange(length), batch, T, seed)
+    n = data.windows
+    seen = np.concatenate([data.offsets(s) for s in range(-(-2 * n // batch))])
+    for epoch in (seen[:n], seen[n : 2 * n]):
+        assert len(set(epoch.tolist())) == n
+        assert len({int(o) % T for o in epoch}) == 1  # windows side by side, none overlaps
+        assert epoch.min() >= 0 and epoch.max() + T + 1 <= length
+
+
+def test_epochs_start_at_different_offsets():
+    data = TokenBatches(np.arange(1000), 1, 64, 0)
+    phases = {int(data.offsets(e * data.windows)[0]) % 64 for e in range(20)}
+    assert len(phases) > 10
+
+
+@given(step=st.integers(0, 10**6), seed=st.integers(0, 2**31))
+@settings(max_examples=40, deadline=None)
+def test_targets_are_the_next_tokens(step, seed):
+    x, y = TokenBatches(np.arange(500), 4, 32, seed).batch(step)
+    assert x.shape == y.shape == (4, 32) and x.dtype == torch.int64
+    assert torch.equal(x + 1, y)
+
+
+@pytest.mark.parametrize("sampling", ["shuffled", "random"])
+def test_ranks_and_micro_batches_share_one_global_batch(sampling):
+    data = TokenBatches(np.arange(5000), 12, 16, 7, sampling)
+    whole = data.batch(5)[0]
+    parts = [data.batch(5, rank, 3, micro, 2)[0] for micro in range(2) for rank in range(3)]
+    assert torch.equal(torch.cat(parts), whole)
+    assert torch.equal(data.batch(5)[0], whole)  # no hidden state
+    assert not torch.equal(data.batch(6)[0], whole)
+
+
+def test_random_sampling_draws_any_offset_with_replacement():
+    data = TokenBatches(np.arange(40), 256, 16, 0, "random")
+    drawn = np.concatenate([data.offsets(s) for s in range(20)])
+    assert set(drawn.tolist()) == set(range(24))
+
+
+def test_block_size_plus_one_tokens_are_enough():
+    x, y = TokenBatches(np.arange(9), 2, 8).batch(3)
+    assert x.tolist() == [list(range(8))] * 2 and y[0, -1] == 8
+    with pytest.raises(DataError, match="block_size \\+ 1 = 9"):
+        TokenBatches(np.arange(8), 2, 8)
+
+
+def test_tensors_and_narrow_types_serve():
+    for tokens in (torch.arange(100), np.arange(100, dtype=np.uint16)):
+        assert TokenBatches(tokens, 2, 8).batch(0)[0].dtype == torch.int64
+
+
+def test_bad_settings_are_refused():
+    with pytest.raises(ConfigError):
+        TokenBatches(np.arange(100), 0, 8)
+    with pytest.raises(ConfigError, match="shuffled, random"):
+        TokenBatches(np.arange(100), 1, 8, sampling="sorted")
+    with pytest.raises(ConfigError, match="multiple of 6"):
+        TokenBatches(np.arange(100), 4, 8).batch(0, 0, 2, 0, 3)

@@ -1,0 +1,70 @@
+"""Which weights decay, and what the learning rate is at each step."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gptlib.errors import ConfigError
+from gptlib.model import GPT, GPTConfig
+from gptlib.optim import SCHEDULES, decay_groups, learning_rate, make_optimizer
+
+
+def test_matrices_decay_and_vectors_do_not():
+    model = GPT(GPTConfig(8, 11, 1, 1, 8))
+    decayed, plain = decay_groups(model, 0.1)
+    assert {p.dim() for p in decayed["params"]} == {2}
+    assert {p.dim() for p in plain["params"]} == {1}
+    assert decayed["weight_decay"] == 0.1 and plain["weight_decay"] == 0.0
+    assert len(decayed["params"]) + len(plain["params"]) == len(list(model.parameters()))
+
+
+def test_fused_adamw_is_adamw():
+    weights = []
+    for fused in (True, False):
+        torch.manual_seed(0)
+        layer = torch.nn.Linear(5, 5)
+        optimizer = make_optimizer(layer, 1e-2, 0.1, (0.9, 0.95))
+        if not fused:
+            groups = decay_groups(layer, 0.1)
+            optimizer = torch.optim.AdamW(groups, lr=1e-2, betas=(0.9, 0.95), fused=False)
+        for _ in range(5):
+            layer(torch.ones(2, 5)).pow(2).sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        weights.append(layer.weight.detach())
+    torch.testing.assert_close(*weights)
+
+
+def test_cosine_by_hand():
+    def lr(step):
+        return learning_rate(step, 101, 1.0, 0.1, 0, "cosine")
+
+    assert lr(0) == 1.0
+    assert lr(50) == pytest.approx(0.55)
+    assert lr(100) == pytest.approx(0.1)
+
+
+def test_warmup_climbs_to_the_peak():
+    rates = [learning_rate(s, 100, 1.0, 0.0, 4, "constant") for s in range(6)]
+    assert rates == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, 1.0])
+
+
+def test_wsd_is_level_for_four_fifths():
+    rates = [learning_rate(s, 101, 1.0, 0.0, 0, "wsd") for s in range(101)]
+    assert all(r == 1.0 for r in rates[:80])
+    assert rates[90] == pytest.approx(0.5) and rates[100] == 0.0
+
+
+@given(
+    steps=st.integers(1, 10_000), warmup=st.integers(0, 200), where=st.floats(0, 1),
+    schedule=st.sampled_from(SCHEDULES),
+)  # fmt: skip
+def test_the_rate_stays_between_zero_and_the_peak(steps, warmup, where, schedule):
+    step = min(steps - 1, int(where * steps))
+    assert 0 < learning_rate(step, steps, 1e-3, 1e-5, warmup, schedule) <= 1e-3
+
+
+def test_unknown_schedules_are_refused():
+    with pytest.raises(ConfigError, match="cosine"):
+        learning_rate(5, 10, 1.0, 0.0, 0, "linear")
