@@ -1,0 +1,407 @@
+"""The parts that a grammar is made of, and the three things each part can do.
+
+One job: the nodes. Each can `sample` itself, `match` a text (all the ways to read it from a
+position on), and give its `mean` (entropy in nats, length in characters), exactly.
+
+Variables make a grammar more than a list of templates: `Scope` draws a villager once, and every
+`Show` inside it shows an attribute of that villager: the name here, the pronoun sentences later.
+An environment is a tuple with one slot per variable in scope: the index of the drawn entry, or
+UNKNOWN. `match` binds late: a slot stays UNKNOWN until the text shows something of the entry, and
+`Scope` asks what the draw was worth when it closes. `mean` likewise averages over a variable only
+where something depends on it. That is why both are fast, and why neither samples anything.
+"""
+
+from bisect import bisect_right
+from itertools import accumulate
+from math import exp, log, log1p
+from typing import Any
+
+UNKNOWN = -1
+Env = tuple[int, ...]
+State = tuple[int, Env, float]  # position reached, environment, log-probability in nats
+Mean = tuple[float, float]  # entropy in nats, length in characters
+
+
+class Run:
+    """One sampling of a grammar: the pieces written so far and what was drawn."""
+
+    def __init__(self, rng: Any, slots: int) -> None:
+        self.random = rng.random
+        self.env = [UNKNOWN] * slots
+        self.out: list[str] = []
+        self.logprob = 0.0
+        self.shown: list[tuple[int, Show, int]] = []  # index into out, node, entry
+
+
+class Reading:
+    """One reading of a text. With `trace` it also remembers where the grammar gave up."""
+
+    def __init__(self, text: str, trace: bool = False) -> None:
+        self.text = text
+        self.trace = trace
+        self.farthest = 0
+        self.expected: set[str] = set()
+
+    def missed(self, pos: int, wanted: str) -> None:
+        """Note that `wanted` was expected at `pos`; only the farthest misses are kept."""
+        same = 0
+        while same < len(wanted) and self.text[pos + same : pos + same + 1] == wanted[same]:
+            same += 1
+        if pos + same > self.farthest:
+            self.farthest, self.expected = pos + same, set()
+        if pos + same == self.farthest:
+            self.expected.add(wanted[same:])
+
+
+def merge(states: list[State]) -> list[State]:
+    """Add up the probabilities of states that agree in position and environment."""
+    if len(states) < 2:
+        return states
+    total: dict[tuple[int, Env], float] = {}
+    for pos, env, logp in states:
+        key = (pos, env)
+        if key in total:
+            high, low = max(total[key], logp), min(total[key], logp)
+            logp = high + log1p(exp(low - high))
+        total[key] = logp
+    return [(pos, env, logp) for (pos, env), logp in total.items()]
+
+
+class Weights:
+    """A distribution over options: cumulative for drawing, logs for scoring.
+
+    Plain left-to-right addition, so that every machine and Python version draws the same.
+    """
+
+    def __init__(self, weights: list[float]) -> None:
+        total = list(accumulate(weights))[-1]
+        self.p = [w / total for w in weights]
+        self.cumulative = list(accumulate(weights[:-1]))
+        self.cumulative = [c / total for c in self.cumulative]
+        self.logp = [log(p) for p in self.p]
+        self.entropy = -sum(p * log(p) for p in self.p)
+
+    def draw(self, random: Any) -> int:
+        """Return an index; `random()` is uniform on [0, 1)."""
+        return bisect_right(self.cumulative, random())
+
+
+class Table:
+    """Weighted entries with attributes, the commonest first; entry 2i and 2i+1 are partners."""
+
+    def __init__(self, name: str, columns: list[str], rows: list[list[str]]) -> None:
+        self.name, self.columns, self.rows = name, columns, rows
+        self.weights = Weights(zipf(len(rows)))
+
+    def partner(self, entry: int) -> int:
+        """The entry whose attributes are the wrong answers in a probe."""
+        return entry ^ 1
+
+
+def zipf(n: int) -> list[float]:
+    """The weights of n options listed from common to rare: 1/sqrt(1), 1/sqrt(2), …
+
+    Half of Zipf's exponent: function words, which no list holds, supply the other half. The square
+    root is exact to the last bit everywhere; a general power is not.
+    """
+    return [1.0 / (k**0.5) for k in range(1, n + 1)]
+
+
+class Literal:
+    """Fixed text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.first, self.nullable = set(text[:1]), not text
+        self.shortest = self.longest = len(text)
+
+    def sample(self, run: Run) -> None:
+        run.out.append(self.text)
+
+    def match(self, reading: Reading, pos: int, env: Env) -> list[State]:
+        if reading.text.startswith(self.text, pos):
+            return [(pos + len(self.text), env, 0.0)]
+        if reading.trace:
+            reading.missed(pos, self.text)
+        return []
+
+    def mean(self, env: Env, memo: dict) -> Mean:
+        return 0.0, float(len(self.text))
+
+
+class Sequence:
+    """Parts, one after the other."""
+
+    def __init__(self, parts: list[Any]) -> None:
+        self.parts = parts
+        self.nullable = all(part.nullable for part in parts)
+        self.first = set()
+        for part in parts:
+            self.first |= part.first
+            if not part.nullable:
+                break
+        self.shortest = sum(part.shortest for part in parts)
+        self.longest = sum(part.longest for part in parts)
+
+    def sample(self, run: Run) -> None:
+        for part in self.parts:
+            part.sample(run)
+
+    def match(self, reading: Reading, pos: int, env: Env) -> list[State]:
+        states = [(pos, env, 0.0)]
+        for part in self.parts:
+            if len(states) == 1:
+                pos, env, logp = states[0]
+                states = part.match(reading, pos, env)
+                if logp:
+                    states = [(p, e, logp + d) for p, e, d in states]
+            else:
+                states = merge(
+                    [
+                        (p, e, logp + d)
+                        for pos, env, logp in states
+                        for p, e, d in part.match(reading, pos, env)
+                    ]
+                )
+            if not states:
+                break
+        return states
+
+    def mean(self, env: Env, memo: dict) -> Mean:
+        means = [mean_of(part, env, memo) for part in self.parts]
+        return sum(h for h, _ in means), sum(n for _, n in means)
+
+
+class Choice:
+    """One of several options, by weight. The next character of a text rules most of them out."""
+
+    def __init__(self, options: list[Any], weights: list[float]) -> None:
+        self.options, self.weights = options, Weights(weights)
+        self.nullable = any(option.nullable for option in options)
+        self.first = set().union(*(option.first for option in options))
+        self.shortest = min(option.shortest for option in options)
+        self.longest = max(option.longest for option in options)
+        numbered = list(zip(options, self.weights.logp, strict=True))
+        self.always = [pair for pair in numbered if pair[0].nullable]
+        self.by_first = {
+            c: [pair for pair in numbered if pair[0].nullable or c in pair[0].first]
+            for c in self.first
+        }
+        self.numbered = numbered
+
+    def sample(self, run: Run) -> None:
+        index = self.weights.draw(run.random)
+        run.logprob += self.weights.logp[index]
+        self.options[index].sample(run)
+
+    def match(self, reading: Reading, pos: int, env: Env) -> list[State]:
+        options = self.by_first.get(reading.text[pos : pos + 1], self.always)
+        if reading.trace:
+            options = self.numbered
+        found = []
+        for option, logp in options:
+            for p, e, d in option.match(reading, pos, env):
+                found.append((p, e, logp + d))
+        return merge(found)
+
+    def mean(self, env: Env, memo: dict) -> Mean:
+        means = [mean_of(option, env, memo) for option in self.options]
+        entropy = sum(p * h for p, (h, _) in zip(self.weights.p, means, strict=True))
+        length = sum(p * n for p, (_, n) in zip(self.weights.p, means, strict=True))
+        return self.weights.entropy + entropy, length
+
+
+class Words:
+    """A choice among fixed texts only: looked up by length instead of tried one by one."""
+
+    def __init__(self, texts: list[str], weights: list[float]) -> None:
+        self.texts, self.weights = texts, Weights(weights)
+        self.first, self.nullable = {t[0] for t in texts if t}, "" in texts
+        lengths = [len(text) for text in texts]
+        self.shortest, self.longest = min(lengths), max(lengths)
+        self.lengths = sorted(set(lengths))
+        self.index: dict[str, float] = {}
+        for text, p in zip(texts, self.weights.p, strict=True):
+            self.index[text] = self.index.get(text, 0.0) + p
+        self.index = {text: log(p) for text, p in self.index.items()}
+
+    def sample(self, run: Run) -> None:
+        index = self.weights.draw(run.random)
+        run.logprob += self.weights.logp[index]
+        run.out.append(self.texts[index])
+
+    def match(self, reading: Reading, pos: int, env: Env) -> list[State]:
+        text, index, found = reading.text, self.index, []
+        for n in self.lengths:
+            word = text[pos : pos + n]
+            if word in index and len(word) == n:
+                found.append((pos + n, env, index[word]))
+        if reading.trace:
+            for wanted in self.texts:
+                reading.missed(pos, wanted)
+        return found
+
+    def mean(self, env: Env, memo: dict) -> Mean:
+        pairs = zip(self.weights.p, self.texts, strict=True)
+        return self.weights.entropy, sum(p * len(text) for p, text in pairs)
+
+
+class Group:
+    """Variables drawn together from one table, all different: sampling without replacement."""
+
+    def __init__(self, table: Table, slots: list[int]) -> None:
+        self.table, self.slots = table, slots
+        self._marginals: dict[Any, list[float]] = {}
+        self._joint: list[tuple[tuple[int, ...], float]] = []
+
+    def sample(self, run: Run) -> None:
+        weights, taken = self.table.weights, []
+        for slot in self.slots:
+            entry = weights.draw(run.random)
+            while entry in taken:  # drawing again until it is new is the same as renormalizing
+                entry = weights.draw(run.random)
+            taken.append(entry)
+            run.env[slot] = entry
+        run.logprob += self.logprob(tuple(taken))
+
+    def logprob(self, entries: tuple[int, ...]) -> float | None:
+        """Log-probability of these entries in this order; None if two are the same."""
+        p, total, left = self.table.weights.p, 0.0, 1.0
+        for k, entry in enumerate(entries):
+            if entry in entries[:k]:
+                return None
+            total += log(p[entry] / left)
+            left -= p[entry]
+        return total
+
+    def ways(self, env: Env) -> list[tuple[Env, float]]:
+        """Every way to fill the slots that the text left open, with its log-probability."""
+        filled = [env]
+        for slot in self.slots:
+            if env[slot] == UNKNOWN:
+                entries = range(len(self.table.rows))
+                filled = [put(e, slot, entry) for e in filled for entry in entries]
+        worth = [(e, self.logprob(tuple(e[slot] for slot in self.slots))) for e in filled]
+        return [(e, logp) for e, logp in worth if logp is not None]
+
+    def joint(self) -> list[tuple[tuple[int, ...], float]]:
+        """All draws with their probabilities."""
+        if not self._joint:
+            p = self.table.weights.p
+            rows = [((), 1.0, 1.0)]
+            for _ in self.slots:
+                rows = [
+                    (drawn + (k,), prob * p[k] / left, left - p[k])
+                    for drawn, prob, left in rows
+                    for k in range(len(p))
+                    if k not in drawn
+                ]
+            self._joint = [(drawn, prob) for drawn, prob, _ in rows]
+        return self._joint
+
+    def entropy(self) -> float:
+        """Entropy of the draw in nats."""
+        return -sum(prob * log(prob) for _, prob in self.joint())
+
+    def marginal(self, slot: int, env: Env) -> list[float]:
+        """P(entry of `slot` | what `env` knows of this group)."""
+        known = tuple(env[s] for s in self.slots)
+        key = (slot, known)
+        if key not in self._marginals:
+            at, weights = self.slots.index(slot), [0.0] * len(self.table.rows)
+            for drawn, prob in self.joint():
+                if all(k in (UNKNOWN, d) for k, d in zip(known, drawn, strict=True)):
+                    weights[drawn[at]] += prob
+            total = sum(weights)
+            self._marginals[key] = [w / total for w in weights]
+        return self._marginals[key]
+
+
+def put(env: Env, slot: int, entry: int) -> Env:
+    """`env` with one slot changed."""
+    return env[:slot] + (entry,) + env[slot + 1 :]
+
+
+class Scope:
+    """Draws variables, then writes a body in which they stay the same."""
+
+    def __init__(self, groups: list[Group], body: Any) -> None:
+        self.groups, self.body = groups, body
+        self.slots = [slot for group in groups for slot in group.slots]
+        self.first, self.nullable = body.first, body.nullable
+        self.shortest, self.longest = body.shortest, body.longest
+
+    def sample(self, run: Run) -> None:
+        for group in self.groups:
+            group.sample(run)
+        self.body.sample(run)
+
+    def match(self, reading: Reading, pos: int, env: Env) -> list[State]:
+        closed = []
+        for end, inner, logp in self.body.match(reading, pos, env):
+            ways = [(inner, logp)]
+            for group in self.groups:
+                ways = [(e, lp + d) for open_, lp in ways for e, d in group.ways(open_)]
+            for e, lp in ways:
+                for slot in self.slots:
+                    e = put(e, slot, UNKNOWN)
+                closed.append((end, e, lp))
+        return merge(closed)
+
+    def mean(self, env: Env, memo: dict) -> Mean:
+        entropy, length = mean_of(self.body, env, memo)
+        return entropy + sum(group.entropy() for group in self.groups), length
+
+
+class Show:
+    """An attribute of a drawn variable. The attribute may itself be a text with choices in it."""
+
+    def __init__(self, group: Group, slot: int, column: str, values: list[Any]) -> None:
+        self.group, self.slot, self.column, self.values = group, slot, column, values
+        self.plain = all(isinstance(value, Literal) for value in values)
+        self.first = set().union(*(value.first for value in values))
+        self.nullable = any(value.nullable for value in values)
+        self.shortest = min(value.shortest for value in values)
+        self.longest = max(value.longest for value in values)
+        self.index: dict[str, list[int]] = {}
+        if self.plain:
+            for entry, value in enumerate(values):
+                self.index.setdefault(value.text, []).append(entry)
+        self.lengths = sorted({len(text) for text in self.index})
+
+    def sample(self, run: Run) -> None:
+        entry = run.env[self.slot]
+        if self.plain:
+            run.shown.append((len(run.out), self, entry))
+        self.values[entry].sample(run)
+
+    def match(self, reading: Reading, pos: int, env: Env) -> list[State]:
+        if env[self.slot] != UNKNOWN:
+            return self.values[env[self.slot]].match(reading, pos, env)
+        found = []
+        if self.plain and not reading.trace:
+            for n in self.lengths:
+                for entry in self.index.get(reading.text[pos : pos + n], ()):
+                    found.append((pos + n, put(env, self.slot, entry), 0.0))
+            return found
+        for entry, value in enumerate(self.values):
+            found += value.match(reading, pos, put(env, self.slot, entry))
+        return found
+
+    def mean(self, env: Env, memo: dict) -> Mean:
+        if env[self.slot] != UNKNOWN:
+            return mean_of(self.values[env[self.slot]], env, memo)
+        entropy = length = 0.0
+        for entry, p in enumerate(self.group.marginal(self.slot, env)):
+            if p:
+                h, n = mean_of(self.values[entry], put(env, self.slot, entry), memo)
+                entropy, length = entropy + p * h, length + p * n
+        return entropy, length
+
+
+def mean_of(node: Any, env: Env, memo: dict) -> Mean:
+    """`node.mean`, computed once for each environment."""
+    key = (id(node), env)
+    if key not in memo:
+        memo[key] = node.mean(env, memo)
+    return memo[key]
