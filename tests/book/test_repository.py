@@ -1,0 +1,188 @@
+"""The repository itself: one list of versions, floors that hold, small files, a light import."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from graphlib import TopologicalSorter
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+from repository import ROOT, repository_files
+
+from gptlib.course.lock import environment, pins
+
+#: Imports go down or stay level; a new module gets its floor here.
+FLOORS = {
+    1: "errors resources runtime",
+    2: "downloads model tokenizer_base tokenizers grammar grammar_nodes grammar_rules grammar_parse",
+    3: "corpora batches optim checkpoint sampling runs train_config",
+    4: "trainer evaluation hub",
+    5: "presets course",
+    6: "__init__ cli __main__",
+}
+FLOOR_OF = {module: floor for floor, modules in FLOORS.items() for module in modules.split()}
+
+
+def module_name(path) -> str:
+    parts = path.relative_to(ROOT / "gptlib").with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__") or "__init__"
+
+
+def imports(path) -> set[str]:
+    """Return the modules of gptlib that a file imports, anywhere in it, e.g. {"course.plots"}."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for name in names:
+            inside = name.removeprefix("gptlib.")
+            as_path = ROOT / "gptlib" / inside.replace(".", "/")
+            if inside != name and (as_path.with_suffix(".py").exists() or as_path.is_dir()):
+                found.add(inside)
+            elif name == "gptlib":
+                found.add("__init__")
+    return found
+
+
+def package_files() -> list:
+    return sorted((ROOT / "gptlib").rglob("*.py"))
+
+
+# The modules that others are built on; a package that only hands names on is left out.
+GRAPH = {module_name(path): imports(path) for path in package_files()}
+
+
+def test_imports_never_go_up_a_floor():
+    wrong = []
+    for module, needed in GRAPH.items():
+        floor = FLOOR_OF.get(module.partition(".")[0])
+        assert floor is not None, f"gptlib/{module} has no floor in this test"
+        for other in needed:
+            if FLOOR_OF.get(other.partition(".")[0], 0) > floor:
+                wrong.append(f"{module} (floor {floor}) imports {other}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_imports_have_no_circles():
+    graph = {module: needed - {module} for module, needed in GRAPH.items()}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def test_files_are_small():
+    long = []
+    for path in package_files():
+        lines = len(path.read_text("utf8").splitlines())
+        if lines > 400:
+            long.append(f"{path.relative_to(ROOT)}: {lines} lines")
+    assert not long, "\n".join(long)
+
+
+def test_importing_gptlib_is_light():
+    program = (
+        "import sys, time, torch; start = time.perf_counter(); import gptlib;"
+        "print(time.perf_counter() - start);"
+        "print(*{'transformers', 'peft', 'datasets', 'matplotlib', 'pooch', 'gradio'}"
+        " & set(sys.modules))"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout.splitlines()
+    assert float(printed[0]) < 1.0, f"importing gptlib took {printed[0]} s over torch"
+    assert not printed[1].strip(), f"importing gptlib also imports {printed[1]}"
+
+
+def lock() -> dict[str, str]:
+    lines = pins((ROOT / "requirements.lock").read_text("utf8"))
+    return {canonicalize_name(name): version for name, version in (x.split("==") for x in lines)}
+
+
+def test_environment_and_lock_are_equal():
+    text = (ROOT / "requirements.lock").read_text("utf8")
+    conda = (ROOT / "environment.yml").read_text("utf8")
+    assert conda == environment(text), "run `make lock`"
+    assert yaml.safe_load(conda)["dependencies"][-1]["pip"] == [*pins(text), "-e ."]
+
+
+def test_the_lock_satisfies_pyproject():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))["project"]
+    extras = project["optional-dependencies"].values()
+    for text in [*project["dependencies"], *(text for extra in extras for text in extra)]:
+        need = Requirement(text)
+        name = canonicalize_name(need.name)
+        assert name in lock(), f"{need.name} is not in requirements.lock"
+        assert need.specifier.contains(lock()[name]), f"the lock has {name} {lock()[name]}"
+
+
+def test_the_lock_serves_every_machine():
+    text = (ROOT / "requirements.lock").read_text("utf8")
+    assert not re.search(
+        r"nvidia|triton|cuda|\+cpu|\+cu\d|file:|^-|@|/", "\n".join(pins(text)), re.M
+    )
+    assert not {"gptlib", "pip"} & lock().keys()
+
+
+def test_what_runs_here_is_what_the_lock_says():
+    """The outputs in the book were made with the lock; another version may print otherwise."""
+    from importlib.metadata import version
+
+    for name in ("torch", "numpy", "matplotlib", "tiktoken", "jupyter-book", "myst-nb", "nbval"):
+        assert Version(version(name)).public == lock()[name]
+
+
+@pytest.mark.parametrize(
+    "colab", ["torch 2.11", "numpy 2.1", "tiktoken 0.14", "pooch 1.9", "safetensors 0.8"]
+)
+def test_the_ranges_admit_what_colab_has(colab):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))["project"]
+    name, version = colab.split()
+    ranges = {
+        Requirement(text).name: Requirement(text).specifier for text in project["dependencies"]
+    }
+    assert ranges[name].contains(version)
+
+
+def test_no_file_names_the_machine_it_was_written_on():
+    places = "|".join([rf"/{top}\b" for top in ("work", "root", "opt")] + [r"\.\./" + "shared"])
+    private = re.compile(places + "|sub" + "agent")
+    found = []
+    for path in repository_files():
+        if (
+            path.suffix in (".png", ".bin", ".safetensors", ".pt")
+            or path.name == "requirements.lock"
+        ):
+            continue
+        for number, line in enumerate(path.read_text("utf8", errors="replace").splitlines(), 1):
+            if private.search(line) and len(line) < 5000:
+                found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()[:120]}")
+    assert not found, "\n".join(found)
+
+
+def test_ruff_is_content():
+    for command in (["check", "."], ["format", "--check", "."]):
+        ruff = subprocess.run(
+            [sys.executable, "-m", "ruff", *command],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ruff.returncode == 0, ruff.stdout[-3000:]
+
+
+def test_ci_calls_the_test_command_and_nothing_else():
+    lines = [
+        line
+        for line in (ROOT / ".ci" / "run").read_text().splitlines()
+        if line and not line.startswith("#")
+    ]
+    assert lines == ["set -e", 'cd "$(dirname "$0")/.."', "exec make test"]
+    assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
