@@ -260,9 +260,7 @@ def load_weights(model: torch.nn.Module, weights: dict[str, Tensor]) -> None:
             name = name.replace(prefix, "")
         own[name] = tensor
     shared = {t.data_ptr(): name for name, t in own.items() if name in weights}
-    problems = [
-        f"{name} is missing" for name, t in own.items() if t.data_ptr() not in shared
-    ] + [
+    problems = [f"{name} is missing" for name, t in own.items() if t.data_ptr() not in shared] + [
         f"{name} is {tuple(w.shape)} there and "
         f"{tuple(own[name].shape) if name in own else 'unknown'} here"
         for name, w in weights.items()

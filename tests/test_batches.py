@@ -30,7 +30,10 @@ def test_permute_needs_no_table():
 
 
 @given(
-    length=st.integers(17, 400), batch=st.integers(1, 9), T=st.integers(1, 16), seed=st.integers(0, 99)
+    length=st.integers(17, 400),
+    batch=st.integers(1, 9),
+    T=st.integers(1, 16),
+    seed=st.integers(0, 99),
 )
 @settings(max_examples=80, deadline=None)
 def test_an_epoch_sees_each_window_once(length, batch, T, seed):

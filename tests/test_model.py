@@ -19,7 +19,10 @@ def tiny(**changes) -> GPT:
 
 
 @given(
-    T=st.integers(1, 20), extra=st.integers(0, 5), D=st.sampled_from([1, 4, 16]), H=st.integers(1, 3)
+    T=st.integers(1, 20),
+    extra=st.integers(0, 5),
+    D=st.sampled_from([1, 4, 16]),
+    H=st.integers(1, 3),
 )
 @settings(max_examples=40, deadline=None)
 def test_naive_attention_equals_fused_forward_and_backward(T, extra, D, H):

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gptlib.corpora import Corpus, load_corpus
+from gptlib.course import attention_runs
 from gptlib.course.records import Record, save_record, this_machine
 from gptlib.errors import DataError
 from gptlib.evaluation import split_loss
@@ -29,7 +30,7 @@ from gptlib.tokenizers import CharTokenizer
 from gptlib.train_config import TrainConfig
 from gptlib.trainer import Trainer
 
-RECIPES: dict[str, Callable[[], Record]] = {}
+RECIPES: dict[str, Callable[[], Record]] = dict(attention_runs.RECIPES)
 
 
 def recipe(name: str):
@@ -82,13 +83,13 @@ def pair_counts(tokens: Tensor, vocab_size: int) -> Tensor:
 
 
 def table_loss(counts: Tensor, log_probs: Tensor) -> float:
-    """Mean cross-entropy in nats of pairs counted in `counts` under a table of log p(next | prev)."""
+    """Mean cross-entropy in nats of the counted pairs under a table of log p(next | previous)."""
     weighted = torch.where(counts > 0, counts * log_probs.double(), 0.0)
     return -(weighted.sum() / counts.sum()).item()
 
 
 def train_bigram(train: Tensor, V: int, seed: int, steps: int = 5000) -> Tensor:
-    """The published setting: a (V, V) table of logits, 32 windows of 8 tokens a step, AdamW 1e-3."""
+    """As published: a (V, V) table of logits, 32 windows of 8 tokens a step, AdamW at 1e-3."""
     rng = torch.Generator().manual_seed(seed)
     table = torch.nn.Parameter(torch.randn(V, V, generator=rng))
     optimizer = torch.optim.AdamW([table], lr=1e-3, fused=True)

@@ -1,0 +1,63 @@
+"""Timing that two programs can share: interleaved repeats, medians, and peak memory in a child.
+
+Contenders take turns, so that a machine that slows down slows all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from gptlib.course.records import this_machine
+
+
+def interleaved(contenders: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
+    """Median seconds of each contender, after one warm-up call of each."""
+    for run in contenders.values():
+        run()
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(repeats):
+        for name, run in contenders.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def peak_memory_mb(make: Callable[..., Callable[[], None]], *args) -> float:
+    """Peak resident memory, in MB, of a fresh process that sets a contender up and runs it twice."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(_measure, (make, args))
+
+
+def _measure(make: Callable[..., Callable[[], None]], args: tuple) -> float:
+    run = make(*args)
+    run()
+    run()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def report(name: str, rows: list[dict], out: Path) -> None:
+    """Print rows as a table and write them, with the machine, to `out`/`name`.json."""
+    columns = list(rows[0])
+    widths = [max(len(c), *(len(_cell(r[c])) for r in rows)) for c in columns]
+    for cells in ([*columns], *([_cell(r[c]) for c in columns] for r in rows)):
+        print("  ".join(cell.rjust(w) for cell, w in zip(cells, widths, strict=True)))
+    hardware, versions = this_machine()
+    out.mkdir(parents=True, exist_ok=True)
+    about = {"hardware": hardware, "versions": versions, "rows": rows}
+    (out / f"{name}.json").write_text(json.dumps(about, indent=1) + "\n")
+
+
+def _cell(value) -> str:
+    return (
+        f"{value:,.3g}"
+        if isinstance(value, float) and value < 100
+        else (f"{value:,.0f}" if isinstance(value, float) else str(value))
+    )

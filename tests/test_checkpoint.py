@@ -1,0 +1,181 @@
+"""Checkpoints are whole or not there; damage is noticed, named and passed over."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import warnings
+
+import pytest
+import torch
+
+from gptlib import checkpoint
+from gptlib.errors import CheckpointError
+
+WEIGHTS = {"a": torch.arange(6.0).view(2, 3), "b": torch.ones(4)}
+STATE = {"step": 3, "random": (1, [2, 3]), "optimizer": {0: torch.zeros(2)}}
+
+
+def save(run_dir, step, **about):
+    return checkpoint.save(run_dir, step, WEIGHTS, STATE, about)
+
+
+def test_what_is_saved_is_loaded(tmp_path):
+    place = save(tmp_path, 3, note="x")
+    weights, state, manifest = checkpoint.load(place)
+    assert weights.keys() == WEIGHTS.keys() and torch.equal(weights["a"], WEIGHTS["a"])
+    assert state["random"] == STATE["random"] and torch.equal(state["optimizer"][0], torch.zeros(2))
+    assert manifest["step"] == 3 and manifest["note"] == "x"
+    assert checkpoint.pointed(tmp_path, "latest") == place
+    assert sorted(os.listdir(tmp_path / "checkpoints")) == ["step_00000003"]  # nothing else left
+
+
+def test_the_same_state_makes_the_same_bytes(tmp_path):
+    files = [save(tmp_path / d, 1) / checkpoint.MODEL for d in "ab"]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.parametrize("name", [checkpoint.MODEL, checkpoint.STATE, checkpoint.MANIFEST])
+def test_every_flipped_bit_and_every_truncation_is_noticed(tmp_path, name):
+    save(tmp_path, 1)
+    damaged = save(tmp_path, 2) / name
+    good = damaged.read_bytes()
+    for i in range(60):
+        at = i * 7919 % (8 * len(good))
+        data = bytearray(good)
+        data[at // 8] ^= 1 << at % 8
+        damaged.write_bytes(bytes(data) if i % 3 else good[: at // 8])
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            _, _, manifest = checkpoint.load_newest(tmp_path)
+        if manifest["step"] == 2:  # a bit of the manifest that changes no meaning, such as a space
+            assert name == checkpoint.MANIFEST and json.loads(damaged.read_bytes())
+        else:
+            assert "step_00000002" in str(seen[0].message)
+
+
+def test_neither_format_notices_by_itself(tmp_path):
+    """Why there is a hash: the reason that this module exists."""
+    place = save(tmp_path, 1)
+    data = bytearray((place / checkpoint.MODEL).read_bytes())
+    data[-2] ^= 1
+    (place / checkpoint.MODEL).write_bytes(bytes(data))
+    import safetensors.torch
+
+    assert not torch.equal(safetensors.torch.load(bytes(data))["b"], WEIGHTS["b"])  # no complaint
+    with pytest.raises(CheckpointError, match="sha256"):
+        checkpoint.load(place)
+
+
+def test_all_damaged_is_an_error_that_names_each(tmp_path):
+    for step in (1, 2):
+        (save(tmp_path, step) / checkpoint.MODEL).unlink()
+    with pytest.raises(CheckpointError, match="step_00000002.*step_00000001"):
+        checkpoint.load_newest(tmp_path)
+    assert checkpoint.load_newest(tmp_path / "empty") is None
+
+
+def test_pickles_are_never_opened(tmp_path):
+    canary = tmp_path / "canary"
+
+    class Bomb:
+        def __reduce__(self):
+            return os.mkdir, (str(canary),)
+
+    place = save(tmp_path, 1)
+    for data in (pickle.dumps(Bomb()), _torch_bytes(Bomb())):
+        (place / checkpoint.STATE).write_bytes(data)
+        _reseal(place)
+        with pytest.raises(CheckpointError, match=r"state\.pt cannot be read"):
+            checkpoint.load(place)
+    assert not canary.exists()
+
+
+def _torch_bytes(value) -> bytes:
+    import io
+
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+def _reseal(place) -> None:
+    """Give a tampered checkpoint a manifest whose hashes are right."""
+    import hashlib
+
+    path = place / checkpoint.MANIFEST
+    manifest = json.loads(path.read_bytes())
+    for name in manifest["sha256"]:
+        manifest["sha256"][name] = hashlib.sha256((place / name).read_bytes()).hexdigest()
+    path.write_text(json.dumps(manifest))
+
+
+def test_a_save_at_the_same_step_replaces_a_damaged_one(tmp_path):
+    (save(tmp_path, 5) / checkpoint.MODEL).write_bytes(b"noise")
+    checkpoint.load(save(tmp_path, 5))
+
+
+def test_prune_keeps_the_last_and_the_best_and_sweeps_leftovers(tmp_path):
+    for step in range(1, 7):
+        save(tmp_path, step, passing=step in (4, 6))
+    (tmp_path / "checkpoints" / ".step_00000009.1.tmp").mkdir()
+    checkpoint.prune(tmp_path, 2, {1})
+    # 3 and 5 are the last two regular ones, 6 the newest of all; 4 was made in passing
+    assert checkpoint.saved_steps(tmp_path) == [1, 3, 5, 6]
+    assert len(os.listdir(tmp_path / "checkpoints")) == 4
+
+
+def test_pointers_are_repaired(tmp_path):
+    for step in (1, 2, 3):
+        save(tmp_path, step)
+    checkpoint.point(tmp_path, "best", 3)
+    checkpoint.repair_pointers(tmp_path, 2, 1)
+    assert checkpoint.pointed(tmp_path, "latest").name == "step_00000002"
+    assert checkpoint.pointed(tmp_path, "best").name == "step_00000001"
+    checkpoint.repair_pointers(tmp_path, 2, 0)  # the best was never saved
+    assert checkpoint.pointed(tmp_path, "best") is None
+
+
+def test_the_second_writer_is_refused_until_the_first_dies(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from gptlib.checkpoint import only_writer\n"
+        f"with only_writer(Path({str(tmp_path)!r})): print('in', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert holder.stdout.readline() == b"in\n"
+        with (
+            pytest.raises(CheckpointError, match="another process"),
+            checkpoint.only_writer(tmp_path),
+        ):
+            pass
+    finally:
+        holder.kill()
+        holder.communicate()
+    with checkpoint.only_writer(tmp_path):  # its lock file is still there, its lock is not
+        assert (tmp_path / ".lock").exists()
+
+
+def test_wrapped_models_save_plain_names(make_model):
+    model = make_model()
+    wrapped = torch.nn.Sequential()
+    wrapped.add_module("_orig_mod", model)
+    plain, through = checkpoint.plain_weights(model), checkpoint.plain_weights(wrapped)
+    assert plain.keys() == through.keys()
+    assert "lm_head.weight" not in plain  # tied: stored once, as the token embedding
+    other = make_model()
+    torch.nn.init.zeros_(other.lm_head.weight)
+    checkpoint.load_weights(other, plain)
+    assert torch.equal(other.lm_head.weight, model.lm_head.weight)
+
+
+def test_weights_that_do_not_fit_are_refused(make_model):
+    weights = checkpoint.plain_weights(make_model())
+    with pytest.raises(CheckpointError, match="wpe.weight is"):
+        checkpoint.load_weights(make_model(block_size=8), weights)
+    weights.pop("transformer.ln_f.bias")
+    with pytest.raises(CheckpointError, match="ln_f.bias is missing"):
+        checkpoint.load_weights(make_model(), weights)

@@ -1,0 +1,133 @@
+"""The command line, as a person or a script uses it: whole processes where it matters."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from gptlib.cli import main
+
+TEXT = "The fox sat. The hen ran.\n" * 200
+SMALL = ["--steps", "6", "--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--block-size", "16",
+         "--batch-size", "4", "--eval-every", "3", "--warmup", "2", "--threads", "1"]  # fmt: skip
+
+
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / "fox.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def run(text, tmp_path, capsys):
+    out = str(tmp_path / "run")
+    assert main(["train", "--corpus", text, "--out", out, *SMALL]) == 0
+    capsys.readouterr()
+    return out
+
+
+def test_train_says_what_came_of_it(text, tmp_path, capsys):
+    out = str(tmp_path / "run")
+    assert main(["train", "--corpus", text, "--out", out, "--json", *SMALL]) == 0
+    captured = capsys.readouterr()
+    result = json.loads(captured.out)
+    assert result["step"] == 6 and result["finished"] and 0 < result["best_val"] < 4
+    assert "step 6/6" in captured.err and "tokens/s" in captured.err
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["model"]["n_embd"] == 16 and config["train"]["eval_every"] == 3
+    assert config["note"]["corpus"] == text
+
+
+def test_a_paused_run_resumes_without_being_told_again(text, tmp_path, capsys):
+    whole, paused = str(tmp_path / "whole"), str(tmp_path / "paused")
+    main(["train", "--corpus", text, "--out", whole, *SMALL])
+    assert main(["train", "--corpus", text, "--out", paused, "--stop-after", "2", *SMALL]) == 0
+    assert "--resume" in capsys.readouterr().out
+    assert main(["train", "--out", paused, "--resume", "--threads", "1"]) == 0
+    logs = [(tmp_path / d / "log.jsonl").read_bytes() for d in ("whole", "paused")]
+    assert logs[0] == logs[1]
+
+
+def test_sample_is_repeatable_and_begins_with_the_prompt(run, capsys):
+    texts = []
+    for _ in range(2):
+        assert (
+            main(["sample", run, "--prompt", "The", "--max-new-tokens", "30", "--seed", "1"]) == 0
+        )
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1] and texts[0].startswith("The")
+    assert len(texts[0].rstrip("\n")) >= 30
+    assert main(["sample", run, "--temperature", "0", "--top-k", "3", "--top-p", "0.9"]) == 0
+
+
+def test_eval_measures_the_runs_own_text(run, capsys):
+    assert main(["eval", run, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["step"] in (3, 6) and result["tokens"] == len(TEXT) - int(0.9 * len(TEXT))
+    assert result["floor_per_character"] is None
+    assert main(["eval", run]) == 0
+    assert "bits per byte" in capsys.readouterr().out
+
+
+def test_data_list(capsys):
+    assert main(["data", "list", "--json"]) == 0
+    assert {"tales", "shakespeare", "kalevala"} <= {
+        row["name"] for row in json.loads(capsys.readouterr().out)
+    }
+    assert main(["data", "list"]) == 0
+    assert "tales" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["train", "--out", "x"], "--corpus"),
+        (["train", "--corpus", "nowhere.txt", "--out", "x"], "nowhere.txt"),
+        (["train", "--corpus", "tales", "--out", "x", "--preset", "huge"], "nanogpt-cpu"),
+        (["train", "--out", "x", "--resume"], "no run to resume"),
+        (["sample", "nowhere"], "neither a run folder nor"),
+        (["sample", "tales", "--temperature", "-1"], "temperature is -1"),
+        (["sample", "tales", "--prompt", "ß"], "'ß' at position"),
+        (["sample", "tales", "--top-k", "0"], "top_k"),
+        (["eval", "nowhere"], "nowhere"),
+        (["data", "get", "nothing"], "nothing"),
+        (["train", "--steps", "many"], "invalid int value"),
+        (["paint"], "invalid choice"),
+        ([], "required"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(argv, says, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    try:
+        code = main(argv)
+    except SystemExit as stop:
+        code = stop.code
+    captured = capsys.readouterr()
+    assert code == 2 and says in captured.err
+    assert captured.err.count("\n") == 1 and captured.out == ""
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_second_run_in_a_folder_is_refused(run, text, capsys):
+    assert main(["train", "--corpus", text, "--out", run, *SMALL]) == 2
+    assert "already holds a run" in capsys.readouterr().err
+
+
+def test_the_shipped_model_writes_a_tale_without_a_network(tmp_path):
+    """The first minute of a stranger, as a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "gptlib.cli", "sample", "tales", "--prompt", "The ", "--seed", "1"],
+        capture_output=True, text=True, cwd=tmp_path, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("The ") and len(done.stdout) > 100
+    assert "\n\n" not in done.stdout  # one document, ended by the model itself
+
+
+def test_version_and_help(capsys):
+    for argv, says in ((["--version"], "gptlib 0."), (["train", "--help"], "--resume")):
+        with pytest.raises(SystemExit) as stop:
+            main(argv)
+        assert stop.value.code == 0 and says in capsys.readouterr().out

@@ -1,0 +1,104 @@
+"""Losses count every token once; probes and parse rates count what they say."""
+
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gptlib.errors import DataError
+from gptlib.evaluation import (
+    _windows,
+    bits_per_byte,
+    loss_by_position,
+    parse_rate,
+    score_probes,
+    split_loss,
+    token_losses,
+)
+from gptlib.grammar import Grammar, Probe
+
+
+@given(n=st.integers(2, 300), T=st.integers(1, 40), data=st.data())
+@settings(max_examples=100, deadline=None)
+def test_every_token_after_the_first_is_predicted_once(n, T, data):
+    stride = data.draw(st.integers(1, T))
+    counted = []
+    for start, end, first in _windows(n, T, stride):
+        assert 0 <= start < first < end <= n and end - start <= T + 1
+        counted += range(first, end)
+    assert counted == list(range(1, n))
+
+
+def test_split_loss_is_the_mean_of_the_token_losses(make_model, ids):
+    model = make_model().eval()
+    tokens = ids[:85]
+    total = 0.0
+    for t in range(0, 80, 16):
+        window = torch.from_numpy(tokens[t : t + 17].astype(np.int64))[None]
+        total += token_losses(model, window[:, :-1], window[:, 1:]).sum().item()
+    last = torch.from_numpy(tokens[68:85].astype(np.int64))[None]  # the last window reaches back
+    total += token_losses(model, last[:, :-1], last[:, 1:])[0, -4:].sum().item()
+    assert split_loss(model, tokens) == pytest.approx(total / 84, rel=1e-6)
+    assert split_loss(model, tokens, batch_size=1) == pytest.approx(total / 84, rel=1e-6)
+
+
+def test_split_loss_leaves_the_model_in_training_and_ignores_dropout(make_model, ids):
+    model = make_model(dropout=0.5)
+    assert split_loss(model, ids[:100]) == split_loss(model, ids[:100])
+    assert model.training
+
+
+def test_more_context_does_not_hurt_a_model_that_uses_it(make_model, ids, tokenizer, tmp_path):
+    from gptlib.train_config import TrainConfig
+    from gptlib.trainer import Trainer
+
+    model = make_model(dropout=0.0, attn_dropout=0.0)
+    config = TrainConfig(steps=200, batch_size=16, lr=1e-2, warmup=10, eval_every=200)
+    Trainer(model, ids[:2000], ids[2000:], config, tmp_path, tokenizer).fit()
+    assert split_loss(model, ids[2000:], stride=4) < split_loss(model, ids[2000:])
+    by_position = loss_by_position(model, ids[2000:])
+    assert by_position.shape == (16,) and by_position[0] > by_position[-1]
+
+
+def test_a_fixed_sample_is_fixed(make_model, ids):
+    model = make_model()
+    few = split_loss(model, ids, windows=5)
+    assert few == split_loss(model, ids, windows=5) != split_loss(model, ids)
+
+
+def test_too_short_a_split_is_refused(make_model, ids):
+    with pytest.raises(DataError):
+        split_loss(make_model(), ids[:1])
+    with pytest.raises(DataError, match="needs 17"):
+        loss_by_position(make_model(), ids[:16])
+
+
+def test_bits_per_byte_by_hand():
+    assert bits_per_byte(math.log(2), 100, 100) == pytest.approx(1.0)
+    assert bits_per_byte(math.log(2) * 4, 50, 200) == pytest.approx(1.0)
+
+
+def test_probes_ask_which_continuation_is_likelier(make_model, tokenizer, ids, tmp_path):
+    from gptlib.train_config import TrainConfig
+    from gptlib.trainer import Trainer
+
+    model = make_model(dropout=0.0, attn_dropout=0.0)
+    config = TrainConfig(steps=200, batch_size=16, lr=1e-2, warmup=10, eval_every=200)
+    Trainer(model, ids[:2000], ids[2000:], config, tmp_path, tokenizer).fit()
+    known = Probe("spelling", "the fox sat. the h", "en sat", "ox sat", 2)
+    swapped = Probe("spelling", known.prefix, known.wrong, known.right, 2)
+    good, bad = (score_probes(model, tokenizer, [p]) for p in (known, swapped))
+    assert good["accuracy"] == 1.0 and good["log_ratio"] > 2
+    assert bad["accuracy"] == 0.0 and bad["log_ratio"] == pytest.approx(-good["log_ratio"])
+    both = score_probes(model, tokenizer, [known, swapped])
+    assert both == {"accuracy": 0.5, "log_ratio": pytest.approx(0.0), "n": 2}
+
+
+def test_parse_rate_counts_texts_of_the_grammar():
+    grammar = Grammar.load("tales")
+    document = grammar.sample(random.Random(1)).text
+    assert parse_rate(grammar, [document, document + " Quite.", "no"]) == pytest.approx(1 / 3)
