@@ -12,6 +12,7 @@ Environment:
         registry's `file` is appended to it. It serves a class from one machine.
 """
 
+import contextlib
 import difflib
 import hashlib
 import os
@@ -100,7 +101,7 @@ def fetch(name: str, registry: str | Path | None = None) -> Path:
     if found := find_cached(entry):
         return found
     for path in _places(entry):
-        if path.is_file():
+        if os.path.isfile(path):  # unlike Path.is_file, no error where a folder is closed to us
             warnings.warn(
                 f"{path} is damaged or another file: its sha256 begins {_sha256(path)[:8]}, "
                 f"that of {name} {entry.sha256[:8]}; downloading it again",
@@ -161,8 +162,9 @@ def _download(entry: Entry) -> Path:
                 except Exception as error:  # whatever an address does wrong, the next is tried
                     failures.append(f"{urlsplit(url).netloc or url}: {_reason(error)}")
                     continue
-                if target.exists():
-                    os.replace(target, target.with_name(target.name + ".damaged"))
+                if _sha256(target) not in ("", entry.sha256):
+                    with contextlib.suppress(FileNotFoundError):  # another process was faster
+                        os.replace(target, target.with_name(target.name + ".damaged"))
                 os.replace(got, target)
                 return target
     except OSError as error:

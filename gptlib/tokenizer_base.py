@@ -124,7 +124,7 @@ def read_content(folder: str | Path) -> tuple[Path, dict]:
         TokenizerError: no tokenizer there, one of another program, or a damaged one.
     """
     places = [Path(folder) / FILE, Path(folder) / "tokenizer" / FILE]
-    path = next((place for place in places if place.is_file()), None)
+    path = next((place for place in places if os.path.isfile(place)), None)
     if path is None:
         raise TokenizerError(
             f"{folder} has no {FILE}; give the folder that tokenizer.save wrote, or a run folder"

@@ -241,7 +241,11 @@ def test_a_cache_that_cannot_be_written(server, tmp_path, registry, monkeypatch)
     assert server.asked == []
 
 
-def test_two_at_once_both_get_the_file(server, cache, registry):
+@pytest.mark.filterwarnings("ignore:.*is damaged")
+@pytest.mark.parametrize("before", [None, b"damaged"])
+def test_several_at_once_all_get_the_file(server, cache, registry, before):
+    if before:
+        (cache / "poem.txt").write_bytes(before)
     entry, paths = registry(server.url + "/poem.txt"), []
     threads = [threading.Thread(target=lambda: paths.append(fetch("poem", entry))) for _ in "abcd"]
     for thread in threads:
@@ -476,6 +480,13 @@ def test_val_floor_is_worked_out_once(tales, monkeypatch):
     first = tales.val_floor
     monkeypatch.setattr(Grammar, "score", lambda *_: pytest.fail("asked again"))
     assert tales.val_floor == first
+
+
+def test_validation_documents_are_new(tales):
+    seen = set(tales.train_documents)
+    known = sum(document in seen for document in tales.val_documents)
+    assert known <= 0.02 * len(tales.val_documents)
+    assert len(seen) >= 0.98 * len(tales.train_documents)
 
 
 def test_too_small_to_split():
