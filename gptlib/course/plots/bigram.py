@@ -68,19 +68,26 @@ def pair_map(table, symbols: Sequence[str]) -> Plot:
 
 
 def loss_curve(
-    steps: Sequence[int], losses: Sequence[float], ln_v: float, optimum: float, floor: float | None
+    curves: dict[float, Sequence[float]], ln_v: float, optimum: float, floor: float | None
 ) -> Plot:
-    """Draw training loss (nats per character) against step, on a logarithmic step axis."""
-    fig, ax = figure()
-    ax.plot(steps, losses, color=BLUE)
+    """Draw loss (nats per character) against step, on a logarithmic axis of steps.
+
+    Args:
+        curves: for each learning rate the losses at steps 1, 2, 3, …
+        ln_v, optimum, floor: levels to draw; no floor where nobody knows it.
+    """
+    fig, ax = figure(height=4.0)
+    styles = zip(curves.items(), (FAINT, BLUE, "#7DB4D6"), (1.6, 2.2, 1.0), strict=False)
+    for (rate, losses), color, width in styles:
+        steps = range(1, len(losses) + 1)
+        ax.plot(steps, losses, color=color, linewidth=width, label=f"rate {rate:g}")
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter(ScalarFormatter())
     ax.set_xlabel("step (logarithmic)")
     ax.set_ylabel("loss (nats per character)")
-    ax.axhline(optimum, color=VERMILION, linestyle="--", linewidth=1.1, zorder=1)
+    ax.axhline(optimum, color=VERMILION, linestyle="--", linewidth=1.1, zorder=3)
     ax.axhline(ln_v, color=GREEN, linestyle="-.", linewidth=1.1, zorder=1)
-    low = optimum if floor is None else floor
-    ax.set_ylim(low - 0.3, ln_v + 0.3)
+    ax.set_ylim((optimum if floor is None else floor) - 0.3, ln_v + 0.3)
     for height, words, color in ((optimum, "counts", VERMILION), (ln_v, "ln V", GREEN)):
         ax.annotate(
             words,
@@ -93,14 +100,16 @@ def loss_curve(
             fontsize=9,
             annotation_clip=False,
         )
+    ax.legend(loc="upper right", bbox_to_anchor=(1.0, 0.93))
     words = ""
     if floor is not None:
         floor_line(ax, floor)
-        words = f" The floor, {floor:.2f}, lies far below."
+        words = f" The floor, {floor:.2f}, lies far below all of them."
+    ends = ", ".join(f"{losses[-1]:.2f} at rate {rate:g}" for rate, losses in curves.items())
     return Plot(
         fig,
-        f"Loss against step. The curve starts at {losses[0]:.2f}, on the line ln V, and flattens "
-        f"at {losses[-1]:.2f}, on the line of the counted table.{words}",
+        f"Loss against step for {len(curves)} learning rates. All start at ln V = {ln_v:.2f} and "
+        f"end at {ends}; the counted optimum is {optimum:.2f}.{words}",
     )
 
 
