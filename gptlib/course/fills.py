@@ -1,17 +1,20 @@
 """What a page of the book takes from chapters and records: `<!-- fill: NAME ARGUMENT -->`.
 
-One job: turn each such comment in a Markdown page into HTML made from committed facts, so that no
-page holds a number or a sample that somebody typed. A record that does not exist yet is said.
+One job: turn each such comment in a Markdown page into HTML or a table made from committed facts,
+so that no page holds a number or a sample that somebody typed. What is not recorded yet is said.
 """
 
 import json
 import re
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 
 from gptlib.errors import DataError
 
 _COMMENT = re.compile(r"<!-- fill: (?P<name>[\w-]+)(?: (?P<argument>[\w.-]+))? -->")
+_SHOWN = 230  # characters of a sample on the first page
+_RUNGS = 5
 
 
 def fill(text: str, root: Path) -> str:
@@ -43,16 +46,104 @@ def chapter_facts(root: Path, name: str) -> str:
     prose = "\n".join(
         "".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "markdown"
     )
-    facts = [
-        f"{len(re.findall(r'^### Exercise ', prose, re.M))} exercises",
-        f"{len(re.findall(r'^[*][*]Figure ', prose, re.M))} figures",
-    ]
+    counts = {
+        "exercises": len(re.findall(r"^### Exercise ", prose, re.M)),
+        "figures": len(re.findall(r"^[*][*]Figure ", prose, re.M)),
+    }
+    facts = [f"{count} {what}" for what, count in counts.items() if count]
     seconds = notebook["metadata"].get("gptlib", {}).get("seconds")
     if seconds is not None:
-        facts.append(f"runs in {seconds} s on one CPU thread")
+        facts.append(f"its cells ran in {seconds} seconds on one CPU thread")
     return f'<p class="facts">{" · ".join(facts)}</p>'
+
+
+def descent(root: Path, name: str) -> str:
+    """Return one prompt continued at several losses, from a record's samples.
+
+    Samples that hold `val` (nats per character) and `step` are taken, from the highest loss to the
+    lowest, at most five, spread evenly over those that the record has.
+    """
+    record = _record(root, name)
+    samples = [s for s in record.get("samples", ()) if "val" in s and "step" in s]
+    if not samples:
+        return '<p class="descent-note">The run that writes here is not recorded yet.</p>'
+    samples = [s for s in samples if s["prompt"] == samples[0]["prompt"]]
+    samples.sort(key=lambda sample: -sample["val"])
+    last = len(samples) - 1
+    picked = sorted({round(k * last / (_RUNGS - 1)) for k in range(_RUNGS)})
+    rungs = []
+    for sample in (samples[k] for k in picked):
+        prompt = sample["prompt"]
+        tale = _cut(sample["text"].removeprefix(prompt).replace("\n\n", "\n"))
+        rungs.append(
+            f'<div class="rung"><div class="loss">{sample["val"]:.2f}'
+            f"<small>step {sample['step']:,}</small></div>"
+            f'<p class="tale"><b>{escape(prompt)}</b>{escape(tale)}</p></div>'
+        )
+    return '<div class="descent">\n' + "\n".join(rungs).replace("\n\n", "\n") + "\n</div>"
+
+
+def _cut(text: str) -> str:
+    """Shorten a sample to whole words, keeping its line breaks visible in one HTML block."""
+    if len(text) > _SHOWN:
+        text = text[:_SHOWN].rsplit(" ", 1)[0] + " …"
+    return text.rstrip()
+
+
+def costs(root: Path, _: str) -> str:
+    """Return a table of all recorded runs: machine, time, speed and the command to repeat them."""
+    rows = [
+        "| record | machine | one run | tokens a second | repeat it with |",
+        "|---|---|---|---|---|",
+    ]
+    for folder in sorted((root / "data" / "runs").glob("*/record.json")):
+        about = json.loads(folder.read_text("utf8"))
+        machine = about["hardware"]
+        where = machine.get("gpu") or f"{machine['cpu']}, {_plural(machine['threads'], 'thread')}"
+        seconds, rate = (_mean(about["result"].get(key)) for key in ("seconds", "tokens_per_s"))
+        rows.append(
+            f"| `{about['name']}` | {where} | {_time(seconds)} | "
+            f"{f'{rate:,.0f}' if rate else 'not recorded'} | `{about['command']}` |"
+        )
+    return "\n".join(rows) if len(rows) > 2 else "No run is recorded yet."
+
+
+def chapter_costs(root: Path, _: str) -> str:
+    """Return a table of the chapters: code cells, exercises, and how long the cells ran."""
+    rows = ["| chapter | code cells | seconds, one CPU thread |", "|---|---|---|"]
+    for path in sorted((root / "chapters").glob("*.ipynb")):
+        notebook = json.loads(path.read_text("utf8"))
+        title = "".join(notebook["cells"][0]["source"]).splitlines()[0].lstrip("# ")
+        cells = sum(cell["cell_type"] == "code" for cell in notebook["cells"])
+        seconds = notebook["metadata"].get("gptlib", {}).get("seconds", "not measured")
+        rows.append(f"| [{title}](chapters/{path.name}) | {cells} | {seconds} |")
+    return "\n".join(rows) if len(rows) > 2 else "No chapter has been run yet."
+
+
+def _record(root: Path, name: str) -> dict:
+    path = root / "data" / "runs" / name / "record.json"
+    return json.loads(path.read_text("utf8")) if path.exists() else {}
+
+
+def _mean(value: float | dict | None) -> float | None:
+    return value["mean"] if isinstance(value, dict) else value
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "not recorded"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 FILLS: dict[str, Callable[[Path, str], str]] = {
     "facts": chapter_facts,
+    "descent": descent,
+    "costs": costs,
+    "chapter-costs": chapter_costs,
 }

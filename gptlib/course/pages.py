@@ -94,6 +94,16 @@ def mark(app: Any, doctree: Any) -> None:
             section["classes"].append("exercise")
 
 
+def _mark_examples(app: Any, what: str, name: str, obj: Any, options: Any, lines: list) -> None:
+    """Say in a module's docstring, as reStructuredText wants it, that indented text is code."""
+    if what == "module":
+        for n in range(len(lines) - 1, 0, -1):
+            starts = lines[n].startswith("    ") and not lines[n - 1].strip()
+            before = next((line for line in reversed(lines[:n]) if line.strip()), "")
+            if starts and not before.startswith("    "):
+                lines[n:n] = ["::", ""]
+
+
 def _drop_thebe(app: Any, *_: Any) -> None:
     """Leave out the extension that would fetch Thebe from a CDN: the book's cells run in Colab."""
     for listeners in app.events.listeners.values():
@@ -106,5 +116,6 @@ def setup(app: Any) -> dict[str, bool]:
     app.connect("source-read", _fill)
     app.connect("config-inited", _drop_thebe)
     app.connect("doctree-read", mark)
+    app.connect("autodoc-process-docstring", _mark_examples, priority=1)
     app.connect("build-finished", _copy_third_party)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

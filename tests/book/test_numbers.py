@@ -30,7 +30,9 @@ def look_up(record: str, key: str):
         value = json.loads(path.read_text("utf8"))["result"]
     for step in key.split("."):
         value = value[int(step)] if isinstance(value, list) else value[step]
-    return value["value"] if isinstance(value, dict) and "value" in value else value
+    for summary in ("value", "mean"):
+        value = value[summary] if isinstance(value, dict) and summary in value else value
+    return value
 
 
 def disagreements(text: str) -> list[str]:

@@ -19,7 +19,7 @@ from gptlib.course.lock import environment, pins
 #: Imports go down or stay level; a new module gets its floor here.
 FLOORS = {
     1: "errors resources runtime",
-    2: "downloads model tokenizer_base tokenizers grammar grammar_nodes grammar_rules grammar_parse",
+    2: "downloads model tokenizer_base tokenizers grammar grammar_nodes grammar_rules",
     3: "corpora batches optim checkpoint sampling runs train_config",
     4: "trainer evaluation hub",
     5: "presets course",
@@ -33,23 +33,28 @@ def module_name(path) -> str:
     return ".".join(part for part in parts if part != "__init__") or "__init__"
 
 
-def imports(path) -> set[str]:
-    """Return the modules of gptlib that a file imports, anywhere in it, e.g. {"course.plots"}."""
+def is_module(name: str) -> bool:
+    path = ROOT / name.replace(".", "/")
+    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+
+
+def imports(path, lazy: bool = True) -> set[str]:
+    """Return the modules of gptlib that a file imports, e.g. {"course.plots"}.
+
+    `lazy=False` leaves out what a function imports only when it is called.
+    """
+    tree = ast.parse(path.read_text("utf8"))
     found = set()
-    for node in ast.walk(ast.parse(path.read_text("utf8"))):
+    for node in ast.walk(tree) if lazy else tree.body:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            inside = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name if is_module(name) else node.module for name in inside]
         else:
             continue
-        for name in names:
-            inside = name.removeprefix("gptlib.")
-            as_path = ROOT / "gptlib" / inside.replace(".", "/")
-            if inside != name and (as_path.with_suffix(".py").exists() or as_path.is_dir()):
-                found.add(inside)
-            elif name == "gptlib":
-                found.add("__init__")
+        found |= {name.removeprefix("gptlib.") for name in names if name.startswith("gptlib.")}
+        found |= {"__init__"} & {name.replace("gptlib", "__init__") for name in names}
     return found
 
 
@@ -57,23 +62,20 @@ def package_files() -> list:
     return sorted((ROOT / "gptlib").rglob("*.py"))
 
 
-# The modules that others are built on; a package that only hands names on is left out.
-GRAPH = {module_name(path): imports(path) for path in package_files()}
-
-
 def test_imports_never_go_up_a_floor():
     wrong = []
-    for module, needed in GRAPH.items():
+    for path in package_files():
+        module = module_name(path)
         floor = FLOOR_OF.get(module.partition(".")[0])
         assert floor is not None, f"gptlib/{module} has no floor in this test"
-        for other in needed:
+        for other in imports(path):
             if FLOOR_OF.get(other.partition(".")[0], 0) > floor:
                 wrong.append(f"{module} (floor {floor}) imports {other}")
     assert not wrong, "\n".join(wrong)
 
 
 def test_imports_have_no_circles():
-    graph = {module: needed - {module} for module, needed in GRAPH.items()}
+    graph = {module_name(path): imports(path, lazy=False) for path in package_files()}
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
