@@ -99,12 +99,11 @@ class Table:
 
 
 def zipf(n: int) -> list[float]:
-    """The weights of n options listed from common to rare: 1/sqrt(1), 1/sqrt(2), …
+    """The weights of n options listed from common to rare: 1/10, 1/11, 1/12, …
 
-    Half of Zipf's exponent: function words, which no list holds, supply the other half. The square
-    root is exact to the last bit everywhere; a general power is not.
+    Zipf's law in Mandelbrot's form, 1/(k + 9). A flatter list says more per character.
     """
-    return [1.0 / (k**0.5) for k in range(1, n + 1)]
+    return [1.0 / (k + 9) for k in range(1, n + 1)]
 
 
 class Literal:
