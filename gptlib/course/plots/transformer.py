@@ -24,8 +24,14 @@ def build_up(rungs: Mapping[str, Sequence[float]], floor: float) -> Plot:
     ax.plot(range(len(rungs)), means, color=FAINT, linewidth=1, zorder=1)
     for x, (losses, mean) in enumerate(zip(rungs.values(), means, strict=True)):
         ax.scatter([x] * len(losses), [loss - floor for loss in losses], s=22, color=COLORS[0])
-        ax.annotate(f"{mean:.2f}", (x, mean), (7, 5), textcoords="offset points", fontsize=9)
-    ax.set_xticks(range(len(rungs)), [name.replace(" ", "\n") for name in rungs])
+        climbs = x + 1 < len(means) and means[x + 1] > mean  # the line leaves upward: write below
+        offset = (0, -15) if climbs else (8, 5)
+        ax.annotate(
+            f"{mean:.2f}", (x, mean), offset, textcoords="offset points", fontsize=9,
+            ha="center" if climbs else "left",
+        )  # fmt: skip
+    names = [name.replace(" ", "\n").replace("-", "-\n") for name in rungs]
+    ax.set_xticks(range(len(rungs)), names)
     ax.set_xlim(-0.3, len(rungs) - 0.4)
     ax.set_ylim(0, max(means) * 1.12)
     ax.set_ylabel("loss − floor (nats per character)")
