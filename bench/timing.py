@@ -30,7 +30,7 @@ def interleaved(contenders: dict[str, Callable[[], None]], repeats: int) -> dict
 
 
 def peak_memory_mb(make: Callable[..., Callable[[], None]], *args) -> float:
-    """Peak resident memory, in MB, of a fresh process that sets a contender up and runs it twice."""
+    """Peak resident memory, in MB, of a fresh process that runs one contender twice."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
         return pool.apply(_measure, (make, args))

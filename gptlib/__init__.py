@@ -1,6 +1,6 @@
 """gptlib: the small GPT library of the book From Bigram to Storyteller.
 
-    model = GPT(GPTConfig(block_size=64, vocab_size=tok.vocab_size, n_layer=4, n_head=4, n_embd=128))
+    model = GPT(GPTConfig(64, tok.vocab_size, n_layer=4, n_head=4, n_embd=128))
     run = Trainer(model, train_ids, val_ids, TrainConfig(steps=500), "runs/first", tok).fit()
     model, tok, _ = load_run("runs/first")
     print(tok.decode(generate(model, tok.encode("The "), 200)[0].tolist()))

@@ -2,9 +2,9 @@
 
 One job: `save`, `load` and the pointers `latest` and `best` of a run folder. A checkpoint is
 written into a temporary folder beside its place, flushed to disk, sealed by a manifest with the
-sha256 of every file, and renamed in one step: it is there whole or not at all. Neither `torch.load` nor
-safetensors notices a flipped bit, so nothing is read before its hash is verified, and nothing is
-ever unpickled. A damaged checkpoint is named and the one before it is used.
+sha256 of every file, and renamed in one step: it is there whole or not at all. Neither
+`torch.load` nor safetensors notices a flipped bit, so nothing is read before its hash is verified,
+and nothing is ever unpickled. A damaged checkpoint is named and the one before it is used.
 
     run/checkpoints/step_00000500/{model.safetensors, state.pt, manifest.json}
     run/latest, run/best        files that name a checkpoint, e.g. "step_00000500"
@@ -102,13 +102,23 @@ def save(run_dir: Path, step: int, weights: dict[str, Tensor], state: dict, abou
     Returns:
         The checkpoint's folder.
     """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    contents = {MODEL: safetensors.torch.save(weights), STATE: buffer.getvalue()}
+    return _write(run_dir, step, contents, about)
+
+
+def save_weights(run_dir: Path, step: int, weights: dict[str, Tensor], about: dict) -> Path:
+    """Write a checkpoint that can be sampled but not trained on: no optimizer, no random state."""
+    return _write(run_dir, step, {MODEL: safetensors.torch.save(weights)}, about)
+
+
+def _write(run_dir: Path, step: int, contents: dict[str, bytes], about: dict) -> Path:
+    """Put files and their manifest in place in one step, then move `latest`."""
     place = folder_of(run_dir, step)
     temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    contents = {MODEL: safetensors.torch.save(weights), STATE: buffer.getvalue()}
     for name, data in contents.items():
         _write_synced(temporary / name, data)
     manifest = {

@@ -131,9 +131,8 @@ def score_probes(model: GPT, tokenizer, probes: Iterable[Probe]) -> dict[str, fl
     ratios = []
     with evaluating(model):
         for probe in probes:
-            right, wrong = (
-                _continuation_logprob(model, tokenizer, probe.prefix, text)
-                for text in (probe.right, probe.wrong)
+            right, wrong = _continuation_logprobs(
+                model, tokenizer, probe.prefix, (probe.right, probe.wrong)
             )
             ratios.append(right - wrong)
     wins = [1.0 if r > 0 else 0.5 if r == 0 else 0.0 for r in ratios]
@@ -144,14 +143,21 @@ def score_probes(model: GPT, tokenizer, probes: Iterable[Probe]) -> dict[str, fl
     }
 
 
-def _continuation_logprob(model: GPT, tokenizer, prefix: str, text: str) -> float:
-    """log p(text | prefix) in nats, with as much of the prefix as fits."""
-    head, tail = tokenizer.encode(prefix), tokenizer.encode(text)
-    ids = (head + tail)[-model.config.block_size - 1 :]
-    device = model.lm_head.weight.device
-    idx = torch.tensor([ids[:-1]], device=device)
-    targets = torch.tensor([ids[1:]], device=device)
-    return -token_losses(model, idx, targets)[0, -len(tail) :].sum().item()
+def _continuation_logprobs(
+    model: GPT, tokenizer, prefix: str, endings: Sequence[str]
+) -> list[float]:
+    """log p(ending | prefix) in nats for each ending, with as much of the prefix as fits."""
+    head, tails = tokenizer.encode(prefix), [tokenizer.encode(e) for e in endings]
+    longest = max(map(len, tails))
+    head = head[-(model.config.block_size + 1 - longest) :]
+    idx = torch.zeros(len(tails), len(head) + longest, dtype=torch.int64)
+    targets = torch.full_like(idx, -1)
+    for row, tail in enumerate(tails):
+        end = len(head) + len(tail)
+        idx[row, :end] = torch.tensor(head + tail)
+        targets[row, len(head) : end] = idx[row, len(head) : end]
+    idx, targets = (x.to(model.lm_head.weight.device) for x in (idx[:, :-1], targets[:, 1:]))
+    return (-token_losses(model, idx, targets).sum(dim=1)).tolist()
 
 
 def parse_rate(grammar: Grammar, texts: Sequence[str]) -> float:

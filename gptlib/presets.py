@@ -30,7 +30,10 @@ PRESETS = {
     "tales": Preset(
         "the model that ships as `tales`: 4 layers, 128 channels, context 512, hours on a CPU",
         dict(n_layer=4, n_head=4, n_embd=128, block_size=512),
-        dict(steps=6000, batch_size=16, lr=3e-3, min_lr=1e-4, warmup=200, eval_every=250),
+        dict(
+            steps=3600, batch_size=16, lr=2e-3, min_lr=1e-4, warmup=200, beta2=0.99,
+            eval_every=200, eval_windows=160,
+        ),
     ),
     # nanoGPT uses the exact GELU; its command evaluates on random batches.
     "nanogpt-cpu": Preset(

@@ -54,10 +54,12 @@ def run_recipe(name: str) -> Record:
     return RECIPES[name]()
 
 
-def make_record(name: str, config: dict, result: dict, **parts) -> Record:
+def make_record(
+    name: str, config: dict, result: dict, command: str | None = None, **parts
+) -> Record:
     """Fill in what every record says of its machine and its command."""
     hardware, versions = this_machine()
-    command = f"python -m gptlib.course.recipes {name}"
+    command = command or f"python -m gptlib.course.recipes {name}"
     return Record(name, command, config, hardware, versions, result, **parts)
 
 
