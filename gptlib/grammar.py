@@ -21,7 +21,8 @@ from math import inf
 from typing import Any
 
 from gptlib.errors import GrammarError
-from gptlib.grammar_nodes import UNKNOWN, Choice, Reading, Run, mean_of, merge
+from gptlib.grammar_draws import UNKNOWN
+from gptlib.grammar_nodes import Choice, Reading, Run, mean_of, merge
 from gptlib.grammar_rules import Builder, read_source
 from gptlib.resources import data_path
 

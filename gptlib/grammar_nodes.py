@@ -11,13 +11,11 @@ UNKNOWN. `match` binds late: a slot stays UNKNOWN until the text shows something
 where something depends on it. That is why both are fast, and why neither samples anything.
 """
 
-from bisect import bisect_right
-from itertools import accumulate
 from math import exp, log, log1p
 from typing import Any
 
-UNKNOWN = -1
-Env = tuple[int, ...]
+from gptlib.grammar_draws import UNKNOWN, Env, Group, Weights, put
+
 State = tuple[int, Env, float]  # position reached, environment, log-probability in nats
 Mean = tuple[float, float]  # entropy in nats, length in characters
 
@@ -65,45 +63,6 @@ def merge(states: list[State]) -> list[State]:
             logp = high + log1p(exp(low - high))
         total[key] = logp
     return [(pos, env, logp) for (pos, env), logp in total.items()]
-
-
-class Weights:
-    """A distribution over options: cumulative for drawing, logs for scoring.
-
-    Plain left-to-right addition, so that every machine and Python version draws the same.
-    """
-
-    def __init__(self, weights: list[float]) -> None:
-        total = list(accumulate(weights))[-1]
-        self.p = [w / total for w in weights]
-        self.cumulative = list(accumulate(weights[:-1]))
-        self.cumulative = [c / total for c in self.cumulative]
-        self.logp = [log(p) for p in self.p]
-        self.entropy = -sum(p * log(p) for p in self.p)
-
-    def draw(self, random: Any) -> int:
-        """Return an index; `random()` is uniform on [0, 1)."""
-        return bisect_right(self.cumulative, random())
-
-
-class Table:
-    """Weighted entries with attributes, the commonest first; entry 2i and 2i+1 are partners."""
-
-    def __init__(self, name: str, columns: list[str], rows: list[list[str]]) -> None:
-        self.name, self.columns, self.rows = name, columns, rows
-        self.weights = Weights(zipf(len(rows)))
-
-    def partner(self, entry: int) -> int:
-        """The entry whose attributes are the wrong answers in a probe."""
-        return entry ^ 1
-
-
-def zipf(n: int) -> list[float]:
-    """The weights of n options listed from common to rare: 1/10, 1/11, 1/12, …
-
-    Zipf's law in Mandelbrot's form, 1/(k + 9). A flatter list says more per character.
-    """
-    return [1.0 / (k + 9) for k in range(1, n + 1)]
 
 
 class Literal:
@@ -245,82 +204,6 @@ class Words:
         return self.weights.entropy, sum(p * len(text) for p, text in pairs)
 
 
-class Group:
-    """Variables drawn together from one table, all different: sampling without replacement."""
-
-    def __init__(self, table: Table, slots: list[int]) -> None:
-        self.table, self.slots = table, slots
-        self._marginals: dict[Any, list[float]] = {}
-        self._joint: list[tuple[tuple[int, ...], float]] = []
-
-    def sample(self, run: Run) -> None:
-        weights, taken = self.table.weights, []
-        for slot in self.slots:
-            entry = weights.draw(run.random)
-            while entry in taken:  # drawing again until it is new is the same as renormalizing
-                entry = weights.draw(run.random)
-            taken.append(entry)
-            run.env[slot] = entry
-        run.logprob += self.logprob(tuple(taken))
-
-    def logprob(self, entries: tuple[int, ...]) -> float | None:
-        """Log-probability of these entries in this order; None if two are the same."""
-        p, total, left = self.table.weights.p, 0.0, 1.0
-        for k, entry in enumerate(entries):
-            if entry in entries[:k]:
-                return None
-            total += log(p[entry] / left)
-            left -= p[entry]
-        return total
-
-    def ways(self, env: Env) -> list[tuple[Env, float]]:
-        """Every way to fill the slots that the text left open, with its log-probability."""
-        filled = [env]
-        for slot in self.slots:
-            if env[slot] == UNKNOWN:
-                entries = range(len(self.table.rows))
-                filled = [put(e, slot, entry) for e in filled for entry in entries]
-        worth = [(e, self.logprob(tuple(e[slot] for slot in self.slots))) for e in filled]
-        return [(e, logp) for e, logp in worth if logp is not None]
-
-    def joint(self) -> list[tuple[tuple[int, ...], float]]:
-        """All draws with their probabilities."""
-        if not self._joint:
-            p = self.table.weights.p
-            rows = [((), 1.0, 1.0)]
-            for _ in self.slots:
-                rows = [
-                    (drawn + (k,), prob * p[k] / left, left - p[k])
-                    for drawn, prob, left in rows
-                    for k in range(len(p))
-                    if k not in drawn
-                ]
-            self._joint = [(drawn, prob) for drawn, prob, _ in rows]
-        return self._joint
-
-    def entropy(self) -> float:
-        """Entropy of the draw in nats."""
-        return -sum(prob * log(prob) for _, prob in self.joint())
-
-    def marginal(self, slot: int, env: Env) -> list[float]:
-        """P(entry of `slot` | what `env` knows of this group)."""
-        known = tuple(env[s] for s in self.slots)
-        key = (slot, known)
-        if key not in self._marginals:
-            at, weights = self.slots.index(slot), [0.0] * len(self.table.rows)
-            for drawn, prob in self.joint():
-                if all(k in (UNKNOWN, d) for k, d in zip(known, drawn, strict=True)):
-                    weights[drawn[at]] += prob
-            total = sum(weights)
-            self._marginals[key] = [w / total for w in weights]
-        return self._marginals[key]
-
-
-def put(env: Env, slot: int, entry: int) -> Env:
-    """`env` with one slot changed."""
-    return env[:slot] + (entry,) + env[slot + 1 :]
-
-
 class Scope:
     """Draws variables, then writes a body in which they stay the same."""
 
@@ -332,7 +215,10 @@ class Scope:
 
     def sample(self, run: Run) -> None:
         for group in self.groups:
-            group.sample(run)
+            entries = group.draw(run.random)
+            run.logprob += group.logprob(entries)
+            for slot, entry in zip(group.slots, entries, strict=True):
+                run.env[slot] = entry
         self.body.sample(run)
 
     def match(self, reading: Reading, pos: int, env: Env) -> list[State]:

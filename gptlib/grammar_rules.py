@@ -17,17 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from gptlib.errors import GrammarError
-from gptlib.grammar_nodes import (
-    Choice,
-    Group,
-    Literal,
-    Scope,
-    Sequence,
-    Show,
-    Table,
-    Words,
-    zipf,
-)
+from gptlib.grammar_draws import Group, Table, zipf
+from gptlib.grammar_nodes import Choice, Literal, Scope, Sequence, Show, Words
 
 Names = dict[str, tuple[Group, int]]  # visible variables: the group they are drawn in, their slot
 
