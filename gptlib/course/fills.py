@@ -13,7 +13,7 @@ from pathlib import Path
 from gptlib.errors import DataError
 
 _COMMENT = re.compile(r"<!-- fill: (?P<name>[\w-]+)(?: (?P<argument>[\w.-]+))? -->")
-_SHOWN = 230  # characters of a sample on the first page
+_SHOWN, _LINES = 210, 3  # characters and lines of a sample on the first page
 _RUNGS = 5
 
 
@@ -61,33 +61,36 @@ def descent(root: Path, name: str) -> str:
     """Return one prompt continued at several losses, from a record's samples.
 
     Samples that hold `val` (nats per character) and `step` are taken, from the highest loss to the
-    lowest, at most five, spread evenly over those that the record has.
+    lowest, at most five, each about the same part of the loss below the one before.
     """
     record = _record(root, name)
     samples = [s for s in record.get("samples", ()) if "val" in s and "step" in s]
     if not samples:
         return '<p class="descent-note">The run that writes here is not recorded yet.</p>'
     samples = [s for s in samples if s["prompt"] == samples[0]["prompt"]]
-    samples.sort(key=lambda sample: -sample["val"])
-    last = len(samples) - 1
-    picked = sorted({round(k * last / (_RUNGS - 1)) for k in range(_RUNGS)})
+    losses = [sample["val"] for sample in samples]
+    ratio = (min(losses) / max(losses)) ** (1 / (_RUNGS - 1))
+    wanted = [max(losses) * ratio**k for k in range(_RUNGS)]
+    picked = {min(range(len(losses)), key=lambda n: abs(losses[n] - w)) for w in wanted}
     rungs = []
-    for sample in (samples[k] for k in picked):
+    for sample in sorted((samples[n] for n in picked), key=lambda sample: -sample["val"]):
         prompt = sample["prompt"]
-        tale = _cut(sample["text"].removeprefix(prompt).replace("\n\n", "\n"))
+        tale = _cut(sample["text"].removeprefix(prompt))
         rungs.append(
             f'<div class="rung"><div class="loss">{sample["val"]:.2f}'
             f"<small>step {sample['step']:,}</small></div>"
             f'<p class="tale"><b>{escape(prompt)}</b>{escape(tale)}</p></div>'
         )
-    return '<div class="descent">\n' + "\n".join(rungs).replace("\n\n", "\n") + "\n</div>"
+    return '<div class="descent">\n' + "\n".join(rungs) + "\n</div>"
 
 
 def _cut(text: str) -> str:
-    """Shorten a sample to whole words, keeping its line breaks visible in one HTML block."""
-    if len(text) > _SHOWN:
-        text = text[:_SHOWN].rsplit(" ", 1)[0] + " …"
-    return text.rstrip()
+    """Shorten a sample to whole words and few lines; a blank line would end its HTML block."""
+    lines = [line.strip() for line in text.split("\n")]
+    short = "\n".join([lines[0], *filter(None, lines[1:])][:_LINES])
+    if len(short) > _SHOWN:
+        short = short[:_SHOWN].rsplit(" ", 1)[0]
+    return short if short == text.rstrip() else short.rstrip() + " …"
 
 
 def costs(root: Path, _: str) -> str:

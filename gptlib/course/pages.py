@@ -6,6 +6,7 @@ comment such as `<!-- fill: costs -->` in a Markdown page is replaced by what th
 """
 
 import shutil
+from html import escape
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
@@ -111,11 +112,22 @@ def _drop_thebe(app: Any, *_: Any) -> None:
     app.registry.css_files[:] = [x for x in app.registry.css_files if "thebe" not in x[0]]
 
 
+def _describe(app: Any, page: str, template: str, context: dict, doctree: Any) -> None:
+    """Say what a link to a page shows elsewhere; the picture needs the book's public address."""
+    tags = {"og:title": context.get("title", ""), "og:site_name": app.config.html_title}
+    tags["og:type"] = "website"
+    if app.config.html_baseurl and (Path(app.srcdir) / "assets" / "social-card.png").exists():
+        tags["og:image"] = f"{app.config.html_baseurl}_static/social-card.png"
+    lines = [f'<meta property="{key}" content="{escape(text)}">' for key, text in tags.items()]
+    context["metatags"] = context.get("metatags", "") + "\n" + "\n".join(lines)
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Register with Sphinx (`sphinx.extra_extensions` in `_config.yml`)."""
     app.connect("source-read", _fill)
     app.connect("config-inited", _drop_thebe)
     app.connect("doctree-read", mark)
     app.connect("autodoc-process-docstring", _mark_examples, priority=1)
+    app.connect("html-page-context", _describe)
     app.connect("build-finished", _copy_third_party)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

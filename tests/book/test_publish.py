@@ -39,6 +39,7 @@ def test_every_place_agrees_with_the_one_address(root):
 
 
 def test_publish_url_writes_the_address_everywhere(copy):
+    were_stale = [stale(source, copy) for source in sources(copy)]
     publish(URL + ".git", copy)
     assert repository_url(copy) == URL
     config = yaml.safe_load((copy / "_config.yml").read_text("utf8"))
@@ -52,7 +53,7 @@ def test_publish_url_writes_the_address_everywhere(copy):
         notebook = nbformat.read(notebook_of(source), as_version=4)
         assert notebook.cells[first_code(notebook)].source == setup_cell(URL)
         assert setup_cell(URL) in source.read_text("utf8")
-        assert not stale(source, copy)
+    assert [stale(source, copy) for source in sources(copy)] == were_stale
 
 
 def test_publish_url_twice_changes_nothing_and_can_be_taken_back(copy):
