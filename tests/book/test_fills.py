@@ -1,0 +1,54 @@
+"""What pages take from records: the right samples, and a sentence where nothing is recorded."""
+
+import json
+
+import pytest
+
+from gptlib.course.fills import fill
+from gptlib.errors import DataError
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    samples = [
+        {"prompt": "How ", "text": "How <b>\n\n" + "tale " * 90, "step": step, "val": val}
+        for step, val in [(0, 4.0), (10, 3.9), (50, 2.0), (100, 1.0), (200, 0.5), (300, 0.25)]
+    ]
+    about = {
+        "name": "tales-cpu",
+        "hardware": {"cpu": "A processor", "threads": 1, "gpu": None},
+        "command": "make a tale",
+        "result": {"seconds": 5400.0, "tokens_per_s": {"mean": 1234.5, "values": []}},
+        "samples": samples,
+    }
+    folder = tmp_path / "data" / "runs" / "tales-cpu"
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_text(json.dumps(about))
+    (tmp_path / "chapters").mkdir()
+    return tmp_path
+
+
+def test_the_descent_shows_five_losses_from_high_to_low(recorded):
+    page = fill("<!-- fill: descent tales-cpu -->", recorded)
+    shown = [part.partition("<")[0] for part in page.split('<div class="loss">')[1:]]
+    assert shown == ["4.00", "2.00", "1.00", "0.50", "0.25"]
+    assert "<b>How </b>" in page and "&lt;b&gt;" in page, "the sample is text, not HTML"
+    assert "\n\n" not in page, "a blank line would end the block"
+    assert page.count("…") == 5
+
+
+def test_what_is_not_recorded_is_said(tmp_path):
+    (tmp_path / "chapters").mkdir()
+    assert "not recorded yet" in fill("<!-- fill: descent tales-cpu -->", tmp_path)
+    assert "in preparation" in fill("<!-- fill: facts 01_bigram -->", tmp_path)
+    assert fill("<!-- fill: costs -->", tmp_path) == "No run is recorded yet."
+
+
+def test_costs_name_machine_time_speed_and_command(recorded):
+    row = fill("<!-- fill: costs -->", recorded).splitlines()[-1]
+    assert row == "| `tales-cpu` | A processor, 1 thread | 1.5 h | 1,234 | `make a tale` |"
+
+
+def test_a_fill_that_does_not_exist_is_an_error(tmp_path):
+    with pytest.raises(DataError, match="no fill is called nonsense"):
+        fill("<!-- fill: nonsense -->", tmp_path)
