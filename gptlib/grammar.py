@@ -17,12 +17,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from math import inf
+from math import exp, inf, log
 from typing import Any
 
 from gptlib.errors import GrammarError
 from gptlib.grammar_draws import UNKNOWN
-from gptlib.grammar_nodes import Choice, Reading, Run, mean_of, merge
+from gptlib.grammar_nodes import Choice, Reading, Run, mean_of
 from gptlib.grammar_rules import Builder, read_source
 from gptlib.resources import data_path
 
@@ -71,17 +71,16 @@ class Grammar:
         """
         builder = Builder(source, name)
         self.name = name
-        self.genres = list(source["genres"])
-        nodes = [builder.rule(genre, {}) for genre in self.genres]
-        self.root = Choice(nodes, [float(w) for w in source["genres"].values()])
+        self.genres, weights = builder.genres()
+        self.root = Choice([builder.rule(genre, {}) for genre in self.genres], weights)
+        shape = self.root.shape
+        if shape.blank or shape.nullable or "\n" in shape.first | shape.last:
+            builder.refuse(
+                "a document may be empty, hold a blank line or have a line break at an end"
+            )
         self._unknown = (UNKNOWN,) * builder.slots
-        self._kinds = source.get("probes", {})
-        self._asked: dict[tuple[str, str], list[tuple[str, int, int]]] = {}
-        for kind, spec in self._kinds.items():
-            for shown in spec.get("shows", ()):
-                table, _, column = shown.partition(".")
-                self._asked.setdefault((table, column), []).append((kind, *spec["distance"]))
-        self._twins = dict(_twin_pairs(self._kinds.get("spelling", {}).get("twins", [])))
+        self._asked, self._twins = builder.asked(), builder.twins()
+        self._kinds = list(source.get("probes", {}))
         self._twin = re.compile(r"\b(?:" + "|".join(self._twins) + ")") if self._twins else None
 
     @classmethod
@@ -113,7 +112,7 @@ class Grammar:
     @property
     def length_range(self) -> tuple[int, int]:
         """Bounds on the characters of a document: no derivation is shorter or longer."""
-        return self.root.shortest, self.root.longest
+        return self.root.shape.shortest, self.root.shape.longest
 
     # Writing.
 
@@ -129,13 +128,12 @@ class Grammar:
 
     def _probes(self, text: str, run: Run) -> Iterator[Probe]:
         ends = list(accumulate(map(len, run.out)))
-        last: dict[Any, int] = {}  # where each variable was shown last
-        for index, node, entry in run.shown:
+        last: dict[int, int] = {}  # where each drawn variable was shown last
+        for index, node, entry, draw in run.shown:
             end = ends[index]
             start = end - len(run.out[index])
-            variable = (id(node.group), node.slot)
-            distance = start - last.get(variable, inf)
-            last[variable] = end
+            distance = start - last.get(draw, inf)
+            last[draw] = end
             kinds = self._asked.get((node.group.table.name, node.column), ())
             for kind, near, far in kinds:
                 wrong = node.values[node.group.table.partner(entry)].text
@@ -154,11 +152,12 @@ class Grammar:
         So a model that prefers one answer whatever came before has half of them.
 
         Raises:
-            GrammarError: the grammar asks no such probes.
+            GrammarError: the grammar asks no such probes, or `n` is odd.
         """
-        if kind not in self._kinds:
+        if kind not in self._kinds or n % 2:
             raise GrammarError(
-                f"grammar {self.name} has no probes of kind {kind!r}; it has {list(self._kinds)}"
+                f"grammar {self.name} has probes of the kinds {self._kinds}, in even numbers; "
+                f"{n} of kind {kind!r} were asked for"
             )
         rng, found = random.Random(seed), []
         waiting: dict[tuple[str, str], list[Probe]] = {}
@@ -182,20 +181,15 @@ class Grammar:
         Raises:
             GrammarError: the grammar cannot write it; the message says from where on.
         """
-        reading, best, total = Reading(text), -inf, []
-        genre = ""
-        for name, node, logp in zip(
-            self.genres, self.root.options, self.root.weights.logp, strict=True
-        ):
+        reading, whole = Reading(text), []
+        choices = zip(self.genres, self.root.options, self.root.weights.logp, strict=True)
+        for genre, node, logp in choices:
             states = node.match(reading, 0, self._unknown)
-            whole = [(p, e, logp + d) for p, e, d in states if p == len(text)]
-            total += whole
-            for _, _, d in whole:
-                if d > best:
-                    best, genre = d, name
-        if not total:
+            whole += [(logp + d, genre) for pos, _, d in states if pos == len(text)]
+        if not whole:
             self._refuse(text)
-        return Parse(merge(total)[0][2], genre)
+        best, genre = max(whole)
+        return Parse(best + log(sum(exp(d - best) for d, _ in whole)), genre)
 
     def score(self, text: str) -> float:
         """Log-probability of a document in nats, summed over all derivations.
@@ -208,10 +202,10 @@ class Grammar:
     def _refuse(self, text: str) -> None:
         reading = Reading(text, trace=True)
         for pos, _, _ in self.root.match(reading, 0, self._unknown):
-            reading.missed(pos, SEPARATOR)
+            reading.missed(pos, "")  # here the document could have ended
         at = reading.farthest
-        wanted = sorted(reading.expected)
-        shown = ", ".join(repr(w) for w in wanted[:4]) + (", …" if len(wanted) > 4 else "")
+        wanted = [repr(w) if w else "the end of the document" for w in sorted(reading.expected)]
+        shown = ", ".join(wanted[:4]) + (", …" if len(wanted) > 4 else "")
         line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
         found = repr(text[at : at + 20]) if at < len(text) else "the end of the text"
         raise GrammarError(
@@ -228,11 +222,3 @@ def sample_corpus(grammar: Grammar, size: int, seed: int = 0) -> list[Document]:
         documents.append(grammar.sample(rng))
         filled += len(documents[-1].text) + len(SEPARATOR)
     return documents
-
-
-def _twin_pairs(lines: list[str]) -> Iterator[tuple[str, tuple[int, int, str, str]]]:
-    """Read "s-add-le l-add-er": words that agree in the middle, where the start tells the end."""
-    for line in lines:
-        one, two = (word.split("-") for word in line.split())
-        for (start, middle, end), (_, _, other) in ((one, two), (two, one)):
-            yield start + middle + end, (len(start + middle), len(middle), end, other)

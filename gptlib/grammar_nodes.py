@@ -11,6 +11,8 @@ UNKNOWN. `match` binds late: a slot stays UNKNOWN until the text shows something
 where something depends on it. That is why both are fast, and why neither samples anything.
 """
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from math import exp, log, log1p
 from typing import Any
 
@@ -18,6 +20,48 @@ from gptlib.grammar_draws import UNKNOWN, Env, Group, Weights, put
 
 State = tuple[int, Env, float]  # position reached, environment, log-probability in nats
 Mean = tuple[float, float]  # entropy in nats, length in characters
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What holds for every text of a node, known without writing one."""
+
+    first: frozenset[str]  # the characters that may come first
+    last: frozenset[str]
+    nullable: bool  # it may be empty
+    blank: bool  # it may have a blank line in it
+    shortest: int
+    longest: int
+
+    @staticmethod
+    def of(text: str) -> "Shape":
+        """The shape of one text."""
+        first, last = frozenset(text[:1]), frozenset(text[-1:])
+        return Shape(first, last, not text, "\n\n" in text, len(text), len(text))
+
+    @staticmethod
+    def either(shapes: Iterable["Shape"]) -> "Shape":
+        """The shape of a choice."""
+        shapes = list(shapes)
+        return Shape(
+            frozenset().union(*(shape.first for shape in shapes)),
+            frozenset().union(*(shape.last for shape in shapes)),
+            any(shape.nullable for shape in shapes),
+            any(shape.blank for shape in shapes),
+            min(shape.shortest for shape in shapes),
+            max(shape.longest for shape in shapes),
+        )
+
+    def __add__(self, then: "Shape") -> "Shape":
+        """The shape of this followed by `then`."""
+        return Shape(
+            self.first | then.first if self.nullable else self.first,
+            self.last | then.last if then.nullable else then.last,
+            self.nullable and then.nullable,
+            self.blank or then.blank or "\n" in self.last & then.first,
+            self.shortest + then.shortest,
+            self.longest + then.longest,
+        )
 
 
 class Run:
@@ -28,7 +72,14 @@ class Run:
         self.env = [UNKNOWN] * slots
         self.out: list[str] = []
         self.logprob = 0.0
-        self.shown: list[tuple[int, Show, int]] = []  # index into out, node, entry
+        self.draws = [0] * slots  # which draw, counted over the run, filled each slot
+        self.shown: list[tuple[int, Show, int, int]] = []  # index into out, node, entry, draw
+        self._count = 0
+
+    def fill(self, slot: int, entry: int) -> None:
+        """Bind the variable of a slot to an entry."""
+        self._count += 1
+        self.env[slot], self.draws[slot] = entry, self._count
 
 
 class Reading:
@@ -69,9 +120,7 @@ class Literal:
     """Fixed text."""
 
     def __init__(self, text: str) -> None:
-        self.text = text
-        self.first, self.nullable = set(text[:1]), not text
-        self.shortest = self.longest = len(text)
+        self.text, self.shape = text, Shape.of(text)
 
     def sample(self, run: Run) -> None:
         run.out.append(self.text)
@@ -92,14 +141,7 @@ class Sequence:
 
     def __init__(self, parts: list[Any]) -> None:
         self.parts = parts
-        self.nullable = all(part.nullable for part in parts)
-        self.first = set()
-        for part in parts:
-            self.first |= part.first
-            if not part.nullable:
-                break
-        self.shortest = sum(part.shortest for part in parts)
-        self.longest = sum(part.longest for part in parts)
+        self.shape = sum((part.shape for part in parts), Shape.of(""))
 
     def sample(self, run: Run) -> None:
         for part in self.parts:
@@ -135,17 +177,13 @@ class Choice:
 
     def __init__(self, options: list[Any], weights: list[float]) -> None:
         self.options, self.weights = options, Weights(weights)
-        self.nullable = any(option.nullable for option in options)
-        self.first = set().union(*(option.first for option in options))
-        self.shortest = min(option.shortest for option in options)
-        self.longest = max(option.longest for option in options)
-        numbered = list(zip(options, self.weights.logp, strict=True))
-        self.always = [pair for pair in numbered if pair[0].nullable]
+        self.shape = Shape.either(option.shape for option in options)
+        self.pairs = list(zip(options, self.weights.logp, strict=True))
+        self.empty = [pair for pair in self.pairs if pair[0].shape.nullable]
         self.by_first = {
-            c: [pair for pair in numbered if pair[0].nullable or c in pair[0].first]
-            for c in self.first
+            c: [pair for pair in self.pairs if pair[0].shape.nullable or c in pair[0].shape.first]
+            for c in self.shape.first
         }
-        self.numbered = numbered
 
     def sample(self, run: Run) -> None:
         index = self.weights.draw(run.random)
@@ -153,11 +191,9 @@ class Choice:
         self.options[index].sample(run)
 
     def match(self, reading: Reading, pos: int, env: Env) -> list[State]:
-        options = self.by_first.get(reading.text[pos : pos + 1], self.always)
-        if reading.trace:
-            options = self.numbered
+        pairs = self.by_first.get(reading.text[pos : pos + 1], self.empty)
         found = []
-        for option, logp in options:
+        for option, logp in self.pairs if reading.trace else pairs:
             for p, e, d in option.match(reading, pos, env):
                 found.append((p, e, logp + d))
         return merge(found)
@@ -174,10 +210,8 @@ class Words:
 
     def __init__(self, texts: list[str], weights: list[float]) -> None:
         self.texts, self.weights = texts, Weights(weights)
-        self.first, self.nullable = {t[0] for t in texts if t}, "" in texts
-        lengths = [len(text) for text in texts]
-        self.shortest, self.longest = min(lengths), max(lengths)
-        self.lengths = sorted(set(lengths))
+        self.shape = Shape.either(map(Shape.of, texts))
+        self.lengths = sorted(set(map(len, texts)))
         self.index: dict[str, float] = {}
         for text, p in zip(texts, self.weights.p, strict=True):
             self.index[text] = self.index.get(text, 0.0) + p
@@ -196,7 +230,8 @@ class Words:
                 found.append((pos + n, env, index[word]))
         if reading.trace:
             for wanted in self.texts:
-                reading.missed(pos, wanted)
+                if not text.startswith(wanted, pos):
+                    reading.missed(pos, wanted)
         return found
 
     def mean(self, env: Env, memo: dict) -> Mean:
@@ -208,17 +243,15 @@ class Scope:
     """Draws variables, then writes a body in which they stay the same."""
 
     def __init__(self, groups: list[Group], body: Any) -> None:
-        self.groups, self.body = groups, body
+        self.groups, self.body, self.shape = groups, body, body.shape
         self.slots = [slot for group in groups for slot in group.slots]
-        self.first, self.nullable = body.first, body.nullable
-        self.shortest, self.longest = body.shortest, body.longest
 
     def sample(self, run: Run) -> None:
         for group in self.groups:
             entries = group.draw(run.random)
             run.logprob += group.logprob(entries)
             for slot, entry in zip(group.slots, entries, strict=True):
-                run.env[slot] = entry
+                run.fill(slot, entry)
         self.body.sample(run)
 
     def match(self, reading: Reading, pos: int, env: Env) -> list[State]:
@@ -244,10 +277,7 @@ class Show:
     def __init__(self, group: Group, slot: int, column: str, values: list[Any]) -> None:
         self.group, self.slot, self.column, self.values = group, slot, column, values
         self.plain = all(isinstance(value, Literal) for value in values)
-        self.first = set().union(*(value.first for value in values))
-        self.nullable = any(value.nullable for value in values)
-        self.shortest = min(value.shortest for value in values)
-        self.longest = max(value.longest for value in values)
+        self.shape = Shape.either(value.shape for value in values)
         self.index: dict[str, list[int]] = {}
         if self.plain:
             for entry, value in enumerate(values):
@@ -257,7 +287,7 @@ class Show:
     def sample(self, run: Run) -> None:
         entry = run.env[self.slot]
         if self.plain:
-            run.shown.append((len(run.out), self, entry))
+            run.shown.append((len(run.out), self, entry, run.draws[self.slot]))
         self.values[entry].sample(run)
 
     def match(self, reading: Reading, pos: int, env: Env) -> list[State]:

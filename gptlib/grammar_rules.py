@@ -24,24 +24,80 @@ Names = dict[str, tuple[Group, int]]  # visible variables: the group they are dr
 
 
 class Builder:
-    """Builds the nodes of one grammar file."""
+    """Builds the nodes of one grammar file. Whatever is not well formed is a GrammarError."""
 
     def __init__(self, source: dict[str, Any], name: str) -> None:
         self.source, self.name, self.slots = source, name, 0
-        self.tables: dict[str, Table] = {}
-        for title, spec in source.get("tables", {}).items():
-            columns = spec["columns"].split()
-            rows = [[cell.strip() for cell in split_options(row)] for row in spec["rows"]]
-            for row in rows:
-                if len(row) != len(columns):
-                    self.refuse(f"table {title} has the row {row}, which is not {columns}")
-            self.tables[title] = Table(title, columns, rows)
+        for section in ("genres", "tables", "rules", "probes"):
+            if not isinstance(source.get(section, {}), dict):
+                self.refuse(f"{section} is {source[section]!r}, not a section [{section}]")
+        self.tables = {
+            title: self.table(title, spec) for title, spec in source.get("tables", {}).items()
+        }
         self._built: dict[Any, Any] = {}
         self._open: list[str] = []
 
     def refuse(self, what: str) -> None:
         """Raise the error of a grammar that is not well formed."""
         raise GrammarError(f"grammar {self.name}: {what}; mend the file under data/grammars")
+
+    def genres(self) -> tuple[list[str], list[float]]:
+        """The rules that write whole documents, and their weights."""
+        genres = self.source.get("genres", {})
+        if not genres or not all(isinstance(w, int) and w > 0 for w in genres.values()):
+            self.refuse(f"[genres] is {genres}; it needs rules with whole weights, like tale = 2")
+        return list(genres), [float(weight) for weight in genres.values()]
+
+    def table(self, title: str, spec: Any) -> Table:
+        """Read one table: the names of its columns, and rows that are cut at `|`."""
+        if not (
+            isinstance(spec, dict)
+            and isinstance(spec.get("columns"), str)
+            and texts(spec.get("rows"))
+        ):
+            self.refuse(f'table {title} needs columns = "a b" and rows = ["a1 | b1", …]')
+        columns = spec["columns"].split()
+        rows = [[cell.strip() for cell in split_options(row)] for row in spec["rows"]]
+        for row in rows:
+            if len(row) != len(columns):
+                self.refuse(f"table {title} has the row {row}, but the columns {columns}")
+        return Table(title, columns, rows)
+
+    def asked(self) -> dict[tuple[str, str], list[tuple[str, int, int]]]:
+        """What probes ask for: (table, column) to (kind, nearest, farthest), in characters."""
+        found: dict[tuple[str, str], list[tuple[str, int, int]]] = {}
+        for kind, spec in self.source.get("probes", {}).items():
+            match spec:
+                case {"distance": [int(near), int(far)]}:
+                    shown = [tuple(name.split(".")) for name in spec.get("shows", [])]
+                case _:
+                    self.refuse(
+                        f"probe {kind} is {spec!r}; it needs a distance = [nearest, farthest]"
+                    )
+            for name in shown:
+                table = self.tables.get(name[0])
+                if table is None or len(name) != 2 or name[1] not in table.columns:
+                    self.refuse(f"probe {kind} shows {'.'.join(name)}, which no table has")
+                if len(table.rows) % 2:
+                    self.refuse(f"table {table.name} is asked in probes, so its rows must be pairs")
+                found.setdefault(name, []).append((kind, near, far))
+        return found
+
+    def twins(self) -> dict[str, tuple[int, int, str, str]]:
+        """Words that agree in the middle, where the start tells the end: "s-add-le l-add-er".
+
+        Returns:
+            for each word: where its end begins, the length of the middle, its end, the other end.
+        """
+        found = {}
+        for line in self.source.get("probes", {}).get("spelling", {}).get("twins", []):
+            match [word.split("-") for word in line.split()]:
+                case [[a, middle, b], [c, same, d]] if middle == same:
+                    found[a + middle + b] = (len(a + middle), len(middle), b, d)
+                    found[c + middle + d] = (len(c + middle), len(middle), d, b)
+                case _:
+                    self.refuse(f"twins {line!r} are not two words like 's-add-le l-add-er'")
+        return found
 
     def rule(self, name: str, names: Names) -> Any:
         """Build a rule as seen from a place where `names` are drawn."""
@@ -58,18 +114,29 @@ class Builder:
         return self._built[key]
 
     def _spec(self, spec: Any, names: Names) -> Any:
-        if isinstance(spec, str):
-            return self.text(fold(spec), names)
-        if isinstance(spec, list):
-            return self.choice([fold(option) for option in spec], names)
-        if "draw" not in spec:
-            return self._spec(spec["text"], names)
+        match spec:
+            case str():
+                return self.text(fold(spec), names)
+            case list() if texts(spec):
+                return self.choice([fold(option) for option in spec], names)
+            case {"draw": str(draw), "text": text}:
+                groups, inner = self.draws(draw, names)
+                return Scope(groups, self._spec(text, inner))
+            case {"text": text}:
+                return self._spec(text, names)
+        self.refuse(f"rule {self._open[-1]} is {spec!r}: no text, options, or table with a text")
+
+    def draws(self, draw: str, names: Names) -> tuple[list[Group], Names]:
+        """Read `hero rival: villager, gift: thing`; what stands before one colon differs."""
         groups, inner = [], dict(names)
-        for clause in spec["draw"].split(","):
+        for clause in draw.split(","):
             variables, _, title = clause.partition(":")
-            if title.strip() not in self.tables:
-                self.refuse(f"draw = {spec['draw']!r} names no table; write 'hero rival: villager'")
-            group = Group(self.tables[title.strip()], [])
+            table = self.tables.get(title.strip())
+            if table is None or not 1 <= len(variables.split()) <= len(table.rows):
+                self.refuse(
+                    f"draw = {draw!r} is not like 'hero rival: villager', from tables it has"
+                )
+            group = Group(table, [])
             for variable in variables.split():
                 if variable in inner:
                     self.refuse(f"{variable} is drawn twice, one draw inside the other")
@@ -77,7 +144,7 @@ class Builder:
                 inner[variable] = (group, len(inner))
             groups.append(group)
         self.slots = max(self.slots, len(inner))
-        return Scope(groups, self._spec(spec["text"], inner))
+        return groups, inner
 
     def text(self, raw: str, names: Names) -> Any:
         """Build a folded text with its references and choices."""
@@ -108,10 +175,10 @@ class Builder:
         weights = zipf(len(options))
         numbered = [re.match(r"(\d+) ", option) for option in options]
         if all(numbered):
-            weights = [float(m.group(1)) for m in numbered]
+            weights = [float(m[1]) for m in numbered]
             options = [option[m.end() :] for option, m in zip(options, numbered, strict=True)]
-        elif any(numbered):
-            self.refuse(f"some of {options} have weights and some have none")
+        if any(numbered) and not (all(numbered) and min(weights) > 0):
+            self.refuse(f"{options} need a weight each, 1 or more, or none at all")
         nodes = [self.text(option, names) for option in options]
         if all(isinstance(node, Literal) for node in nodes):
             return Words([node.text for node in nodes], weights)
@@ -149,9 +216,14 @@ class Builder:
         if isinstance(node, Show):
             values = [self.capitalize(value) for value in node.values]
             return Show(node.group, node.slot, node.column, values)
-        if node.parts[0].nullable:
+        if node.parts[0].shape.nullable:
             self.refuse("a rule that is capitalized begins with something that may be empty")
         return Sequence([self.capitalize(node.parts[0]), *node.parts[1:]])
+
+
+def texts(rows: Any) -> bool:
+    """Whether this is a list of texts, at least one."""
+    return isinstance(rows, list) and bool(rows) and all(isinstance(row, str) for row in rows)
 
 
 def fold(raw: str) -> str:
