@@ -1,4 +1,4 @@
-"""Checks of chapter 2's exercises: mask, softmax, scale, shuffle the past.
+"""Checks of chapter 2's exercises: softmax, shuffle the past, scale, mask.
 
 One job: compare a learner's function with the right one on small seeded cases, and name the
 misconception behind each of the usual wrong answers.
@@ -23,7 +23,7 @@ def _future(scores: Tensor, diagonal: int = 1) -> Tensor:
 
 
 def causal_weights(fn: Callable[[Tensor], Tensor]) -> Result:
-    """Exercise 2.1: scores (T, T) to weights that look only at the past and sum to 1."""
+    """Exercise 2.4: scores (T, T) to weights that look only at the past and sum to 1."""
 
     def right(scores: Tensor) -> Tensor:
         return scores.masked_fill(_future(scores), -math.inf).softmax(-1)
@@ -75,7 +75,7 @@ def causal_weights(fn: Callable[[Tensor], Tensor]) -> Result:
 
 
 def softmax(fn: Callable[[Tensor], Tensor]) -> Result:
-    """Exercise 2.2: softmax over the last axis, written out, safe for large scores."""
+    """Exercise 2.1: softmax over the last axis, written out, safe for large scores."""
 
     def unsafe(scores: Tensor) -> Tensor:
         e = scores.exp()
@@ -163,7 +163,7 @@ def scaled_scores(fn: Callable[[Tensor, Tensor], Tensor]) -> Result:
                 divided(lambda q: q.size(-1)),
             ),
             Wrong(
-                "you divided by √T: a score is a sum over D channels, however many tokens there are",
+                "you divided by √T: a score adds up D products, however many tokens there are",
                 divided(lambda q: math.sqrt(q.size(-2))),
             ),
             Wrong(
@@ -198,7 +198,7 @@ class _Attend:
 
 
 def shuffle_the_past(fn: Callable[[Callable, Tensor, Tensor], float]) -> Result:
-    """Exercise 2.4: how far the last output moves when the tokens before it change places."""
+    """Exercise 2.2: how far the last output moves when the tokens before it change places."""
 
     def shuffled(x: Tensor, order: Tensor) -> Tensor:
         return torch.cat([x[:-1][order], x[-1:]])
