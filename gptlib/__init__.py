@@ -1,5 +1,7 @@
 """gptlib: the small GPT library of the book From Bigram to Storyteller.
 
+The whole way in four lines:
+
     model = GPT(GPTConfig(64, tok.vocab_size, n_layer=4, n_head=4, n_embd=128))
     run = Trainer(model, train_ids, val_ids, TrainConfig(steps=500), "runs/first", tok).fit()
     model, tok, _ = load_run("runs/first")
