@@ -49,10 +49,8 @@ def test_every_flipped_bit_and_every_truncation_is_noticed(tmp_path, name):
         with warnings.catch_warnings(record=True) as seen:
             warnings.simplefilter("always")
             _, _, manifest = checkpoint.load_newest(tmp_path)
-        if manifest["step"] == 2:  # a bit of the manifest that changes no meaning, such as a space
-            assert name == checkpoint.MANIFEST and json.loads(damaged.read_bytes())
-        else:
-            assert "step_00000002" in str(seen[0].message)
+        assert manifest["step"] == 1
+        assert "step_00000002" in str(seen[0].message)
 
 
 def test_neither_format_notices_by_itself(tmp_path):
@@ -106,9 +104,10 @@ def _reseal(place) -> None:
 
     path = place / checkpoint.MANIFEST
     manifest = json.loads(path.read_bytes())
+    del manifest["manifest_sha256"]
     for name in manifest["sha256"]:
         manifest["sha256"][name] = hashlib.sha256((place / name).read_bytes()).hexdigest()
-    path.write_text(json.dumps(manifest))
+    path.write_bytes(checkpoint._sealed(manifest))
 
 
 def test_a_save_at_the_same_step_replaces_a_damaged_one(tmp_path):
