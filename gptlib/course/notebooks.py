@@ -120,6 +120,7 @@ def execute(source: Path, root: Path, timeout: int = 600) -> float:
         timeout=timeout,
         kernel_name=KERNEL["name"],
         record_timing=False,
+        coalesce_streams=True,
         resources={"metadata": {"path": str(source.parent.parent)}},
     )
     start = time.perf_counter()
