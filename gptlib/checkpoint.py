@@ -114,36 +114,51 @@ def save_weights(run_dir: Path, step: int, weights: dict[str, Tensor], about: di
 
 
 def _write(run_dir: Path, step: int, contents: dict[str, bytes], about: dict) -> Path:
-    """Put files and their manifest in place in one step, then move `latest`."""
+    """Put files and their manifest in place in one step, then move `latest`.
+
+    Raises:
+        CheckpointError: the disk is full or not writable; what was saved before is untouched.
+    """
     place = folder_of(run_dir, step)
     temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    reached("folder made")
-    for name, data in contents.items():
-        _write_synced(temporary / name, data)
-        reached(f"{name} written")
-    manifest = {
-        **about,
-        "step": step,
-        "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()},
-    }
-    _write_synced(temporary / MANIFEST, _sealed(manifest))
-    reached(f"{MANIFEST} written")
-    _sync_folder(temporary)
-    if place.exists():  # an earlier attempt at this step; a folder cannot be replaced in one step
-        aside = place.with_name(f".{place.name}.old")
-        shutil.rmtree(aside, ignore_errors=True)
-        os.replace(place, aside)
-        os.replace(temporary, place)
-        shutil.rmtree(aside)
-    else:
-        os.replace(temporary, place)
-    reached("folder renamed")
-    _sync_folder(place.parent)
-    point(run_dir, "latest", step)
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        _fill(temporary, step, contents, about)
+        _move_into_place(temporary, place)
+        point(run_dir, "latest", step)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)  # a full disk needs the space
+        raise CheckpointError(
+            f"step {step} could not be saved in {run_dir} ({error.strerror}); make room or mend "
+            "the folder, then resume: the checkpoints before it are untouched"
+        ) from error
     reached("latest moved")
     return place
+
+
+def _fill(folder: Path, step: int, contents: dict[str, bytes], about: dict) -> None:
+    """Write the files, and last the manifest that vouches for them, all flushed to disk."""
+    reached("folder made")
+    for name, data in contents.items():
+        _write_synced(folder / name, data)
+        reached(f"{name} written")
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
+    _write_synced(folder / MANIFEST, _sealed({**about, "step": step, "sha256": hashes}))
+    reached(f"{MANIFEST} written")
+    _sync_folder(folder)
+
+
+def _move_into_place(temporary: Path, place: Path) -> None:
+    """Rename a finished folder; one that is there from an earlier attempt steps aside."""
+    aside = place.with_name(f".{place.name}.old")
+    if place.exists():
+        shutil.rmtree(aside, ignore_errors=True)
+        os.replace(place, aside)
+    os.replace(temporary, place)
+    reached("folder renamed")
+    shutil.rmtree(aside, ignore_errors=True)
+    _sync_folder(place.parent)
 
 
 def reached(point: str) -> None:

@@ -72,18 +72,33 @@ def load_run(run_dir: str | Path, which: str = "best") -> tuple[GPT, Tokenizer, 
                 f"{run_dir} is neither a run folder nor a model that ships with gptlib (tales); "
                 "check the path, or train one with `gptlib train --out`"
             ) from None
-    place = checkpoint.pointed(folder, which) or checkpoint.pointed(folder, "latest")
-    if place is None:
-        raise CheckpointError(f"{run_dir} has no checkpoint yet; train for longer, or resume it")
-    weights, manifest = checkpoint.load_model(place)
+    weights, manifest = _first_whole(folder, which)
     try:
         model = GPT(GPTConfig.from_dict(manifest["model"]))
     except (KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{place.name} does not say what model it is ({error}); was it made by gptlib?"
+            f"{run_dir} does not say what model it holds ({error}); was it made by gptlib?"
         ) from error
     checkpoint.load_weights(model, weights)
     return model.eval(), load_tokenizer(folder / "tokenizer"), manifest
+
+
+def _first_whole(folder: Path, which: str) -> tuple[dict, dict]:
+    """The weights and manifest of the checkpoint asked for, or of the newest that is whole."""
+    steps = reversed(checkpoint.saved_steps(folder))
+    places = [checkpoint.pointed(folder, which), *(checkpoint.folder_of(folder, s) for s in steps)]
+    problems = []
+    for place in (p for p in places if p is not None):
+        try:
+            found = checkpoint.load_model(place)
+        except CheckpointError as error:
+            problems.append(str(error))
+            continue
+        if problems:
+            warnings.warn(f"passed over: {problems[0]}; using {place.name}", stacklevel=3)
+        return found
+    reason = "; ".join(problems) or "nothing was saved yet: train for longer, or resume it"
+    raise CheckpointError(f"{folder} has no checkpoint to load: {reason}")
 
 
 def check_same_run(before: dict, now: dict) -> None:

@@ -27,7 +27,7 @@ def test_every_shipped_record_is_whole(name):
     record = load_record(name)
     assert record.name == name and record.result and record.config
     assert record.hardware["cpu"] and record.versions["torch"]
-    assert record.command.startswith("python -m gptlib.course.")
+    assert record.command.startswith(("python -m gptlib.course.", "python bench/"))
     if record.command.startswith("python -m gptlib.course.recipes "):
         assert record.command.split()[-1] == name in RECIPES
     text = json.dumps([record.config, record.result, record.samples, record.hardware])

@@ -104,22 +104,6 @@ def child(run_dir, **changes) -> subprocess.Popen:
     )
 
 
-def test_killed_processes_lose_nothing(tmp_path):
-    """Real processes and real SIGKILLs, at moments picked by how far the log has come."""
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    out, _ = child(whole).communicate(timeout=120)
-    assert "finished 24" in out
-    for lines in (3, 9, 20):
-        process = child(killed)
-        while process.poll() is None and len(read_jsonl(killed / "log.jsonl")) < lines:
-            time.sleep(0.002)
-        process.kill()
-        process.communicate()
-    out, _ = child(killed).communicate(timeout=120)
-    assert "finished 24" in out, out
-    assert_same_run(whole, killed)
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_step_saves_and_says_so(tmp_path, number):
     process = child(tmp_path, steps=100_000, eval_every=100_000, save_every=0)

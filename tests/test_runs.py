@@ -1,0 +1,64 @@
+"""A run folder gives its model back, or says why not."""
+
+import pytest
+import torch
+
+from gptlib import checkpoint
+from gptlib.errors import CheckpointError, ConfigError
+from gptlib.runs import load_run, read_jsonl
+
+
+@pytest.fixture
+def run_dir(tmp_path, make_model, tokenizer):
+    model = make_model()
+    about = {"model": model.config.to_dict()}
+    tokenizer.save(tmp_path / "tokenizer")
+    for step in (1, 2, 3):
+        mark = {"transformer.ln_f.bias": torch.full((16,), float(step))}
+        weights = checkpoint.plain_weights(model) | mark
+        checkpoint.save_weights(tmp_path, step, weights, about)
+    checkpoint.point(tmp_path, "best", 2)
+    return tmp_path
+
+
+def step_of(run_dir, which) -> float:
+    model, _, manifest = load_run(run_dir, which)
+    assert manifest["step"] == model.transformer.ln_f.bias[0]
+    return manifest["step"]
+
+
+def test_best_and_latest(run_dir):
+    assert (step_of(run_dir, "best"), step_of(run_dir, "latest")) == (2, 3)
+    (run_dir / "best").unlink()
+    assert step_of(run_dir, "best") == 3
+    with pytest.raises(ConfigError):
+        load_run(run_dir, "first")
+
+
+def test_a_damaged_best_is_named_and_another_used(run_dir):
+    (checkpoint.folder_of(run_dir, 2) / checkpoint.MODEL).write_bytes(b"")
+    with pytest.warns(UserWarning, match="step_00000002"):
+        assert step_of(run_dir, "best") == 3
+    (run_dir / "best").write_bytes(b"\xff\x00nonsense\n")
+    with pytest.warns(UserWarning, match="passed over"):
+        assert step_of(run_dir, "best") == 3
+
+
+def test_nothing_to_load_is_said(tmp_path):
+    with pytest.raises(CheckpointError, match="nothing was saved yet"):
+        load_run(tmp_path)
+    with pytest.raises(CheckpointError, match="neither a run folder nor a model that ships"):
+        load_run("no-such-model")
+
+
+def test_a_checkpoint_of_something_else_is_refused(tmp_path, tokenizer):
+    checkpoint.save_weights(tmp_path, 1, {"w": torch.zeros(2)}, {})
+    with pytest.raises(CheckpointError, match="does not say what model"):
+        load_run(tmp_path)
+
+
+def test_a_torn_last_line_is_left_out(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b'{"step": 1}\n{"step": 2}\n{"st')
+    assert read_jsonl(path) == [{"step": 1}, {"step": 2}]
+    assert read_jsonl(tmp_path / "none.jsonl") == []
