@@ -42,6 +42,10 @@ class Tokenizer:
         """Return the ids of `text`, with special tokens spelled out like any other text."""
         raise NotImplementedError
 
+    def encode_array(self, text: str) -> np.ndarray:
+        """Return the ids of `encode_ordinary` as an array (N,); large texts need no list."""
+        return np.array(self.encode_ordinary(text), dtype=np.uint32)
+
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of `ids`, a flat sequence of whole numbers."""
         raise NotImplementedError

@@ -80,6 +80,10 @@ class CharTokenizer(Tokenizer):
         Raises:
             TokenizerError: a character that the tokenizer does not know, with its position.
         """
+        return self.encode_array(text).tolist()
+
+    def encode_array(self, text: str) -> np.ndarray:
+        """Return the ids of `text` as an array (N,); raises what `encode` raises."""
         check_text(text, "the text to encode")
         codes = np.minimum(_codes(text), len(self._table) - 1)  # the table's last entry is -1
         ids = self._table[codes]
@@ -90,7 +94,7 @@ class CharTokenizer(Tokenizer):
                 f"is not in this tokenizer's {self.vocab_size} characters; train on text that has "
                 "it, or use BPETokenizer"
             )
-        return ids.tolist()
+        return ids
 
     def encode_ordinary(self, text: str) -> list[int]:
         """The same as `encode`, since there are no special tokens."""
@@ -232,6 +236,11 @@ class BPETokenizer(Tokenizer):
         """
         check_text(text, "the text to encode")
         return self._encoding.encode_ordinary(text)
+
+    def encode_array(self, text: str) -> np.ndarray:
+        """Return the ids of `encode_ordinary` as an array (N,); raises what that raises."""
+        check_text(text, "the text to encode")
+        return self._encoding.encode_to_numpy(text, disallowed_special=())
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of `ids`, a flat sequence of whole numbers.
