@@ -32,6 +32,7 @@ from gptlib.model import GPT, GPTConfig
 from gptlib.optim import learning_rate, make_optimizer
 from gptlib.runs import Run, check_same_run, read_jsonl
 from gptlib.runtime import Runtime
+from gptlib.sharded_tokens import ShardedTokens, open_shards
 from gptlib.train_config import TrainConfig
 
 
@@ -40,7 +41,8 @@ class Trainer:
 
     Args:
         model: the network; its weights are replaced when a run is resumed.
-        train, val: 1-D arrays of token ids. config: how to train.
+        train, val: 1-D arrays of token ids, or a shard folder (or what `open_shards` returns),
+            which is read as it is needed. config: how to train.
         run_dir: folder for `config.json`, `log.jsonl`, `speed.jsonl`, `tokenizer/`,
             `checkpoints/`, `best` and `latest`; made if it is not there.
         tokenizer: saved beside the run, so that `load_run` can decode; None for bare ids.
@@ -48,7 +50,8 @@ class Trainer:
         note: JSON to keep with the run, e.g. which corpus it was.
 
     Raises:
-        DataError: a split is too short for the model, or has ids outside its vocabulary.
+        DataError: a split is too short for the model, or has ids outside its vocabulary; a shard
+            folder that is damaged or was made with another tokenizer.
     """
 
     def __init__(
@@ -67,7 +70,8 @@ class Trainer:
         self.report = report or (lambda line: None)
         self.runtime = Runtime.detect(config.device, config.dtype)
         self.model = model.to(self.runtime.device)
-        self.train, self.val = (_as_array(t, name) for t, name in ((train, "train"), (val, "val")))
+        self.train = _as_tokens(train, "train", tokenizer)
+        self.val = _as_tokens(val, "val", tokenizer)
         for name, tokens in (("train", self.train), ("val", self.val)):
             _check_split(name, tokens, model.config)
         self.batches = TokenBatches(
@@ -279,21 +283,28 @@ def package_version() -> str:
         return "not installed"
 
 
-def _as_array(tokens, name: str) -> np.ndarray:
+def _as_tokens(tokens, name: str, tokenizer) -> np.ndarray | ShardedTokens:
+    if isinstance(tokens, str | Path):
+        return open_shards(tokens, name, tokenizer)
+    if isinstance(tokens, ShardedTokens):
+        return tokens
     array = np.asarray(tokens)
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise DataError(f"{name} is {array.dtype} of shape {array.shape}; give 1-D integer ids")
     return array
 
 
-def _check_split(name: str, tokens: np.ndarray, config: GPTConfig) -> None:
+def _check_split(name: str, tokens: np.ndarray | ShardedTokens, config: GPTConfig) -> None:
     need = config.block_size + 1 if name == "train" else 2
     if len(tokens) < need:
         raise DataError(
             f"the {name} split has {len(tokens)} tokens; it needs {need} or more "
             f"(block_size is {config.block_size}): use a longer text or a smaller block_size"
         )
-    low, high = int(tokens.min()), int(tokens.max())
+    if isinstance(tokens, ShardedTokens):  # made of ids below its own vocabulary's size
+        low, high = 0, tokens.vocab_size - 1
+    else:
+        low, high = int(tokens.min()), int(tokens.max())
     if low < 0 or high >= config.vocab_size:
         raise DataError(
             f"the {name} split has token ids from {low} to {high}, but vocab_size is "
@@ -301,7 +312,9 @@ def _check_split(name: str, tokens: np.ndarray, config: GPTConfig) -> None:
         )
 
 
-def _hash(tokens: np.ndarray) -> str:
+def _hash(tokens: np.ndarray | ShardedTokens) -> str:
+    if isinstance(tokens, ShardedTokens):
+        return tokens.sha256
     return hashlib.sha256(np.ascontiguousarray(tokens, dtype="<i8").tobytes()).hexdigest()
 
 

@@ -21,7 +21,8 @@ FLOORS = {
     1: "errors resources runtime",
     2: "downloads model tokenizer_base tokenizers grammar grammar_draws grammar_nodes "
     "grammar_rules",
-    3: "corpora batches optim checkpoint sampling runs train_config",
+    3: "corpora sources sharded_tokens shard_groups shards batches optim checkpoint sampling runs "
+    "train_config",
     4: "trainer evaluation hub",
     5: "presets course",
     6: "__init__ cli __main__",

@@ -1,0 +1,267 @@
+"""Where the documents of a token data set come from: one reader for each form of text.
+
+One job: `open_source`, which turns a corpus, a file, a folder or any iterable into a stream of
+`Document`s in a fixed order, one document in memory at a time. Blank documents are left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gptlib.corpora import TRAIN_SHARE, Corpus, load_corpus
+from gptlib.downloads import read_registry
+from gptlib.errors import DataError
+from gptlib.tokenizers import END_OF_TEXT
+
+SEPARATOR = "\n\n"  # ends a document where the tokenizer has no token for that
+KINDS = (".txt", ".jsonl", ".parquet")
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text; the split that its source puts it in, or None; and how much of the source is read."""
+
+    text: str
+    split: str | None = None
+    share: float | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A stream of documents and what it is.
+
+    Attributes:
+        name: without a path, so that it says nothing of the machine.
+        revision: pins what was read: a sha256, a commit or a version; None if nobody said.
+        ending: text that ends each document where the tokenizer has no end-of-text token.
+        read: a function that returns the documents, from the first on.
+    """
+
+    name: str
+    revision: str | None
+    ending: str
+    read: Callable[[], Iterator[Document]]
+
+    def documents(self) -> Iterator[Document]:
+        """Yield every document that is not blank.
+
+        Raises:
+            DataError: what the readers say, or that the source broke off (a file, a network).
+        """
+        number = 0
+        try:
+            for document in self.read():
+                if document.text.strip():
+                    yield document
+                    number += 1
+        except OSError as error:
+            raise DataError(
+                f"{self.name} broke off after {number:,} documents ({error}); what is made of them "
+                "stays: begin the same again when the source is back"
+            ) from error
+
+    def characters(self) -> set[str]:
+        """Every character that a tokenizer of characters must know to encode the documents."""
+        return set(self.ending).union(*(set(document.text) for document in self.documents()))
+
+
+def open_source(
+    source: str | Path | Corpus | Iterable,
+    field: str = "text",
+    separator: str = END_OF_TEXT,
+    val_fraction: float | None = None,
+    name: str | None = None,
+    revision: str | None = None,
+) -> Source:
+    """Return the documents of a source.
+
+    Args:
+        source: a `Corpus` or its name; a path: `.jsonl`, `.parquet`, text, or a folder of files
+            of one of these kinds, read in the order of their names; or an iterable of strings
+            or of dicts, such as a `datasets` stream.
+        field: where a line, a row or a dict has its text.
+        separator: what stands between the documents of a text file. A file without it is one
+            document, whose last part is for validation, as `load_corpus` cuts it.
+        val_fraction: the share of that last part (default: the corpus's own split).
+        name, revision: what to call the source; a file has its own name and sha256.
+
+    Raises:
+        DataError: nothing there, or not of the form that its name says. What is wrong inside is
+            said when it is reached.
+    """
+    if isinstance(source, Corpus):
+        return _from_corpus(source, val_fraction, revision)
+    if isinstance(source, str | Path):
+        if isinstance(source, str) and source in read_registry():
+            return _from_corpus(load_corpus(source), val_fraction, revision)
+        path = Path(os.path.expanduser(source))
+        files = _files(path)
+        if len(files) == 1 and files[0].suffix not in KINDS[1:] and not _has(files[0], separator):
+            return _from_corpus(load_corpus(files[0]), val_fraction, revision)
+        readers = {".jsonl": _json_lines, ".parquet": _parquet}
+
+        def read() -> Iterator[Document]:
+            for i, file in enumerate(files):
+                reader = readers.get(file.suffix, _text)
+                for text, share in reader(file, separator if reader is _text else field):
+                    yield Document(text, share=(i + share) / len(files))
+
+        return Source(name or path.resolve().name, revision or _fingerprint(files), SEPARATOR, read)
+    if isinstance(source, bytes | dict) or not isinstance(source, Iterable):
+        raise DataError(
+            f"the source is of type {type(source).__name__}; give the name of a corpus, a path, or "
+            "an iterable of strings or of dicts"
+        )
+
+    def items() -> Iterator[Document]:
+        total = len(source) if hasattr(source, "__len__") else None
+        for i, item in enumerate(source):
+            text = item if isinstance(item, str) else _field(item, field, f"item {i}")
+            yield Document(text, share=(i + 1) / total if total else None)
+
+    return Source(name or type(source).__name__, revision, SEPARATOR, items)
+
+
+def _from_corpus(corpus: Corpus, val_fraction: float | None, revision: str | None) -> Source:
+    """A corpus keeps its own split, of which its floor and the published figures speak."""
+    train, val = corpus.train_documents, corpus.val_documents
+    ending = corpus.grammar.separator if corpus.grammar else ""
+    if not train:
+        cut = int((1 - val_fraction if val_fraction else TRAIN_SHARE) * len(corpus.text))
+        train, val = (corpus.text[:cut],), (corpus.text[cut:],)
+    own_split = val_fraction is None or len(train) == 1
+
+    def read() -> Iterator[Document]:
+        total = len(train) + len(val)
+        for i, text in enumerate([*train, *val]):
+            split = "train" if i < len(train) else "val"
+            yield Document(text, split if own_split else None, (i + 1) / total)
+
+    return Source(corpus.name, revision or corpus.sha256, ending, read)
+
+
+def _files(path: Path) -> list[Path]:
+    """The files at a path: itself, or those of one kind in a folder."""
+    if not os.path.isdir(path):  # unlike Path.is_dir, no error where a name is too long
+        if not os.path.exists(path):
+            load_corpus(path)  # says what is wrong with the name
+        return [path]
+    for kind in KINDS:
+        if files := sorted(path.glob("*" + kind)):
+            return files
+    raise DataError(f"{path} has no {', '.join(KINDS)} in it; give a file, or a folder of them")
+
+
+def _fingerprint(files: list[Path]) -> str:
+    """Hex sha256 of a file, or of the hashes of several."""
+    hashes = []
+    for path in files:
+        with _opened(path) as file:
+            hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return hashes[0] if len(files) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
+
+
+def _opened(path: Path):
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); check its permissions") from (
+            error
+        )
+
+
+def _has(path: Path, separator: str) -> bool:
+    if not separator:
+        raise DataError("the separator is empty; give the text that stands between documents")
+    with _opened(path) as file:
+        if file.seek(0, 2) == 0:
+            return False
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw:
+            return raw.find(separator.encode()) >= 0
+
+
+def _text(path: Path, separator: str) -> Iterator[tuple[str, float]]:
+    """Documents between separators, without the line ends around them."""
+    mark = separator.encode()
+    with _opened(path) as file:
+        if file.seek(0, 2) == 0:
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw:
+            start = 0
+            while start <= len(raw):
+                end = raw.find(mark, start)
+                end = len(raw) if end < 0 else end
+                try:
+                    text = raw[start:end].decode("utf-8-sig" if start == 0 else "utf-8")
+                except UnicodeDecodeError as error:
+                    raise DataError(
+                        f"{path} is not UTF-8: byte 0x{raw[start + error.start]:02x} at offset "
+                        f"{start + error.start:,}; save it as UTF-8"
+                    ) from error
+                yield text.replace("\r\n", "\n").replace("\r", "\n").strip("\n"), end / len(raw)
+                start = end + len(mark)
+
+
+def _json_lines(path: Path, field: str) -> Iterator[tuple[str, float]]:
+    size, read = max(1, path.stat().st_size), 0
+    with _opened(path) as file:
+        for number, line in enumerate(file, 1):
+            read += len(line)
+            if not line.strip():
+                continue
+            where = f"{path.name}, line {number}"
+            try:
+                item = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise DataError(
+                    f"{where} is not JSON ({error}); expected one object a line, such as "
+                    f'{{"{field}": "..."}}'
+                ) from error
+            yield _field(item, field, where), read / size
+
+
+def _parquet(path: Path, field: str) -> Iterator[tuple[str, float]]:
+    try:
+        import pyarrow
+        from pyarrow.parquet import ParquetFile
+    except ImportError as error:
+        raise DataError(
+            "reading parquet needs pyarrow: pip install pyarrow, or write the text as jsonl"
+        ) from error
+    number = 0
+    with _opened(path) as file:
+        try:
+            table = ParquetFile(file)
+            if field not in table.schema_arrow.names:
+                raise DataError(
+                    f"{path.name} has no column {field!r}, only "
+                    f"{', '.join(table.schema_arrow.names)}; say which one has the text"
+                )
+            for batch in table.iter_batches(columns=[field], batch_size=1024):
+                for text in batch.column(0).to_pylist():
+                    number += 1
+                    item = _field({field: text}, field, f"{path.name}, row {number}")
+                    yield item, number / table.metadata.num_rows
+        except (pyarrow.ArrowException, OSError) as error:
+            raise DataError(
+                f"{path.name} is damaged or no parquet file ({str(error).splitlines()[0]}); "
+                "copy it again from where it came"
+            ) from error
+
+
+def _field(item: object, field: str, where: str) -> str:
+    text = item.get(field) if hasattr(item, "get") else None
+    if not isinstance(text, str):
+        found = f"keys {', '.join(map(str, item))[:80]}" if isinstance(item, dict) else item
+        found = f"{field} of type {type(text).__name__}" if text is not None else found
+        raise DataError(
+            f"{where} has no text in {field!r} (found {str(found)[:100]}); "
+            "say which field has the text, or mend the data"
+        )
+    return text
