@@ -72,11 +72,11 @@ def convert(source: Path):
     return notebook
 
 
-def renew_setup_cell(source: Path, root: Path) -> None:
+def renew_setup_cell(source: Path, root: Path, fresh: bool) -> None:
     """Write the set-up cell of a text twin into its notebook, outputs and all else as they are.
 
-    The set-up cell does nothing where gptlib is installed, so no other cell has to run again. A
-    notebook that was stale before stays stale.
+    The set-up cell does nothing where gptlib is installed, so no other cell has to run again: a
+    notebook that was `fresh` before the source changed is stamped as fresh.
     """
     import nbformat
 
@@ -84,12 +84,11 @@ def renew_setup_cell(source: Path, root: Path) -> None:
     if not target.exists():
         return
     notebook = nbformat.read(target, as_version=4)
-    fresh = convert(source)
-    for old, new in zip(notebook.cells, fresh.cells, strict=False):
+    for old, new in zip(notebook.cells, convert(source).cells, strict=False):
         if "setup" in old.metadata.get("tags", ()) and "setup" in new.metadata.get("tags", ()):
             old.source = new.source
     _name_cells(notebook)
-    if [cell.source for cell in notebook.cells] == [cell.source for cell in fresh.cells]:
+    if fresh:
         notebook.metadata["gptlib"]["source"] = stamp(source, root)["source"]
     nbformat.write(notebook, target)
 

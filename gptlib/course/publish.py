@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
-from gptlib.course.notebooks import notebook_of, renew_setup_cell, setup_cell, sources
+from gptlib.course.notebooks import notebook_of, renew_setup_cell, setup_cell, sources, stale
 from gptlib.errors import ConfigError
 
 _ADDRESS = re.compile(r"(https|http|ssh|file)://[^\s\"'<>{}]+")
@@ -125,8 +125,9 @@ def publish(url: str, root: Path) -> list[Path]:
         before = source.read_text("utf8")
         after = before.replace(setup_cell(old), setup_cell(url))
         if after != before:
+            fresh = not stale(source, root)
             source.write_text(after, "utf8")
-            renew_setup_cell(source, root)
+            renew_setup_cell(source, root, fresh)
             changed += [source, notebook_of(source)]
     return changed
 

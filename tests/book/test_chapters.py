@@ -126,3 +126,10 @@ def test_every_prediction_is_answered_within_two_cells(chapter):
             assert shown, f"no output follows the question {cell.source[-120:]!r}"
             after = cells[shown[0] + 1 : shown[0] + 3]
             assert any(x.cell_type == "markdown" for x in after), cell.source[-120:]
+
+
+def test_no_placeholder_is_left_in_the_prose(chapter):
+    prose = "\n".join(cell.source for cell in chapter.cells if cell.cell_type == "markdown")
+    left = re.findall(r"\b[A-Z]{3,}_[A-Z_]+\b|\bTODO\b|\bTBD\b|\?\?\?", prose)
+    left = [word for word in left if word not in ("OMP_NUM_THREADS", "GPTLIB_DATA")]
+    assert not left, f"still to be written: {', '.join(left)}"

@@ -22,6 +22,12 @@ def soup(page: Path) -> BeautifulSoup:
     return BeautifulSoup(page.read_text("utf8"), "html.parser")
 
 
+@cache
+def places(page: Path) -> set[str]:
+    named = soup(page).find_all(lambda tag: tag.get("id") or tag.get("name"))
+    return {"top", *(tag.get(key) for tag in named for key in ("id", "name"))}
+
+
 def pages(site: Path) -> list[Path]:
     found = [p for p in site.rglob("*.html") if "_static" not in p.relative_to(site).parts]
     assert site / "index.html" in found
@@ -44,11 +50,8 @@ def test_every_internal_link_and_image_resolves(site):
             path, fragment = target(page, link)
             if not path.is_file():
                 broken.append(f"{page.name}: {link}")
-            elif fragment and path.suffix == ".html" and fragment not in ("", "top"):
-                if not soup(path).find(id=fragment) and not soup(path).find(
-                    attrs={"name": fragment}
-                ):
-                    broken.append(f"{page.name}: {link} (no such place on that page)")
+            elif fragment and path.suffix == ".html" and fragment not in places(path):
+                broken.append(f"{page.name}: {link} (no such place on that page)")
     assert not broken, "\n".join(sorted(set(broken)))
 
 
