@@ -190,3 +190,8 @@ def test_ci_calls_the_test_command_and_nothing_else():
     ]
     assert lines == ["set -e", 'cd "$(dirname "$0")/.."', "exec make test"]
     assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
+
+
+def test_the_readme_shows_the_book():
+    picture = ROOT / re.search(r"!\[[^\]]{20,}\]\(([^)]+)\)", (ROOT / "README.md").read_text())[1]
+    assert picture.stat().st_size < 300_000
