@@ -24,7 +24,10 @@ from gptlib.model import GPT, GPTConfig
 from gptlib.presets import PRESETS, preset
 from gptlib.runs import load_run
 from gptlib.sampling import stream
-from gptlib.tokenizers import BPETokenizer, CharTokenizer, load_tokenizer
+from gptlib.sharded_tokens import is_shard_folder, open_shards
+from gptlib.shards import prepare
+from gptlib.sources import open_source
+from gptlib.tokenizers import END_OF_TEXT, BPETokenizer, CharTokenizer, load_tokenizer
 from gptlib.train_config import TrainConfig
 from gptlib.trainer import Trainer
 
@@ -37,6 +40,15 @@ Train a GPT on a corpus and keep everything in a run folder.
   gptlib train --corpus shakespeare --preset nanogpt-cpu --out runs/s --steps 500
 
 Stop it with Ctrl-C at any time: it finishes the step, saves, and --resume goes on from there."""
+
+
+PREPARE_HELP = """\
+Encode a text of any size into token shards, once, and train on them again and again.
+
+  gptlib data prepare stories.jsonl --tokenizer gpt2 --out shards/stories
+  gptlib train --corpus shards/stories --out runs/stories
+
+Stop it at any time: the same command goes on where it was, and ends with the same files."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -64,18 +76,33 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gptlib {gptlib.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    data = commands.add_parser("data", help="list the corpora, or download one")
+    data = commands.add_parser("data", help="list corpora, download one, make token shards")
     actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="what there is, and whether it is on this machine")
     listing.add_argument("--json", action="store_true", help="for scripts")
     get = actions.add_parser("get", help="download and verify a corpus; prints where it is")
     get.add_argument("name")
+    make = actions.add_parser(
+        "prepare", help="encode a corpus into shards", description=PREPARE_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    make.add_argument("source", help="a corpus, or a text, .jsonl or .parquet file or folder")
+    make.add_argument("--out", required=True, type=Path, help="the shard folder")
+    make.add_argument("--tokenizer", help="char (default), gpt2, or a folder with a saved one")
+    make.add_argument("--val-fraction", type=float, metavar="X", help="default: a tenth")
+    make.add_argument("--seed", type=int, default=0, help="which documents are for validation")
+    make.add_argument("--workers", type=int, metavar="N", help="threads; default: one a core")
+    make.add_argument("--field", default="text", help="where a line or row has its text")
+    make.add_argument("--separator", default=END_OF_TEXT, help="between the documents of a text")
+    make.add_argument("--json", action="store_true", help="print the manifest as JSON")
 
     train = commands.add_parser(
         "train", help="train a model", description=TRAIN_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    train.add_argument("--corpus", help="a name from `gptlib data list`, or a UTF-8 file")
+    train.add_argument(
+        "--corpus", help="a name from `gptlib data list`, a UTF-8 file, or a shard folder"
+    )
     train.add_argument("--corpus-size", type=int, help="characters of the corpus to use")
     train.add_argument("--out", required=True, type=Path, help="the run folder")
     train.add_argument("--preset", default="cpu", help="; ".join(
@@ -111,12 +138,36 @@ def run_data(args: argparse.Namespace) -> None:
     if args.action == "get":
         print(fetch(args.name))
         return
+    if args.action == "prepare":
+        run_prepare(args)
+        return
     rows = [vars(info) for info in list_corpora()]
     if args.json:
         print(json.dumps(rows, indent=1))
     else:
         for row in rows:
             print(f"{row['name']:<14} {row['state']:<12} {row['about']} ({row['licence']})")
+
+
+def run_prepare(args: argparse.Namespace) -> None:
+    if args.tokenizer in (None, "char"):
+        stream = open_source(args.source, args.field, args.separator, args.val_fraction)
+        tokenizer = CharTokenizer.train("".join(stream.characters()))
+    else:
+        tokenizer = _tokenizer(args.tokenizer, "")
+    manifest = prepare(
+        args.source, tokenizer, args.out, val_fraction=args.val_fraction, seed=args.seed,
+        workers=args.workers, text_field=args.field, separator=args.separator,
+        report=lambda line: print(line, file=sys.stderr, flush=True),
+    )  # fmt: skip
+    if args.json:
+        print(json.dumps(manifest))
+        return
+    for split in ("train", "val"):
+        shards = [shard for shard in manifest["shards"] if shard["split"] == split]
+        tokens, documents = (sum(s[key] for s in shards) for key in ("tokens", "documents"))
+        print(f"{split:<6} {tokens:,} tokens of {documents:,} documents in {len(shards)} shards")
+    print(f"{manifest['vocab_size']:,} ids, kept as {manifest['dtype']}")
 
 
 def _given(args: argparse.Namespace, config: type) -> dict:
@@ -163,14 +214,21 @@ def run_train(args: argparse.Namespace) -> None:
         note = {"corpus": args.corpus, "corpus_size": args.corpus_size}
     if "corpus" not in note:
         raise ConfigError(f"{args.out} does not say which text it was trained on; give --corpus")
-    corpus = load_corpus(note["corpus"], size=note.get("corpus_size"))
-    tokenizer = tokenizer or _tokenizer(args.tokenizer, corpus.text)
+    corpus, splits = None, (note["corpus"], note["corpus"])
+    if is_shard_folder(note["corpus"]):
+        if note.get("corpus_size"):
+            raise ConfigError("--corpus-size does not go with shards; they are used whole")
+        tokenizer = tokenizer or _tokenizer(args.tokenizer or note["corpus"], "")
+    else:
+        corpus = load_corpus(note["corpus"], size=note.get("corpus_size"))
+        tokenizer = tokenizer or _tokenizer(args.tokenizer, corpus.text)
+        splits = [torch.tensor(tokenizer.encode(part)) for part in (corpus.train, corpus.val)]
     model_args |= _given(args, GPTConfig) | {"vocab_size": tokenizer.vocab_size}
     config = TrainConfig.from_dict(train_args | _given(args, TrainConfig))
     torch.manual_seed(config.seed)
     trainer = Trainer(
         GPT(GPTConfig(**model_args)),
-        *(torch.tensor(tokenizer.encode(part)) for part in (corpus.train, corpus.val)),
+        *splits,
         config,
         args.out,
         tokenizer,
@@ -178,7 +236,7 @@ def run_train(args: argparse.Namespace) -> None:
         note=note,
     )
     run = trainer.fit(resume=args.resume, stop_after=args.stop_after)
-    floor = corpus.val_floor if corpus.entropy is not None else None
+    floor = corpus.val_floor if corpus is not None else None
     result = {
         "step": run.step, "finished": run.finished, "best_val": run.best_val,
         "best_step": run.best_step, "last_val": run.last_val, "floor_per_character": floor,
@@ -221,11 +279,15 @@ def run_eval(args: argparse.Namespace) -> None:
     name = args.corpus or note.get("corpus")
     if name is None:
         raise ConfigError(f"{args.run} does not say which text to measure it on; give --corpus")
-    corpus = load_corpus(name, size=None if args.corpus else note.get("corpus_size"))
-    ids = torch.tensor(tokenizer.encode(corpus.val))
+    if is_shard_folder(name):
+        ids, floor = open_shards(name, "val", tokenizer), None
+        n_bytes = ids.bytes
+    else:
+        corpus = load_corpus(name, size=None if args.corpus else note.get("corpus_size"))
+        ids, floor = torch.tensor(tokenizer.encode(corpus.val)), corpus.val_floor
+        n_bytes = len(corpus.val.encode())
     loss = split_loss(model, ids)
     overlapped = split_loss(model, ids, stride=max(1, model.config.block_size // 2))
-    n_bytes = len(corpus.val.encode())
     result = {
         "step": manifest["step"],
         "loss": loss,
@@ -233,7 +295,7 @@ def run_eval(args: argparse.Namespace) -> None:
         "perplexity": math.exp(loss),
         "bits_per_byte": bits_per_byte(overlapped, len(ids), n_bytes),
         "tokens": len(ids),
-        "floor_per_character": corpus.val_floor,
+        "floor_per_character": floor,
     }
     if args.json:
         print(json.dumps(result))
@@ -241,8 +303,8 @@ def run_eval(args: argparse.Namespace) -> None:
     print(f"step {manifest['step']}, {len(ids):,} validation tokens of {name}")
     print(f"loss {loss:.4f} nats per token (perplexity {math.exp(loss):.2f})")
     print(f"with overlapping windows {overlapped:.4f}, {result['bits_per_byte']:.4f} bits per byte")
-    if corpus.val_floor is not None:
-        print(f"floor of this text {corpus.val_floor:.4f} nats per character")
+    if floor is not None:
+        print(f"floor of this text {floor:.4f} nats per character")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -150,7 +150,10 @@ def _existing(name_or_path: str | Path, entries: dict[str, Entry]) -> Path:
     except (OSError, ValueError):  # a name too long for the disk, or with a null byte
         there, folder = False, False
     if folder:
-        raise DataError(f"{path} is a folder; give the path of one UTF-8 text file")
+        raise DataError(
+            f"{path} is a folder; give the path of one UTF-8 text file, or of token shards: a "
+            "folder with the manifest.json that `gptlib data prepare` wrote"
+        )
     if not there:
         raise DataError(f"no such file, and {unknown_name(str(name_or_path), _texts(entries))}")
     return path

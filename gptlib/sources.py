@@ -98,7 +98,7 @@ def open_source(
     if isinstance(source, Corpus):
         return _from_corpus(source, val_fraction, revision)
     if isinstance(source, str | Path):
-        if isinstance(source, str) and source in read_registry():
+        if source == "" or source in read_registry():
             return _from_corpus(load_corpus(source), val_fraction, revision)
         path = Path(os.path.expanduser(source))
         files = _files(path)

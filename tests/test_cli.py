@@ -93,6 +93,11 @@ def test_data_list(capsys):
         (["sample", "tales", "--top-k", "0"], "top_k"),
         (["eval", "nowhere"], "nowhere"),
         (["data", "get", "nothing"], "nothing"),
+        (["data", "prepare", "nowhere.txt", "--out", "x"], "nowhere.txt"),
+        (["data", "prepare", "tales", "--out", "x", "--tokenizer", "y"], "y has no tokenizer"),
+        (["data", "prepare", "tales", "--out", "x", "--val-fraction", "1"], "between 0 and 1"),
+        (["data", "prepare", "tales"], "--out"),
+        (["train", "--corpus", ".", "--out", "x"], "is a folder"),
         (["train", "--steps", "many"], "invalid int value"),
         (["paint"], "invalid choice"),
         ([], "required"),
@@ -108,6 +113,40 @@ def test_bad_input_is_one_line_and_exit_code_2(argv, says, capsys, tmp_path, mon
     assert code == 2 and says in captured.err
     assert captured.err.count("\n") == 1 and captured.out == ""
     assert not (tmp_path / "x").exists()
+
+
+def test_prepare_train_and_eval_on_shards(tmp_path, capsys):
+    stories = [json.dumps({"text": f"The fox {i} sat. " * 9}) for i in range(40)]
+    (tmp_path / "fox.jsonl").write_text("\n".join(stories))
+    out, run = str(tmp_path / "shards"), str(tmp_path / "run")
+    make = ["data", "prepare", str(tmp_path / "fox.jsonl"), "--out", out, "--workers", "2"]
+    assert main([*make, "--val-fraction", "0.25"]) == 0
+    captured = capsys.readouterr()
+    assert "of 30 documents in 1 shards" in captured.out and "uint16" in captured.out
+    assert "tokens/s" in captured.err
+    assert main([*make, "--val-fraction", "0.25", "--json"]) == 0  # nothing left to do
+    manifest = json.loads(capsys.readouterr().out)
+    assert manifest["source"]["name"] == "fox.jsonl"
+    assert main([*make, "--val-fraction", "0.5"]) == 2
+    assert "val_fraction was 0.25 and is now 0.5" in capsys.readouterr().err
+
+    assert main(["train", "--corpus", out, "--out", run, "--stop-after", "2", *SMALL]) == 0
+    assert main(["train", "--out", run, "--resume", "--threads", "1"]) == 0
+    assert "best validation loss" in capsys.readouterr().out
+    assert main(["eval", run, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    val = [shard for shard in manifest["shards"] if shard["split"] == "val"]
+    assert result["tokens"] == sum(shard["tokens"] for shard in val)
+    assert result["bits_per_byte"] > 0 and result["floor_per_character"] is None
+    assert main(["sample", run, "--prompt", "The", "--max-new-tokens", "5"]) == 0
+
+
+def test_prepare_with_a_saved_tokenizer(tmp_path, text, capsys):
+    make = ["data", "prepare", text, "--out"]
+    assert main([*make, str(tmp_path / "one")]) == 0
+    assert main([*make, str(tmp_path / "two"), "--tokenizer", str(tmp_path / "one")]) == 0
+    one, two = (tmp_path / name / "manifest.json" for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
 
 
 def test_a_second_run_in_a_folder_is_refused(run, text, capsys):
