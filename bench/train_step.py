@@ -20,7 +20,7 @@ from timing import interleaved, peak_memory_mb, report
 
 from gptlib.hub import to_hf
 from gptlib.model import GPT, GPTConfig, naive_attention
-from gptlib.optim import make_optimizer
+from gptlib.optim import make_optimizers
 
 SHAPES = {
     "0.8M": (GPTConfig(64, 65, 4, 4, 128), 12),
@@ -43,7 +43,7 @@ def make_step(contender: str, shape: str, dtype: str, threads: int) -> Callable[
     if contender == "transformers":
         model = to_hf(model)
     model.train()
-    optimizer = make_optimizer(model, 1e-3, 0.1, (0.9, 0.95))
+    (optimizer,) = make_optimizers(model, "adamw", 1e-3, 0.1, (0.9, 0.95))
     half = dtype == "bfloat16"
 
     def step() -> float:

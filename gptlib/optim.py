@@ -1,6 +1,6 @@
-"""How weights move: parameter groups, AdamW, and the learning rate at each step.
+"""How weights move: parameter groups, AdamW or Muon, and the learning rate at each step.
 
-One job: `make_optimizer` and `learning_rate`. Matrices decay, vectors (biases, norms) do not; the
+One job: `make_optimizers` and `learning_rate`. Matrices decay, vectors (biases, norms) do not; the
 learning rate is a plain function of the step, so it has no state to save.
 """
 
@@ -14,24 +14,44 @@ from torch import nn
 from gptlib.errors import ConfigError
 
 SCHEDULES = ("cosine", "wsd", "constant")
+OPTIMIZERS = ("adamw", "muon")
 
 
-def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
+def decay_groups(params: list[nn.Parameter], weight_decay: float) -> list[dict]:
     """Split parameters: matrices get `weight_decay`, vectors none (as GPT-3: Brown et al. 2020)."""
-    params = [p for p in model.parameters() if p.requires_grad]
     return [
         {"params": [p for p in params if p.dim() >= 2], "weight_decay": weight_decay},
         {"params": [p for p in params if p.dim() < 2], "weight_decay": 0.0},
     ]
 
 
-def make_optimizer(
-    model: nn.Module, lr: float, weight_decay: float, betas: tuple[float, float]
-) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter 2019), fused: one kernel for all weights, on CPU and GPU alike."""
-    return torch.optim.AdamW(
-        decay_groups(model, weight_decay), lr=lr, betas=betas, eps=1e-8, fused=True
+def make_optimizers(
+    model: nn.Module, name: str, lr: float, weight_decay: float, betas: tuple[float, float]
+) -> list[torch.optim.Optimizer]:
+    """Return the optimizers that together move every weight; step them all, in this order.
+
+    "adamw" is AdamW for everything (Loshchilov & Hutter 2019), fused: one kernel for all weights,
+    on CPU and GPU alike. "muon" gives the blocks' matrices to Muon (Jordan et al. 2024), which
+    replaces a matrix's update by the nearest one that moves every direction equally far, scaled
+    so that the same learning rate serves both (Liu et al. 2025, section 2.2); embeddings and
+    vectors stay with AdamW.
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    if name not in OPTIMIZERS:
+        raise ConfigError(f"optimizer is {name!r}; use one of {', '.join(OPTIMIZERS)}")
+    named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    hidden = [p for n, p in named if name == "muon" and p.dim() == 2 and ".h." in n]
+    taken = set(map(id, hidden))
+    groups = decay_groups([p for _, p in named if id(p) not in taken], weight_decay)
+    adamw = torch.optim.AdamW(groups, lr=lr, betas=betas, eps=1e-8, fused=True)
+    if not hidden:
+        return [adamw]
+    muon = torch.optim.Muon(
+        hidden, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
     )
+    return [muon, adamw]
 
 
 def learning_rate(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 
 from gptlib.batches import SAMPLING
 from gptlib.errors import ConfigError
-from gptlib.optim import SCHEDULES
+from gptlib.optim import OPTIMIZERS, SCHEDULES
 
 # Settings that a resumed run may change: they say how to compute and when to save, not what.
 FREE = ("accumulate", "device", "dtype", "compile", "save_every", "save_minutes", "keep_last")
@@ -24,6 +24,7 @@ class TrainConfig:
         steps: updates in the whole run, the length of the schedule.
         batch_size: windows an update. accumulate: micro-batches it is cut into to save memory.
         lr, min_lr, warmup, schedule: see `gptlib.optim.learning_rate`.
+        optimizer: "adamw" or "muon", see `gptlib.optim.make_optimizers`.
         weight_decay, beta1, beta2, grad_clip: AdamW's; grad_clip 0 clips nothing.
         eval_every: steps between validations. eval_windows: windows a validation uses, 0 for the
             whole split.
@@ -45,6 +46,7 @@ class TrainConfig:
     min_lr: float = 1e-4
     warmup: int = 100
     schedule: str = "cosine"
+    optimizer: str = "adamw"
     weight_decay: float = 0.1
     beta1: float = 0.9
     beta2: float = 0.95
@@ -74,7 +76,8 @@ class TrainConfig:
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be in [0, 1)")
-        for name, allowed in {"schedule": SCHEDULES, "sampling": SAMPLING}.items():
+        choices = {"schedule": SCHEDULES, "sampling": SAMPLING, "optimizer": OPTIMIZERS}
+        for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ConfigError(
                     f"{name} is {getattr(self, name)!r}; use one of {', '.join(allowed)}"

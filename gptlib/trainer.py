@@ -29,7 +29,7 @@ from gptlib.batches import TokenBatches
 from gptlib.errors import CheckpointError, DataError
 from gptlib.evaluation import split_loss
 from gptlib.model import GPT, GPTConfig
-from gptlib.optim import learning_rate, make_optimizer
+from gptlib.optim import learning_rate, make_optimizers
 from gptlib.runs import Run, check_same_run, read_jsonl
 from gptlib.runtime import Runtime
 from gptlib.sharded_tokens import ShardedTokens, open_shards
@@ -123,8 +123,9 @@ class Trainer:
         """One optimizer step; returns the mean loss and the gradient's norm before clipping."""
         c, device = self.config, self.runtime.device
         lr = learning_rate(self.step, c.steps, c.lr, c.min_lr, c.warmup, c.schedule)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = lr
         self.compute.train()
         total = 0.0
         for micro in range(c.accumulate):
@@ -133,11 +134,13 @@ class Trainer:
                 _, loss = self.compute(x.to(device), y.to(device), return_logits=False)
             self.scaler.scale(loss / c.accumulate).backward()
             total += loss.detach() / c.accumulate
-        self.scaler.unscale_(self.optimizer)
+        for optimizer in self.optimizers:
+            self.scaler.unscale_(optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), c.grad_clip or math.inf)
-        self.scaler.step(self.optimizer)
+        for optimizer in self.optimizers:
+            self.scaler.step(optimizer)
+            optimizer.zero_grad(set_to_none=True)
         self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
         total = total.item()
         if not math.isfinite(total):
             raise DataError(
@@ -168,7 +171,9 @@ class Trainer:
         c = self.config
         self.step, self.best, self.last_val = 0, {"val": math.inf, "step": 0}, math.inf
         self._seconds, self._timed_from, self._saved_at = 0.0, 0, time.monotonic()
-        self.optimizer = make_optimizer(self.model, c.lr, c.weight_decay, (c.beta1, c.beta2))
+        self.optimizers = make_optimizers(
+            self.model, c.optimizer, c.lr, c.weight_decay, (c.beta1, c.beta2)
+        )
         self.scaler = self.runtime.grad_scaler()
         self.compute = torch.compile(self.model) if c.compile else self.model
         self.about = {
@@ -197,7 +202,8 @@ class Trainer:
         weights, state, manifest = loaded
         check_same_run(manifest, self.about)
         checkpoint.load_weights(self.model, weights)
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         self.scaler.load_state_dict(state["scaler"])
         self.step, self.best, self.last_val = state["step"], state["best"], state["last_val"]
         self._timed_from = self.step
@@ -212,7 +218,7 @@ class Trainer:
         interrupted run ends with the same checkpoints as one that was left alone.
         """
         state = {
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "scaler": self.scaler.state_dict(),
             "step": self.step,
             "best": self.best,

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from gptlib.errors import ConfigError
 from gptlib.model import GPT, GPTConfig
-from gptlib.optim import SCHEDULES, decay_groups, learning_rate, make_optimizer
+from gptlib.optim import SCHEDULES, decay_groups, learning_rate, make_optimizers
 
 
 def test_matrices_decay_and_vectors_do_not():
     model = GPT(GPTConfig(8, 11, 1, 1, 8))
-    decayed, plain = decay_groups(model, 0.1)
+    decayed, plain = decay_groups(list(model.parameters()), 0.1)
     assert {p.dim() for p in decayed["params"]} == {2}
     assert {p.dim() for p in plain["params"]} == {1}
     assert decayed["weight_decay"] == 0.1 and plain["weight_decay"] == 0.0
@@ -24,9 +24,9 @@ def test_fused_adamw_is_adamw():
     for fused in (True, False):
         torch.manual_seed(0)
         layer = torch.nn.Linear(5, 5)
-        optimizer = make_optimizer(layer, 1e-2, 0.1, (0.9, 0.95))
+        (optimizer,) = make_optimizers(layer, "adamw", 1e-2, 0.1, (0.9, 0.95))
         if not fused:
-            groups = decay_groups(layer, 0.1)
+            groups = decay_groups(list(layer.parameters()), 0.1)
             optimizer = torch.optim.AdamW(groups, lr=1e-2, betas=(0.9, 0.95), fused=False)
         for _ in range(5):
             layer(torch.ones(2, 5)).pow(2).sum().backward()
@@ -34,6 +34,30 @@ def test_fused_adamw_is_adamw():
             optimizer.zero_grad()
         weights.append(layer.weight.detach())
     torch.testing.assert_close(*weights)
+
+
+def test_muon_gets_the_blocks_matrices_and_adamw_the_rest():
+    model = GPT(GPTConfig(8, 11, 2, 1, 8))
+    muon, adamw = make_optimizers(model, "muon", 1e-2, 0.1, (0.9, 0.95))
+    count = [sum(len(g["params"]) for g in o.param_groups) for o in (muon, adamw)]
+    assert count == [8, len(list(model.parameters())) - 8]  # four matrices a block
+    embeddings = {id(model.transformer.wte.weight), id(model.transformer.wpe.weight)}
+    assert embeddings <= {id(p) for g in adamw.param_groups for p in g["params"]}
+    with pytest.raises(ConfigError, match="adamw, muon"):
+        make_optimizers(model, "sgd", 1e-2, 0.1, (0.9, 0.95))
+
+
+def test_a_muon_update_moves_every_direction_equally_far():
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(8, 11, 1, 1, 32))
+    weight = model.transformer.h[0].mlp.c_fc.weight
+    before = weight.detach().clone()
+    idx = torch.randint(11, (4, 8))
+    model(idx, idx)[1].backward()
+    make_optimizers(model, "muon", 1e-2, 0.0, (0.9, 0.95))[0].step()
+    moved, slope = (torch.linalg.svdvals(x) for x in (weight.detach() - before, weight.grad))
+    assert moved.max() < 3 * moved.median() and slope.max() > 3 * slope.median()
+    assert moved.max() / moved.min() < slope.max() / slope.min() / 10
 
 
 def test_cosine_by_hand():

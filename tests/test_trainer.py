@@ -57,12 +57,14 @@ def assert_same_run(a, b) -> None:
         assert (a / name).read_text() == (b / name).read_text()
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_a_run_stopped_anywhere_and_resumed_is_the_same_run(
-    unbroken, make_model, ids, tokenizer, tmp_path
+    optimizer, make_model, ids, tokenizer, tmp_path
 ):
-    broken = tmp_path / "broken"
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    trainer(make_model, ids, tokenizer, unbroken, optimizer=optimizer).fit()
     for stop in (1, 6, 11, 13, 23, None):
-        run = trainer(make_model, ids, tokenizer, broken).fit(stop_after=stop)
+        run = trainer(make_model, ids, tokenizer, broken, optimizer=optimizer).fit(stop_after=stop)
         assert run.finished == (stop is None)
     assert_same_run(unbroken, broken)
 

@@ -31,7 +31,7 @@ from gptlib.trainer import Trainer
 CORPUS_SIZE = 8_000_000  # characters: more than the model sees, so nothing is learned by heart
 KINDS = ("spelling", "agreement", "pronoun", "promise")
 PROMPT = "How "  # titles of tales begin so
-LOOKS = (0, 50, 100, 200, 300, 450, 650, 900, 1200, 1500, 1800, 2200, 2600, 3000, 3600)
+LOOKS = (0, 100, 200, 300, 400, 500, 700, 1000, 1400, 2000, 2800, 4000, 5500, 8000)
 
 
 def write_documents(
@@ -72,7 +72,8 @@ def train_tales(run_dir: Path, ship_to: Path | None) -> Record:
         model = GPT(GPTConfig(vocab_size=tokenizer.vocab_size, **chosen.model))
         if step:
             trainer = Trainer(model, train, val, config, run_dir, tokenizer, report=print)
-            trainer.fit(stop_after=step)
+            if trainer.fit(stop_after=step).step < step:
+                raise SystemExit("stopped by a signal; the same command goes on from there")
         seen = {"step": step, **look(model, tokenizer, corpus, val, probes)}
         looks.append(seen)
         run_dir.mkdir(parents=True, exist_ok=True)
