@@ -200,10 +200,12 @@ class Grammar:
         return self.parse(text).logprob
 
     def _refuse(self, text: str) -> None:
-        reading = Reading(text, trace=True)
-        for pos, _, _ in self.root.match(reading, 0, self._unknown):
-            reading.missed(pos, "")  # here the document could have ended
-        at = reading.farthest
+        at = -1
+        for _ in range(2):  # first how far the text is right, then what was expected there
+            reading = Reading(text, trace=True, at=at)
+            for pos, _, _ in self.root.match(reading, 0, self._unknown):
+                reading.missed(pos, "")  # here the document could have ended
+            at = reading.farthest
         wanted = [repr(w) if w else "the end of the document" for w in sorted(reading.expected)]
         shown = ", ".join(wanted[:4]) + (", …" if len(wanted) > 4 else "")
         line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)

@@ -83,22 +83,24 @@ class Run:
 
 
 class Reading:
-    """One reading of a text. With `trace` it also remembers where the grammar gave up."""
+    """One reading of a text.
 
-    def __init__(self, text: str, trace: bool = False) -> None:
-        self.text = text
-        self.trace = trace
+    With `trace` it also finds out how far the grammar can follow the text, and what it expected at
+    the position `at`, once an earlier reading has said which position that is.
+    """
+
+    def __init__(self, text: str, trace: bool = False, at: int = -1) -> None:
+        self.text, self.trace, self.at = text, trace, at
         self.farthest = 0
         self.expected: set[str] = set()
 
     def missed(self, pos: int, wanted: str) -> None:
-        """Note that `wanted` was expected at `pos`; only the farthest misses are kept."""
+        """Note that `wanted` was expected at `pos` and does not stand there, or only in part."""
         same = 0
         while same < len(wanted) and self.text[pos + same : pos + same + 1] == wanted[same]:
             same += 1
-        if pos + same > self.farthest:
-            self.farthest, self.expected = pos + same, set()
-        if pos + same == self.farthest:
+        self.farthest = max(self.farthest, pos + same)
+        if pos + same == self.at:
             self.expected.add(wanted[same:])
 
 
@@ -192,8 +194,11 @@ class Choice:
 
     def match(self, reading: Reading, pos: int, env: Env) -> list[State]:
         pairs = self.by_first.get(reading.text[pos : pos + 1], self.empty)
+        if reading.trace:
+            reading.farthest = max(reading.farthest, pos)
+            pairs = self.pairs if pos == reading.at else pairs
         found = []
-        for option, logp in self.pairs if reading.trace else pairs:
+        for option, logp in pairs:
             for p, e, d in option.match(reading, pos, env):
                 found.append((p, e, logp + d))
         return merge(found)
@@ -229,8 +234,10 @@ class Words:
             if word in index and len(word) == n:
                 found.append((pos + n, env, index[word]))
         if reading.trace:
+            reading.farthest = max(reading.farthest, pos)
+            here = text[pos : pos + 1]
             for wanted in self.texts:
-                if not text.startswith(wanted, pos):
+                if (pos == reading.at or wanted[:1] == here) and not text.startswith(wanted, pos):
                     reading.missed(pos, wanted)
         return found
 
@@ -293,14 +300,17 @@ class Show:
     def match(self, reading: Reading, pos: int, env: Env) -> list[State]:
         if env[self.slot] != UNKNOWN:
             return self.values[env[self.slot]].match(reading, pos, env)
+        taken = [env[slot] for slot in self.group.slots]  # the others of a group are different
         found = []
         if self.plain and not reading.trace:
             for n in self.lengths:
                 for entry in self.index.get(reading.text[pos : pos + n], ()):
-                    found.append((pos + n, put(env, self.slot, entry), 0.0))
+                    if entry not in taken:
+                        found.append((pos + n, put(env, self.slot, entry), 0.0))
             return found
         for entry, value in enumerate(self.values):
-            found += value.match(reading, pos, put(env, self.slot, entry))
+            if entry not in taken:
+                found += value.match(reading, pos, put(env, self.slot, entry))
         return found
 
     def mean(self, env: Env, memo: dict) -> Mean:

@@ -161,7 +161,7 @@ class Builder:
                 parts.append(build(inside, names))
                 at = end + 1
             else:
-                end = re.compile(r"[\[\]{}]|$").search(raw, at).start()
+                end = re.compile(r"[\[\]{}]|\Z").search(raw, at).start()
                 parts.append(Literal(raw[at:end]))
                 at = end
         return parts[0] if len(parts) == 1 else Sequence(parts) if parts else Literal("")
