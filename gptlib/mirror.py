@@ -1,0 +1,117 @@
+"""A second copy of a run on a disk that cannot be trusted, such as Colab's mounted Drive.
+
+One job: `push` a checkpoint to such a folder and `pull` the newest whole one back. A mounted Drive
+may drop a file after it was closed, deliver half of it, or take its time, and renaming there is no
+single step. So every copy gets a name of its own that is never used again, a list of hashes is
+written last, and nothing is believed until it has been read back and hashed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import shutil
+import warnings
+from pathlib import Path
+
+from gptlib import checkpoint
+from gptlib.errors import CheckpointError
+
+LIST = "mirror.json"
+BESIDE = ("config.json", "log.jsonl", "speed.jsonl", "tokenizer/tokenizer.json")
+
+
+def push(place: Path, run_dir: Path, mirror: Path, keep: int = 2, tries: int = 3) -> Path | None:
+    """Copy a checkpoint, and what a resumed run needs beside it, to `mirror`.
+
+    Args:
+        place: the checkpoint's folder. run_dir: the run it belongs to.
+        mirror: a folder on the other disk. keep: whole copies to keep there.
+        tries: attempts, each under a new name, before giving up with a warning: training goes on,
+            and the copies made before are untouched.
+
+    Returns:
+        The copy's folder, verified, or None.
+    """
+    problem = ""
+    for _ in range(tries):
+        copy = _new_name(mirror, place.name)
+        try:
+            _copy(place, run_dir, copy)
+            _verify(copy)
+        except (OSError, CheckpointError) as error:
+            problem = str(error)
+            shutil.rmtree(copy, ignore_errors=True)
+            continue
+        for old in _copies(mirror)[:-keep]:
+            shutil.rmtree(old, ignore_errors=True)
+        return copy
+    warnings.warn(f"{place.name} could not be copied to {mirror}: {problem}", stacklevel=2)
+    return None
+
+
+def pull(mirror: Path, run_dir: Path) -> Path | None:
+    """Restore the newest whole copy into an empty run folder, warning of each that is damaged.
+
+    Returns:
+        The restored checkpoint's folder, or None if the mirror holds no whole copy.
+
+    Raises:
+        CheckpointError: the run folder already has checkpoints; resume those.
+    """
+    if checkpoint.saved_steps(run_dir):
+        raise CheckpointError(f"{run_dir} has checkpoints of its own; resume them, or empty it")
+    for copy in reversed(_copies(mirror)):
+        try:
+            names = _verify(copy)
+        except (OSError, CheckpointError) as error:
+            warnings.warn(f"passed over {copy.name}: {error}", stacklevel=2)
+            continue
+        place = run_dir / "checkpoints" / copy.name.split("-")[0]
+        for name in names:
+            target = (run_dir if name in BESIDE else place) / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(copy / name, target)
+        step = checkpoint.verify(place)["step"]
+        checkpoint.point(run_dir, "latest", step)
+        return place
+    return None
+
+
+def _copies(mirror: Path) -> list[Path]:
+    """Copies in the mirror, whole or not, oldest first."""
+    return sorted(p for p in mirror.glob("step_*-*") if p.is_dir())
+
+
+def _new_name(mirror: Path, name: str) -> Path:
+    """A folder name that was never used before, e.g. step_00000500-9f3ac2d1."""
+    return mirror / f"{name}-{secrets.token_hex(4)}"
+
+
+def _copy(place: Path, run_dir: Path, target: Path) -> None:
+    sources = {p.name: p for p in place.iterdir()}
+    sources |= {name: run_dir / name for name in BESIDE if (run_dir / name).is_file()}
+    target.mkdir(parents=True)
+    hashes = {}
+    for name, source in sources.items():
+        (target / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(source, target / name)
+        hashes[name] = hashlib.sha256(source.read_bytes()).hexdigest()
+    (target / LIST).write_text(json.dumps(hashes), encoding="utf-8")
+
+
+def _verify(copy: Path) -> list[str]:
+    """Read a copy back and return its files' names.
+
+    Raises:
+        CheckpointError: a file is missing or is not what was sent.
+    """
+    try:
+        hashes = json.loads((copy / LIST).read_bytes())
+        for name, expected in hashes.items():
+            if hashlib.sha256((copy / name).read_bytes()).hexdigest() != expected:
+                raise CheckpointError(f"{copy.name}/{name} is not what was written")
+        return list(hashes)
+    except (OSError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{copy.name} is no whole copy ({error})") from error

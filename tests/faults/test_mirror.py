@@ -1,0 +1,92 @@
+"""A disk that delays, drops and truncates: what comes back is whole, or older, never wrong."""
+
+import random
+import shutil
+import warnings
+
+import pytest
+
+from gptlib import checkpoint, mirror
+from gptlib.errors import CheckpointError
+from gptlib.train_config import TrainConfig
+from gptlib.trainer import Trainer
+
+
+@pytest.fixture
+def run_dir(make_model, ids, tokenizer, tmp_path):
+    config = TrainConfig(
+        steps=6, batch_size=4, warmup=1, eval_every=6, save_every=2, keep_last=3
+    )  # fmt: skip
+    Trainer(make_model(), ids[:2000], ids[2000:], config, tmp_path / "run", tokenizer).fit()
+    return tmp_path / "run"
+
+
+def push(run_dir, drive, step):
+    return mirror.push(checkpoint.folder_of(run_dir, step), run_dir, drive)
+
+
+def test_what_is_pushed_is_pulled_and_resumed(run_dir, make_model, ids, tokenizer, tmp_path):
+    drive, back = tmp_path / "drive", tmp_path / "back"
+    push(run_dir, drive, 4)
+    place = mirror.pull(drive, back)
+    assert place == checkpoint.folder_of(back, 4)
+    config = TrainConfig(steps=6, batch_size=4, warmup=1, eval_every=6, save_every=2, keep_last=3)
+    Trainer(make_model(), ids[:2000], ids[2000:], config, back, tokenizer).fit()
+    for name in ("log.jsonl", "checkpoints/step_00000006/model.safetensors"):
+        assert (back / name).read_bytes() == (run_dir / name).read_bytes()
+
+
+def test_copies_are_kept_under_new_names_and_old_ones_go(run_dir, tmp_path):
+    drive = tmp_path / "drive"
+    names = [push(run_dir, drive, step).name for step in (2, 4, 4, 6)]
+    assert len(set(names)) == 4
+    assert [p.name.split("-")[0] for p in sorted(drive.iterdir())] == [
+        "step_00000004", "step_00000006"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_an_unreliable_disk_never_gives_back_anything_wrong(run_dir, tmp_path, monkeypatch, seed):
+    """Every copied file may be dropped or cut, at the time or afterwards."""
+    rng, drive, real = random.Random(seed), tmp_path / "drive", shutil.copyfile
+
+    def unreliable(source, target):
+        real(source, target)
+        fate = rng.random()
+        if fate < 0.1:
+            target.unlink()
+        elif fate < 0.2:
+            target.write_bytes(target.read_bytes()[: rng.randrange(50)])
+
+    pushed = []
+    with monkeypatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        patch.setattr(shutil, "copyfile", unreliable)
+        for step in (2, 4, 6):
+            if push(run_dir, drive, step):
+                pushed.append(step)
+    if pushed and rng.random() < 0.5:  # verified, and lost all the same
+        (sorted(drive.glob("step_*"))[-1] / checkpoint.MODEL).unlink(missing_ok=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        place = mirror.pull(drive, tmp_path / "back")
+    if place is None:
+        assert len(pushed) < 2
+        return
+    step = checkpoint.verify(place)["step"]
+    for name in (checkpoint.MODEL, checkpoint.STATE):
+        original = checkpoint.folder_of(run_dir, step) / name
+        assert (place / name).read_bytes() == original.read_bytes()
+
+
+def test_a_disk_that_takes_nothing_is_a_warning_and_training_goes_on(run_dir, tmp_path):
+    (tmp_path / "drive").write_text("a file where a folder should be")
+    with pytest.warns(UserWarning, match="could not be copied"):
+        assert push(run_dir, tmp_path / "drive", 6) is None
+
+
+def test_pull_does_not_touch_a_run_that_has_checkpoints(run_dir, tmp_path):
+    push(run_dir, tmp_path / "drive", 6)
+    with pytest.raises(CheckpointError, match="of its own"):
+        mirror.pull(tmp_path / "drive", run_dir)
+    assert mirror.pull(tmp_path / "nowhere", tmp_path / "empty") is None
