@@ -19,15 +19,14 @@ import os
 import tempfile
 import tomllib
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from gptlib.errors import DataError
 from gptlib.resources import data_path
-
-TIMEOUT = 30  # seconds without a byte before a server is given up
+from gptlib.transfer import reason, receive
 
 
 @dataclass(frozen=True)
@@ -141,26 +140,18 @@ def _addresses(entry: Entry) -> list[str]:
 
 def _download(entry: Entry) -> Path:
     """Fetch the file of `entry` into the cache folder from the first address that has it."""
-    import pooch
-
-    pooch.get_logger().setLevel("WARNING")  # it would print the machine's paths
     target = cache_folder() / entry.file
     by_hand = f"put the file there as {target}, or set GPTLIB_DATA to a folder that has it"
     failures = []
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
+            got = Path(folder) / target.name
             for url in _addresses(entry):
                 try:
-                    got = pooch.retrieve(
-                        url,
-                        known_hash=f"sha256:{entry.sha256}",
-                        fname=target.name,
-                        path=folder,
-                        downloader=_downloader(entry),
-                    )
+                    receive(url, got, entry.bytes, entry.sha256)
                 except Exception as error:  # whatever an address does wrong, the next is tried
-                    failures.append(f"{urlsplit(url).netloc or url}: {_reason(error)}")
+                    failures.append(f"{urlsplit(url).netloc or url}: {reason(error)}")
                     continue
                 if _sha256(target) not in ("", entry.sha256):
                     with contextlib.suppress(FileNotFoundError):  # another process was faster
@@ -176,47 +167,3 @@ def _download(entry: Entry) -> Path:
         f"could not download {entry.name} ({entry.bytes:,} bytes): {'; '.join(failures)}. "
         f"Without a network, {by_hand}"
     )
-
-
-class _Refused(Exception):
-    """An address gave something that is not the file."""
-
-
-def _downloader(entry: Entry) -> Callable[[str, str, object], None]:
-    """Return a pooch downloader that tells a web page or a short file from the file it wants."""
-    import pooch
-
-    def download(url: str, output_file: str, caller: object) -> None:
-        pooch.HTTPDownloader(timeout=TIMEOUT)(url, output_file, caller)
-        path = Path(output_file)
-        with path.open("rb") as file:
-            opening = file.read(256).lstrip().lower()
-        if opening.startswith((b"<!doctype html", b"<html")):
-            raise _Refused("sent a web page instead of the file")
-        if (size := path.stat().st_size) != entry.bytes:
-            raise _Refused(f"sent {size:,} bytes instead of {entry.bytes:,}")
-        if (found := _sha256(path)) != entry.sha256:
-            raise _Refused(
-                f"sent a file whose sha256 begins {found[:8]} instead of {entry.sha256[:8]}"
-            )
-
-    return download
-
-
-def _reason(error: Exception) -> str:
-    """Return a few words for why an address failed, without the library's nested report."""
-    import requests.exceptions as http
-
-    if isinstance(error, _Refused):
-        return str(error)
-    if isinstance(error, http.HTTPError):
-        return f"answered {error.response.status_code} {error.response.reason}"
-    if isinstance(error, http.TooManyRedirects):
-        return "redirects in a circle"
-    if isinstance(error, http.Timeout):
-        return f"gave no answer within {TIMEOUT} s"
-    if isinstance(error, http.ChunkedEncodingError):
-        return "broke off before the end"
-    if isinstance(error, http.ConnectionError):
-        return "no connection"
-    return f"{type(error).__name__}: {error}"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from gptlib import downloads
+from gptlib import downloads, transfer
 from gptlib.corpora import Corpus, list_corpora, load_corpus
 from gptlib.downloads import cache_folder, fetch, read_registry
 from gptlib.errors import DataError
@@ -50,11 +50,42 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "empty": b"",
             "long": POEM + b"x",
         }.get(way, POEM)
+        if way == "drip":
+            return self.drip()
+        if way in ("flaky", "stale", "elsewhere", "forgetful"):
+            return self.rest(way)
         self.send_response(200)
         # "cut" promises the whole poem and hangs up after 500 bytes.
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body[:500] if way == "cut" else body)
+
+    def drip(self):
+        """A byte every ten seconds, by the clock of the server, until the other side hangs up."""
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(POEM)))
+        self.end_headers()
+        self.server.time += 10
+        self.wfile.write(POEM[:1])
+        self.server.free.wait(5)
+
+    def rest(self, way):
+        """Breaks off after 3,000 bytes, and knows how to go on from there, well or badly."""
+        asked = self.headers.get("Range", "bytes=0-")
+        self.server.ranges.append(asked)
+        start = int(asked.removeprefix("bytes=").removesuffix("-"))
+        body = POEM.replace(b"goose", b"geese") if way == "stale" and not start else POEM
+        self.send_response(206 if start and way != "forgetful" else 200)
+        if way == "forgetful":
+            start = 0
+        if way == "elsewhere" and start:
+            start += 1
+        self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+        self.send_header("Content-Length", str(len(body) - start))
+        self.end_headers()
+        # Those that go on badly are whole when they are asked a third time.
+        whole = len(self.server.ranges) > 2 and way != "flaky"
+        self.wfile.write(POEM[start:] if whole else body[start : start + 3000])
 
     def log_message(self, *args):
         pass
@@ -65,7 +96,7 @@ def server(monkeypatch):
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "GPTLIB_MIRROR"):
         monkeypatch.delenv(name, raising=False)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        running.asked = []
+        running.asked, running.ranges, running.time = [], [], 0
         running.free = threading.Event()
         running.url = f"http://127.0.0.1:{running.server_port}"
         thread = threading.Thread(target=running.serve_forever, args=(0.01,))
@@ -178,16 +209,23 @@ FAULTS = {
     "wrong": "sent a file whose sha256 begins",
     "short": "sent 500 bytes instead of",
     "empty": "sent 0 bytes instead of",
-    "long": f"sent {len(POEM) + 1:,} bytes instead of",
+    "long": f"sent more than the file's {len(POEM):,} bytes",
+    "drip": "is too slow",
     "cut": "broke off before the end",
     "loop": "redirects in a circle",
     "silent": "gave no answer within",
 }
 
 
+@pytest.fixture
+def patience(server, monkeypatch):
+    """No test waits long, and none depends on how fast this machine is."""
+    monkeypatch.setattr(transfer, "TIMEOUT", 0.3)
+    monkeypatch.setattr(transfer, "clock", lambda: server.time)
+
+
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_server_that_misbehaves(server, cache, registry, monkeypatch, fault):
-    monkeypatch.setattr(downloads, "TIMEOUT", 0.3)
+def test_a_server_that_misbehaves(server, cache, registry, patience, fault):
     with pytest.raises(DataError) as error:
         fetch("poem", registry(f"{server.url}/{fault}/poem.txt"))
     message = str(error.value)
@@ -198,12 +236,43 @@ def test_a_server_that_misbehaves(server, cache, registry, monkeypatch, fault):
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_the_next_mirror_is_tried(server, cache, registry, monkeypatch, fault):
-    monkeypatch.setattr(downloads, "TIMEOUT", 0.3)
+def test_the_next_mirror_is_tried(server, cache, registry, patience, fault):
     path = fetch("poem", registry(f"{server.url}/{fault}/poem.txt", server.url + "/good/poem.txt"))
     assert path.read_bytes() == POEM
     assert _files(cache) == {"poem.txt": POEM}
     assert server.asked[0] == f"/{fault}/poem.txt" and server.asked[-1] == "/good/poem.txt"
+
+
+def test_a_download_goes_on_where_it_broke_off(server, cache, registry):
+    assert fetch("poem", registry(server.url + "/flaky/poem.txt")).read_bytes() == POEM
+    starts = range(0, len(POEM), 3000)
+    assert server.ranges == [f"bytes={start}-" for start in starts] and len(starts) > 3
+    assert _files(cache) == {"poem.txt": POEM}
+
+
+def test_the_next_mirror_goes_on_where_the_last_broke_off(server, cache, registry):
+    entry = registry(server.url + "/cut/poem.txt", server.url + "/flaky/poem.txt")
+    assert fetch("poem", entry).read_bytes() == POEM
+    assert server.ranges[0] == "bytes=500-"
+
+
+def test_a_server_that_never_comes_to_the_end_is_given_up(server, cache, registry, monkeypatch):
+    monkeypatch.setattr(transfer, "TRIES", 2)
+    with pytest.raises(DataError, match="broke off before the end"):
+        fetch("poem", registry(server.url + "/flaky/poem.txt"))
+    assert len(server.ranges) == 2 and _files(cache) == {}
+
+
+@pytest.mark.parametrize("way", ["stale", "elsewhere", "forgetful"])
+def test_pieces_that_do_not_fit_are_thrown_away(server, cache, registry, way):
+    """The file changed in between; another part comes than was asked for; no parts at all."""
+    url = f"{server.url}/{way}/poem.txt"
+    if way == "forgetful":  # the beginning comes again, and again breaks off: no headway
+        with pytest.raises(DataError, match="broke off before the end"):
+            fetch("poem", registry(url))
+        assert server.ranges == ["bytes=0-", "bytes=3000-"] and _files(cache) == {}
+    assert fetch("poem", registry(url)).read_bytes() == POEM
+    assert server.ranges[-1] == "bytes=0-" and _files(cache) == {"poem.txt": POEM}
 
 
 def test_no_server_at_all(cache, registry):
