@@ -110,6 +110,10 @@ def build_parser() -> argparse.ArgumentParser:
     ))  # fmt: skip
     train.add_argument("--tokenizer", help="char (default), gpt2, or a folder with a saved one")
     train.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    train.add_argument(
+        "--override", action="store_true", help="let --resume change steps, lr or min-lr"
+    )
+    train.add_argument("--mirror-to", type=Path, help="another disk, such as Colab's Drive")
     train.add_argument("--stop-after", type=int, help="pause at this step of the schedule")
     train.add_argument("--threads", type=int, help="CPU threads to compute with")
     train.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -234,8 +238,9 @@ def run_train(args: argparse.Namespace) -> None:
         tokenizer,
         report=lambda line: print(line, file=sys.stderr, flush=True),
         note=note,
+        mirror_to=args.mirror_to,
     )
-    run = trainer.fit(resume=args.resume, stop_after=args.stop_after)
+    run = trainer.fit(args.resume, args.stop_after, args.override)
     floor = corpus.val_floor if corpus is not None else None
     result = {
         "step": run.step, "finished": run.finished, "best_val": run.best_val,

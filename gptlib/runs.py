@@ -15,7 +15,7 @@ from gptlib.errors import CheckpointError, ConfigError, DataError
 from gptlib.model import GPT, GPTConfig
 from gptlib.resources import data_path
 from gptlib.tokenizers import Tokenizer, load_tokenizer
-from gptlib.train_config import FREE
+from gptlib.train_config import FREE, OVERRIDABLE
 
 
 @dataclass(frozen=True)
@@ -101,28 +101,30 @@ def _first_whole(folder: Path, which: str) -> tuple[dict, dict]:
     raise CheckpointError(f"{folder} has no checkpoint to load: {reason}")
 
 
-def check_same_run(before: dict, now: dict) -> None:
+def check_same_run(before: dict, now: dict, override: bool = False) -> None:
     """Refuse to resume under other settings; warn when only the thread count differs.
 
     Args:
         before, now: what a run's manifest says of it, and what the trainer was given.
+        override: let the settings in `train_config.OVERRIDABLE` differ too.
 
     Raises:
         CheckpointError: a setting outside `train_config.FREE`, the shape, the data or the tokenizer
             differs; the message spells out each difference.
     """
+    free = (*FREE, *OVERRIDABLE) if override else FREE
     differences = []
     for part in ("model", "train", "data", "tokenizer"):
         old, new = before.get(part), now[part]
         if not isinstance(old, dict) or not isinstance(new, dict):
             old, new = {part: old}, {part: new}
         for key in sorted(set(old) | set(new)):
-            if old.get(key) != new.get(key) and not (part == "train" and key in FREE):
+            if old.get(key) != new.get(key) and not (part == "train" and key in free):
                 differences.append(f"{key} was {old.get(key)!r} and is now {new.get(key)!r}")
     if differences:
         raise CheckpointError(
-            f"this folder holds another run: {'; '.join(differences)}; "
-            "use the same settings, or another folder"
+            f"this folder holds another run: {'; '.join(differences)}; use the same settings or "
+            f"another folder (--override lets {', '.join(OVERRIDABLE)} change)"
         )
     if before.get("threads") != now["threads"]:
         warnings.warn(

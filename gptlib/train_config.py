@@ -15,6 +15,9 @@ from gptlib.optim import OPTIMIZERS, SCHEDULES
 # Settings that a resumed run may change: they say how to compute and when to save, not what.
 FREE = ("accumulate", "device", "dtype", "compile", "save_every", "save_minutes", "keep_last")
 
+# Settings that it may change only when told to (`override`): the rest of the schedule is another.
+OVERRIDABLE = ("steps", "lr", "min_lr")
+
 
 @dataclass(frozen=True)
 class TrainConfig:

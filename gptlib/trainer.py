@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gptlib import checkpoint, runtime
+from gptlib import checkpoint, mirror, runtime
 from gptlib.batches import TokenBatches
 from gptlib.errors import CheckpointError, DataError
 from gptlib.evaluation import split_loss
@@ -48,6 +48,8 @@ class Trainer:
         tokenizer: saved beside the run, so that `load_run` can decode; None for bare ids.
         report: called with one line of progress at each validation.
         note: JSON to keep with the run, e.g. which corpus it was.
+        mirror_to: a folder on another disk, such as Colab's mounted Drive, that gets a verified
+            copy of every checkpoint; an empty run folder is restored from it.
 
     Raises:
         DataError: a split is too short for the model, or has ids outside its vocabulary; a shard
@@ -64,8 +66,9 @@ class Trainer:
         tokenizer=None,
         report: Callable[[str], None] | None = None,
         note: dict | None = None,
+        mirror_to: str | Path | None = None,
     ) -> None:
-        self.note = note
+        self.note, self.mirror_to = note, Path(mirror_to) if mirror_to else None
         self.config, self.run_dir, self.tokenizer = config, Path(run_dir), tokenizer
         self.report = report or (lambda line: None)
         self.runtime = Runtime.detect(config.device, config.dtype)
@@ -80,12 +83,15 @@ class Trainer:
 
     # --- the loop ---------------------------------------------------------------------------------
 
-    def fit(self, resume: bool = True, stop_after: int | None = None) -> Run:
+    def fit(
+        self, resume: bool = True, stop_after: int | None = None, override: bool = False
+    ) -> Run:
         """Train to the end of the schedule, from the newest whole checkpoint if there is one.
 
         Args:
             resume: continue what the folder holds; False refuses a folder that holds a run.
             stop_after: stop at this step, with a checkpoint, and leave the rest for later.
+            override: let a resumed run change what `train_config.OVERRIDABLE` names.
 
         SIGTERM and Ctrl-C finish the step, save, and return with `Run.finished` False.
 
@@ -95,7 +101,7 @@ class Trainer:
         """
         c = self.config
         with checkpoint.only_writer(self.run_dir), _stop_signals() as stopped:
-            self._begin(resume)
+            self._begin(resume, override)
             self._clock = time.perf_counter()
             if self.step == 0:
                 self._evaluate()
@@ -166,7 +172,7 @@ class Trainer:
 
     # --- starting and saving ----------------------------------------------------------------------
 
-    def _begin(self, resume: bool) -> None:
+    def _begin(self, resume: bool, override: bool) -> None:
         """Set up the optimizer and every random generator, from a checkpoint or from the seed."""
         c = self.config
         self.step, self.best, self.last_val = 0, {"val": math.inf, "step": 0}, math.inf
@@ -185,6 +191,8 @@ class Trainer:
             "threads": torch.get_num_threads(),
             "versions": {"torch": torch.__version__, "gptlib": package_version()},
         }
+        if self.mirror_to and not checkpoint.saved_steps(self.run_dir):
+            mirror.pull(self.mirror_to, self.run_dir)
         loaded = checkpoint.load_newest(self.run_dir)
         if loaded is None:
             runtime.seed_everything(c.seed)
@@ -200,7 +208,7 @@ class Trainer:
                 f"{self.run_dir} already holds a run; resume it, or choose another folder"
             )
         weights, state, manifest = loaded
-        check_same_run(manifest, self.about)
+        check_same_run(manifest, self.about, override)
         checkpoint.load_weights(self.model, weights)
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
@@ -228,10 +236,12 @@ class Trainer:
         }
         weights = checkpoint.plain_weights(self.model)
         about = {**self.about, "passing": passing}
-        checkpoint.save(self.run_dir, self.step, weights, state, about)
+        place = checkpoint.save(self.run_dir, self.step, weights, state, about)
         if self.best["step"] == self.step:
             checkpoint.point(self.run_dir, "best", self.step)
         checkpoint.prune(self.run_dir, self.config.keep_last, {self.best["step"]})
+        if self.mirror_to:
+            mirror.push(place, self.run_dir, self.mirror_to)
         self._saved_at = time.monotonic()
 
     def _save_is_due(self) -> bool:

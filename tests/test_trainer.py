@@ -46,9 +46,9 @@ def unbroken(make_model, ids, tokenizer, tmp_path):
     return tmp_path / "unbroken"
 
 
-def assert_same_run(a, b) -> None:
+def assert_same_run(a, b, kept: bool = True) -> None:
     assert digest(a / "log.jsonl") == digest(b / "log.jsonl")
-    assert os.listdir(a / "checkpoints").sort() == os.listdir(b / "checkpoints").sort()
+    assert not kept or checkpoint.saved_steps(a) == checkpoint.saved_steps(b)
     last = [checkpoint.folder_of(run, CONFIG["steps"]) for run in (a, b)]
     assert digest(last[0] / checkpoint.MODEL) == digest(last[1] / checkpoint.MODEL)
     states = [checkpoint.load(place)[1] for place in last]
@@ -212,6 +212,29 @@ def test_another_run_in_the_folder_is_refused_with_the_differences(
     with pytest.raises(CheckpointError, match="already holds a run"):
         trainer(make_model, ids, tokenizer, tmp_path).fit(resume=False)
     assert trainer(make_model, ids, tokenizer, tmp_path, save_every=1).fit().finished
+
+
+def test_a_longer_schedule_is_possible_when_asked_for(make_model, ids, tokenizer, tmp_path):
+    trainer(make_model, ids, tokenizer, tmp_path).fit(stop_after=5)
+    longer = trainer(make_model, ids, tokenizer, tmp_path, steps=30, lr=1e-3)
+    with pytest.raises(CheckpointError, match="steps was 24 and is now 30"):
+        longer.fit()
+    run = longer.fit(override=True)
+    assert run.finished and run.step == 30
+    other = trainer(make_model, ids, tokenizer, tmp_path, steps=40, batch_size=8)
+    with pytest.raises(CheckpointError, match="batch_size was 4 and is now 8"):
+        other.fit(override=True)
+
+
+def test_a_lost_machine_goes_on_from_the_mirror(unbroken, make_model, ids, tokenizer, tmp_path):
+    def on(machine) -> Trainer:
+        one = trainer(make_model, ids, tokenizer, tmp_path / machine)
+        one.mirror_to = tmp_path / "drive"
+        return one
+
+    on("first").fit(stop_after=12)
+    on("second").fit()  # a fresh disk: nothing but the mirror
+    assert_same_run(unbroken, tmp_path / "second", kept=False)
 
 
 def test_a_changed_thread_count_is_said(make_model, ids, tokenizer, tmp_path):
