@@ -107,9 +107,9 @@ class Trainer:
                 self._evaluate()
             last = min(c.steps, stop_after or c.steps)
             while self.step < last and not stopped.is_set():
-                loss, norm = self._update()
+                self._loss, norm = self._update()
                 self.step += 1
-                self._write_log(loss, norm)
+                self._write_log(norm)
                 improved = False
                 if self.step % c.eval_every == 0 or self.step == c.steps:
                     improved = self._evaluate()
@@ -252,12 +252,12 @@ class Trainer:
 
     # --- log and speed ----------------------------------------------------------------------------
 
-    def _write_log(self, loss: float, norm: float) -> None:
+    def _write_log(self, norm: float) -> None:
         c = self.config
         lr = learning_rate(self.step - 1, c.steps, c.lr, c.min_lr, c.warmup, c.schedule)
         tokens = self.step * c.batch_size * self.model.config.block_size
-        line = {"step": self.step, "loss": loss, "lr": lr, "grad_norm": norm, "tokens": tokens}
-        self._append("log.jsonl", line)
+        line = {"step": self.step, "loss": self._loss, "lr": lr, "grad_norm": norm}
+        self._append("log.jsonl", {**line, "tokens": tokens})
 
     def _append(self, name: str, line: dict) -> None:
         with open(self.run_dir / name, "a", encoding="utf-8") as file:
@@ -280,6 +280,7 @@ class Trainer:
         steps, self._timed_from = self.step - self._timed_from, self.step
         line = f"step {self.step}/{c.steps}  val {val:.4f}"
         if steps:
+            line += f"  train {self._loss:.4f}"
             self._seconds += seconds
             rate = steps * c.batch_size * T / seconds
             peak = self.runtime.peak_flops()
