@@ -53,7 +53,8 @@ class TokenBatches:
     """Batches of windows from a 1-D array of token ids.
 
     Args:
-        tokens: 1-D integer array or tensor (a memory map serves as well).
+        tokens: 1-D integer array or tensor (a memory map serves as well), or the
+            `ShardedTokens` that `gptlib.shards.open_shards` returns: one stream over its shards.
         batch_size: windows in one step, over all ranks and micro-batches.
         block_size: T, tokens a window.
         seed: another seed, another order.

@@ -1,7 +1,7 @@
 """Where the documents of a token data set come from: one reader for each form of text.
 
 One job: `open_source`, which turns a corpus, a file, a folder or any iterable into a stream of
-`Document`s in a fixed order, one document in memory at a time. Blank documents are left out.
+documents in a fixed order, one of them in memory at a time. Blank documents are left out.
 """
 
 from __future__ import annotations
