@@ -9,6 +9,7 @@ that an epoch cuts the text elsewhere.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +49,19 @@ def _mix(x: np.ndarray) -> np.ndarray:
     return x ^ (x >> np.uint64(31))
 
 
+def document_starts(tokens: np.ndarray | Tensor, separator: Sequence[int]) -> np.ndarray:
+    """Where each separator begins, (n,) int64: a window from there holds a document's beginning.
+
+    Args:
+        tokens: 1-D ids. separator: the ids that stand after every document.
+    """
+    ids = np.asarray(tokens)
+    found = np.ones(max(0, len(ids) - len(separator) + 1), dtype=bool)
+    for i, token in enumerate(separator):
+        found &= ids[i : i + len(found)] == token
+    return np.flatnonzero(found)
+
+
 @dataclass(frozen=True)
 class TokenBatches:
     """Batches of windows from a 1-D array of token ids.
@@ -60,9 +74,11 @@ class TokenBatches:
         seed: another seed, another order.
         sampling: "shuffled" visits every window once an epoch; "random" draws offsets with
             replacement, as many published runs do.
+        starts: where windows begin, e.g. `document_starts`; None cuts the text side by side.
+            Those too near the end of the text are left out.
 
     Raises:
-        DataError: fewer than `block_size + 1` tokens.
+        DataError: fewer than `block_size + 1` tokens, or no start that leaves room for a window.
         ConfigError: a size below 1, or an unknown `sampling`.
     """
 
@@ -71,6 +87,7 @@ class TokenBatches:
     block_size: int
     seed: int = 0
     sampling: str = "shuffled"
+    starts: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.block_size < 1:
@@ -85,10 +102,20 @@ class TokenBatches:
                 f"the text has {len(self.tokens)} tokens, but one window needs block_size + 1 = "
                 f"{self.block_size + 1}; use a longer text or a smaller block_size"
             )
+        if self.starts is not None:
+            room = self.starts[self.starts < len(self.tokens) - self.block_size]
+            if not len(room):
+                raise DataError(
+                    f"none of {len(self.starts)} starts leaves room for {self.block_size + 1} "
+                    "tokens; use a longer text or a smaller block_size"
+                )
+            object.__setattr__(self, "starts", room)
 
     @property
     def windows(self) -> int:
         """Windows in an epoch. Where there is room, one is given up to let the offset vary."""
+        if self.starts is not None:
+            return len(self.starts)
         return max(1, (len(self.tokens) - 1) // self.block_size - 1)
 
     def offsets(self, step: int) -> np.ndarray:
@@ -96,7 +123,10 @@ class TokenBatches:
         last = len(self.tokens) - 1 - self.block_size
         if self.sampling == "random":
             rng = np.random.default_rng([self.seed, step])
-            return rng.integers(0, last + 1, self.batch_size)
+            drawn = rng.integers(
+                0, last + 1 if self.starts is None else self.windows, self.batch_size
+            )
+            return drawn if self.starts is None else self.starts[drawn]
         sample = step * self.batch_size + np.arange(self.batch_size)
         epoch, place = sample // self.windows, sample % self.windows
         offsets = np.empty_like(sample)
@@ -104,8 +134,12 @@ class TokenBatches:
             here = epoch == e
             spare = len(self.tokens) - 1 - self.windows * self.block_size
             rng = np.random.default_rng([self.seed, int(e)])
-            start, key = int(rng.integers(0, spare + 1)), int(rng.integers(0, 2**63))
-            offsets[here] = start + self.block_size * permute(place[here], self.windows, key)
+            start, key = int(rng.integers(0, max(0, spare) + 1)), int(rng.integers(0, 2**63))
+            order = permute(place[here], self.windows, key)
+            if self.starts is None:
+                offsets[here] = start + self.block_size * order
+            else:
+                offsets[here] = self.starts[order]
         return offsets
 
     def batch(

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 import gptlib
+from gptlib.batches import document_starts
 from gptlib.corpora import list_corpora, load_corpus
 from gptlib.downloads import fetch
 from gptlib.errors import CheckpointError, ConfigError, GptlibError
@@ -291,8 +292,11 @@ def run_eval(args: argparse.Namespace) -> None:
         corpus = load_corpus(name, size=None if args.corpus else note.get("corpus_size"))
         ids, floor = torch.tensor(tokenizer.encode(corpus.val)), corpus.val_floor
         n_bytes = len(corpus.val.encode())
-    loss = split_loss(model, ids)
-    overlapped = split_loss(model, ids, stride=max(1, model.config.block_size // 2))
+    separator = (manifest.get("data") or {}).get("separator")
+    starts = document_starts(ids, separator) if separator else None  # as it was trained
+    loss = split_loss(model, ids, starts=starts)
+    stride = max(1, model.config.block_size // 2)
+    overlapped = split_loss(model, ids, stride=stride, starts=starts)
     result = {
         "step": manifest["step"],
         "loss": loss,

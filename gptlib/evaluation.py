@@ -7,6 +7,7 @@ sampled texts are sentences of the grammar that wrote the corpus.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
@@ -52,6 +53,7 @@ def split_loss(
     windows: int | None = None,
     batch_size: int = 64,
     autocast=nullcontext,
+    starts: np.ndarray | None = None,
 ) -> float:
     """Mean loss over a whole split, in nats per token; every token after the first counts once.
 
@@ -63,6 +65,8 @@ def split_loss(
         windows: count only this many windows, spread evenly over the split: a fixed sample.
         batch_size: windows at a time.
         autocast: a function that returns the context to run the model in.
+        starts: begin a fresh window at each of these tokens, so that a document is read from its
+            own beginning and never from the middle of another.
 
     Raises:
         DataError: fewer than two tokens.
@@ -70,7 +74,15 @@ def split_loss(
     T = model.config.block_size
     if len(tokens) < 2:
         raise DataError(f"the split has {len(tokens)} tokens; a loss needs at least 2")
-    plan = _windows(len(tokens), T, stride or T)
+    if starts is None:
+        plan = _windows(len(tokens), T, stride or T)
+    else:
+        cuts = sorted({0, *map(int, starts), len(tokens) - 1})
+        plan = [
+            (a + start, a + end, a + first)
+            for a, b in itertools.pairwise(cuts)
+            for start, end, first in _windows(b - a + 1, T, stride or T)
+        ]
     if windows and windows < len(plan):
         plan = [plan[i * len(plan) // windows] for i in range(windows)]
     total, count = 0.0, 0
@@ -97,14 +109,22 @@ def _gather(tokens, plan: Sequence[tuple[int, int, int]], model: GPT) -> tuple[T
     return idx.to(device), targets.to(device)
 
 
-def loss_by_position(model: GPT, tokens: np.ndarray | Tensor, batch_size: int = 64) -> Tensor:
+def loss_by_position(
+    model: GPT,
+    tokens: np.ndarray | Tensor,
+    batch_size: int = 64,
+    starts: np.ndarray | None = None,
+) -> Tensor:
     """Mean loss at each position of the context, (T,) in nats: what more context buys.
+
+    Windows stand side by side, or begin at each of `starts` that leaves room for one.
 
     Raises:
         DataError: the split is shorter than one window.
     """
     T = model.config.block_size
-    plan = [(s, s + T + 1, s + 1) for s in range(0, len(tokens) - T, T)]
+    begins = range(0, len(tokens) - T, T) if starts is None else starts[starts < len(tokens) - T]
+    plan = [(int(s), int(s) + T + 1, int(s) + 1) for s in begins]
     if not plan:
         raise DataError(f"the split has {len(tokens)} tokens; one window needs {T + 1}")
     total = torch.zeros(T, dtype=torch.float64)
@@ -120,8 +140,13 @@ def bits_per_byte(nats_per_token: float, n_tokens: int, n_bytes: int) -> float:
     return nats_per_token * n_tokens / (n_bytes * math.log(2))
 
 
-def score_probes(model: GPT, tokenizer, probes: Iterable[Probe]) -> dict[str, float]:
+def score_probes(
+    model: GPT, tokenizer, probes: Iterable[Probe], begin: str = ""
+) -> dict[str, float]:
     """Ask which of two continuations the model finds likelier.
+
+    Args:
+        begin: text to put before each probe's prefix, such as the separator before a document.
 
     Returns:
         accuracy: share of probes where the right one wins. log_ratio: mean of
@@ -132,7 +157,7 @@ def score_probes(model: GPT, tokenizer, probes: Iterable[Probe]) -> dict[str, fl
     with evaluating(model):
         for probe in probes:
             right, wrong = _continuation_logprobs(
-                model, tokenizer, probe.prefix, (probe.right, probe.wrong)
+                model, tokenizer, begin + probe.prefix, (probe.right, probe.wrong)
             )
             ratios.append(right - wrong)
     wins = [1.0 if r > 0 else 0.5 if r == 0 else 0.0 for r in ratios]

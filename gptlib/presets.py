@@ -28,11 +28,11 @@ PRESETS = {
         dict(steps=600, batch_size=16, lr=2e-3, min_lr=2e-4, warmup=50, eval_every=150),
     ),
     "tales": Preset(
-        "the model that ships as `tales`: 4 layers, 128 channels, context 512, an hour on a CPU",
-        dict(n_layer=4, n_head=4, n_embd=128, block_size=512),
+        "the model that ships as `tales`: 4 layers, 128 channels, a context for a whole tale",
+        dict(n_layer=4, n_head=4, n_embd=128, block_size=704),
         dict(
-            steps=8000, batch_size=4, lr=3e-3, min_lr=1e-4, warmup=200, beta2=0.99,
-            optimizer="muon", eval_every=500, eval_windows=160,
+            steps=6200, batch_size=3, lr=4e-3, min_lr=1e-4, warmup=200, beta2=0.99,
+            optimizer="muon", eval_every=500, eval_windows=200,
         ),
     ),
     # nanoGPT uses the exact GELU; its command evaluates on random batches.

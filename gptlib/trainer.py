@@ -15,7 +15,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from gptlib import checkpoint, mirror, runtime
-from gptlib.batches import TokenBatches
+from gptlib.batches import TokenBatches, document_starts
 from gptlib.errors import CheckpointError, DataError
 from gptlib.evaluation import split_loss
 from gptlib.model import GPT, GPTConfig
@@ -48,6 +48,8 @@ class Trainer:
         tokenizer: saved beside the run, so that `load_run` can decode; None for bare ids.
         report: called with one line of progress at each validation.
         note: JSON to keep with the run, e.g. which corpus it was.
+        separator: the ids that stand after every document. Windows then begin at a separator, in
+            training and in validation, so that a document is seen from its beginning.
         mirror_to: a folder on another disk, such as Colab's mounted Drive, that gets a verified
             copy of every checkpoint; an empty run folder is restored from it.
 
@@ -66,6 +68,7 @@ class Trainer:
         tokenizer=None,
         report: Callable[[str], None] | None = None,
         note: dict | None = None,
+        separator: Sequence[int] | None = None,
         mirror_to: str | Path | None = None,
     ) -> None:
         self.note, self.mirror_to = note, Path(mirror_to) if mirror_to else None
@@ -77,9 +80,12 @@ class Trainer:
         self.val = _as_tokens(val, "val", tokenizer)
         for name, tokens in (("train", self.train), ("val", self.val)):
             _check_split(name, tokens, model.config)
+        starts = [document_starts(t, separator) for t in (self.train, self.val) if separator]
+        self.separator, self.val_starts = separator, starts[1] if starts else None
         self.batches = TokenBatches(
-            self.train, config.batch_size, model.config.block_size, config.seed, config.sampling
-        )
+            self.train, config.batch_size, model.config.block_size, config.seed, config.sampling,
+            starts[0] if starts else None,
+        )  # fmt: skip
 
     # --- the loop ---------------------------------------------------------------------------------
 
@@ -159,8 +165,9 @@ class Trainer:
         """Validate, log it, and say whether it is the best so far."""
         c, trained = self.config, time.perf_counter() - self._clock
         val = split_loss(
-            self.model, self.val, windows=c.eval_windows or None, autocast=self.runtime.autocast
-        )
+            self.model, self.val, windows=c.eval_windows or None,
+            autocast=self.runtime.autocast, starts=self.val_starts,
+        )  # fmt: skip
         self.last_val = val
         improved = val < self.best["val"]
         if improved:
@@ -185,7 +192,11 @@ class Trainer:
         self.about = {
             "model": self.model.config.to_dict(),
             "train": asdict(c),
-            "data": {"train": _hash(self.train), "val": _hash(self.val)},
+            "data": {
+                "train": _hash(self.train),
+                "val": _hash(self.val),
+                "separator": list(self.separator) if self.separator else None,
+            },
             "tokenizer": getattr(self.tokenizer, "sha256", None),
             "note": self.note,
             "threads": torch.get_num_threads(),

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gptlib.batches import TokenBatches, permute
+from gptlib.batches import TokenBatches, document_starts, permute
 from gptlib.errors import ConfigError, DataError
 
 
@@ -95,3 +95,19 @@ def test_bad_settings_are_refused():
         TokenBatches(np.arange(100), 1, 8, sampling="sorted")
     with pytest.raises(ConfigError, match="multiple of 6"):
         TokenBatches(np.arange(100), 4, 8).batch(0, 0, 2, 0, 3)
+
+
+def test_windows_can_begin_where_documents_do():
+    tokens = np.array([0, 0, 1, 2, 3, 0, 0, 4, 5, 0, 0, 6, 7, 8, 0, 0])
+    starts = document_starts(tokens, [0, 0])
+    assert starts.tolist() == [0, 5, 9, 14]
+    for sampling in ("shuffled", "random"):
+        data = TokenBatches(tokens, 2, 4, 1, sampling, starts)
+        seen = np.concatenate([data.offsets(s) for s in range(30)])
+        assert set(seen.tolist()) == {0, 5, 9}  # after 14 there is no room
+    epoch = np.concatenate(
+        [TokenBatches(tokens, 1, 4, 1, starts=starts).offsets(s) for s in range(3)]
+    )
+    assert sorted(epoch.tolist()) == [0, 5, 9]
+    with pytest.raises(DataError, match="leaves room"):
+        TokenBatches(tokens, 2, 4, starts=np.array([14]))

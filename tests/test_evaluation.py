@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gptlib.batches import document_starts
 from gptlib.errors import DataError
 from gptlib.evaluation import (
     _windows,
@@ -44,6 +45,19 @@ def test_split_loss_is_the_mean_of_the_token_losses(make_model, ids):
     total += token_losses(model, last[:, :-1], last[:, 1:])[0, -4:].sum().item()
     assert split_loss(model, tokens) == pytest.approx(total / 84, rel=1e-6)
     assert split_loss(model, tokens, batch_size=1) == pytest.approx(total / 84, rel=1e-6)
+
+
+def test_documents_are_read_from_their_own_beginning(make_model, ids, tokenizer):
+    """A document's loss does not depend on what stands before it in the split."""
+    model = make_model()
+    newline = tokenizer.encode("\n")
+    a, b = (tokenizer.encode(text) for text in ("the hen ran.\n", "the fox sat. the fox ran.\n"))
+    split = np.array(newline + a + b)
+    starts = document_starts(split, newline)
+    together = split_loss(model, split, starts=starts) * (len(split) - 1)
+    alone = sum(split_loss(model, np.array(newline + d)) * len(d) for d in (a, b))
+    assert together == pytest.approx(alone, rel=1e-5)
+    assert together != pytest.approx(split_loss(model, split) * (len(split) - 1), rel=1e-5)
 
 
 def test_split_loss_leaves_the_model_in_training_and_ignores_dropout(make_model, ids):

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from gptlib import checkpoint
+from gptlib.batches import document_starts
 from gptlib.corpora import Corpus, load_corpus
 from gptlib.course.recipes import encode, make_record
 from gptlib.course.records import Record, save_record
@@ -31,7 +32,7 @@ from gptlib.trainer import Trainer
 CORPUS_SIZE = 8_000_000  # characters: more than the model sees, so nothing is learned by heart
 KINDS = ("spelling", "agreement", "pronoun", "promise")
 PROMPT = "How "  # titles of tales begin so
-LOOKS = (0, 100, 200, 300, 400, 500, 700, 1000, 1400, 2000, 2800, 4000, 5500, 8000)
+LOOKS = (0, 50, 100, 200, 300, 400, 600, 900, 1300, 1800, 2400, 3200, 4200, 5200, 6200)
 
 
 def write_documents(
@@ -40,7 +41,8 @@ def write_documents(
     """Let the model write n documents, each from the separator before it to the one after it."""
     separator = corpus.grammar.separator
     begin, stop = tokenizer.encode(separator + prompt), tokenizer.encode(separator)
-    rows = generate(model, [begin] * n, 1100, stop=[stop], seed=seed)
+    room = model.config.block_size - len(begin)  # longer than any document
+    rows = generate(model, [begin] * n, room, stop=[stop], seed=seed)
     texts = [tokenizer.decode(row[len(stop) :].tolist()) for row in rows]
     return [text.split(separator)[0] for text in texts]
 
@@ -48,11 +50,13 @@ def write_documents(
 def look(model: GPT, tokenizer: CharTokenizer, corpus: Corpus, val, probes: dict) -> dict:
     """Everything that is measured at one step."""
     texts = write_documents(model, tokenizer, corpus, 24, seed=1)
+    separator = corpus.grammar.separator
+    starts = document_starts(val, tokenizer.encode(separator))
     return {
-        "val": split_loss(model, val, windows=160),
+        "val": split_loss(model, val, windows=200, starts=starts),
         "parse_rate": parse_rate(corpus.grammar, texts),
         "sample": write_documents(model, tokenizer, corpus, 1, seed=3, prompt=PROMPT)[0],
-        **{kind: score_probes(model, tokenizer, probes[kind]) for kind in KINDS},
+        **{kind: score_probes(model, tokenizer, probes[kind], separator) for kind in KINDS},
     }
 
 
@@ -71,7 +75,10 @@ def train_tales(run_dir: Path, ship_to: Path | None) -> Record:
         torch.manual_seed(config.seed)
         model = GPT(GPTConfig(vocab_size=tokenizer.vocab_size, **chosen.model))
         if step:
-            trainer = Trainer(model, train, val, config, run_dir, tokenizer, report=print)
+            trainer = Trainer(
+                model, train, val, config, run_dir, tokenizer, report=print,
+                separator=tokenizer.encode(corpus.grammar.separator),
+            )  # fmt: skip
             if trainer.fit(stop_after=step).step < step:
                 raise SystemExit("stopped by a signal; the same command goes on from there")
         seen = {"step": step, **look(model, tokenizer, corpus, val, probes)}
@@ -89,14 +96,15 @@ def train_tales(run_dir: Path, ship_to: Path | None) -> Record:
 def _record(model, tokenizer, corpus, val, looks, run_dir, manifest, config) -> Record:
     texts = write_documents(model, tokenizer, corpus, 200, seed=11)
     speed = read_jsonl(run_dir / "speed.jsonl")
+    starts = document_starts(val, tokenizer.encode(corpus.grammar.separator))
     result = {
-        "val": split_loss(model, val),
-        "overlapping_val": split_loss(model, val, stride=128),
+        "val": split_loss(model, val, starts=starts),
+        "side_by_side_val": split_loss(model, val),
         "val_floor": corpus.val_floor,
         "entropy": corpus.entropy,
         "parse_rate": parse_rate(corpus.grammar, texts),
         "unseen": 1 - sum(t in set(corpus.train_documents) for t in texts) / len(texts),
-        "by_position": [round(x, 4) for x in loss_by_position(model, val).tolist()],
+        "by_position": [round(x, 4) for x in loss_by_position(model, val, starts=starts).tolist()],
         "params": model.num_params(),
         "tokens": manifest["step"] * config.batch_size * model.config.block_size,
         "seconds": sum(s["seconds"] for s in speed if _ends_a_part(s, speed)),
