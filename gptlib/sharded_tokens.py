@@ -193,7 +193,7 @@ def is_shard_folder(path: str | Path) -> bool:
 
 
 def read_manifest(folder: Path) -> dict:
-    """Return a folder's manifest, its shards as `Shard` objects, or say why it cannot be believed."""
+    """Return a manifest, its shards as `Shard` objects, or say why it cannot be believed."""
     path = folder / MANIFEST
     if not os.path.isfile(path):  # unlike Path.is_file, no error where a name is too long
         why = f"no {MANIFEST} in it" if os.path.isdir(folder) else "no such folder"
