@@ -178,6 +178,14 @@ def test_a_pronoun_before_the_name_is_bound_late():
         grammar.score("She left and he was Ned.")
 
 
+def test_a_capitalized_rule_is_as_likely_as_the_plain_one():
+    rules = {"note": "{line}", "line": ["{wept}", "[5 so|1 it|1 {thing.one}] {wept}"]}
+    plain = written_out(Grammar(small(**rules) | {"genres": {"note": 1}}).root)
+    rules["note"] = "{Line}"
+    capital = written_out(Grammar(small(**rules) | {"genres": {"note": 1}}).root)
+    assert capital == [(text[0].upper() + text[1:], p) for text, p in plain]
+
+
 @given(st.integers())
 def test_samples_are_what_their_derivation_says(seed):
     grammar = Grammar(SMALL)
@@ -235,7 +243,8 @@ def test_a_foreign_text_is_refused_with_its_place(text, place, found, wanted):
         (small(note={"draw": "x x: thing", "text": "a"}), "x is drawn twice"),
         (small(note="{Note2}", note2="[|a]b"), "begins with something that may be empty"),
         (small(note="a / / b"), "blank line"),
-        (small(note="a / [|/ b]"), "blank line"),
+        (small(note="a / [c|/ b]"), "blank line"),
+        (small(note="a {lines}", lines="b / / c"), "blank line"),
         (small(note="[|a]"), "may be empty"),
         (small(note="a /"), "line break at an end"),
         (SMALL | {"genres": {}}, "genres"),
@@ -299,6 +308,8 @@ def test_probes_ask_what_was_shown_before():
         assert probes == grammar.probes(kind, 40, seed=2) != grammar.probes(kind, 40, seed=3)
         assert Counter(p.right for p in probes) == dict.fromkeys(answers, 20)
         assert all({p.right, p.wrong} == answers for p in probes)
+    source["rules"]["tale"]["text"] = "So {x.they} left."  # said for the first time: nothing to ask
+    assert Grammar(source).sample(random.Random(1)).probes == ()
     for kind, n in (("nothing", 2), ("near", 3), ("none", 2)):
         with pytest.raises(GrammarError, match=kind):
             grammar.probes(kind, n)
