@@ -46,9 +46,9 @@ def causal_weights(fn: Callable[[Tensor], Tensor]) -> Result:
         right=right,
         wrongs=[
             Wrong(
-                "no value of the future is added, but the rows no longer sum to 1: you masked after "
-                "the softmax, and its divisor still holds the future's scores, which leak through "
-                "it; mask the scores instead",
+                "no value of the future is added, but the rows no longer sum to 1: you masked "
+                "after the softmax, and its divisor still holds the future's scores, which leak "
+                "through it; mask the scores instead",
                 after,
             ),
             Wrong(
