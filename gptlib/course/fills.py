@@ -103,6 +103,7 @@ def costs(root: Path, _: str) -> str:
         about = json.loads(folder.read_text("utf8"))
         machine = about["hardware"]
         where = machine.get("gpu") or f"{machine['cpu']}, {_plural(machine['threads'], 'thread')}"
+        where += f" ({machine['note']})" if "note" in machine else ""
         seconds, rate = (_mean(about["result"].get(key)) for key in ("seconds", "tokens_per_s"))
         rows.append(
             f"| `{about['name']}` | {where} | {_time(seconds)} | "
