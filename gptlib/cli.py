@@ -261,22 +261,31 @@ def run_sample(args: argparse.Namespace) -> None:
     model, tokenizer, manifest = load_run(args.run)
     hints = manifest.get("sampling") or {}
     # A model trained on documents writes a whole one: it is shown where one begins.
-    begin, stop = hints.get("begin", ""), hints.get("stop")
+    begin, stop = hints.get("begin", ""), hints.get("stop", "")
     prompt = args.prompt if begin or args.prompt else "\n"
-    print(args.prompt, end="", flush=True)
     ids = stream(
-        model, tokenizer.encode(begin + prompt), args.max_new_tokens, args.temperature,
-        args.top_k, args.top_p, [tokenizer.encode(stop)] if stop else (), args.seed,
+        model, tokenizer.encode(begin) + tokenizer.encode(prompt), args.max_new_tokens,
+        args.temperature, args.top_k, args.top_p, [tokenizer.encode(stop)] if stop else (),
+        args.seed,
     )  # fmt: skip
+    print(args.prompt, end="", flush=True)
     new: list[int] = []
     shown = ""
     for token in ids:
         new.append(token)
-        text = tokenizer.decode(new)
-        if not text.endswith("\N{REPLACEMENT CHARACTER}"):  # half of a character: wait for it
-            print(text[len(shown) :], end="", flush=True)
-            shown = text
-    print("" if shown.endswith("\n") else "\n", end="")
+        text = _settled(tokenizer.decode(new), stop)
+        print(text[len(shown) :], end="", flush=True)
+        shown = text
+    print()
+
+
+def _settled(text: str, stop: str) -> str:
+    """`text` without an ending that may yet change: half a character, or a stop's beginning."""
+    text = text.rstrip("\N{REPLACEMENT CHARACTER}")
+    for n in range(len(stop), 0, -1):
+        if text.endswith(stop[:n]):
+            return text[:-n]
+    return text
 
 
 def run_eval(args: argparse.Namespace) -> None:

@@ -31,18 +31,25 @@ from gptlib.trainer import Trainer
 
 CORPUS_SIZE = 8_000_000  # characters: more than the model sees, so nothing is learned by heart
 KINDS = ("spelling", "agreement", "pronoun", "promise")
+TEMPERATURES = (1.0, 0.7, 0.4)
 PROMPT = "How "  # titles of tales begin so
 LOOKS = (0, 100, 200, 400, 700, 1200, 2000, 3000, 4000, 5200)
 
 
 def write_documents(
-    model: GPT, tokenizer: CharTokenizer, corpus: Corpus, n: int, seed: int, prompt: str = ""
+    model: GPT,
+    tokenizer: CharTokenizer,
+    corpus: Corpus,
+    n: int,
+    seed: int,
+    prompt: str = "",
+    temperature: float = 1.0,
 ) -> list[str]:
     """Let the model write n documents, each from the separator before it to the one after it."""
     separator = corpus.grammar.separator
     begin, stop = tokenizer.encode(separator + prompt), tokenizer.encode(separator)
     room = model.config.block_size - len(begin)  # longer than any document
-    rows = generate(model, [begin] * n, room, stop=[stop], seed=seed)
+    rows = generate(model, [begin] * n, room, temperature, stop=[stop], seed=seed)
     texts = [tokenizer.decode(row[len(stop) :].tolist()) for row in rows]
     return [text.split(separator)[0] for text in texts]
 
@@ -94,7 +101,11 @@ def train_tales(run_dir: Path, ship_to: Path | None) -> Record:
 
 
 def _record(model, tokenizer, corpus, val, looks, run_dir, manifest, config) -> Record:
-    texts = write_documents(model, tokenizer, corpus, 200, seed=11)
+    written = {
+        t: write_documents(model, tokenizer, corpus, 200, seed=11, temperature=t)
+        for t in TEMPERATURES
+    }
+    known = set(corpus.train_documents)
     speed = read_jsonl(run_dir / "speed.jsonl")
     starts = document_starts(val, tokenizer.encode(corpus.grammar.separator))
     result = {
@@ -102,8 +113,8 @@ def _record(model, tokenizer, corpus, val, looks, run_dir, manifest, config) -> 
         "side_by_side_val": split_loss(model, val),
         "val_floor": corpus.val_floor,
         "entropy": corpus.entropy,
-        "parse_rate": parse_rate(corpus.grammar, texts),
-        "unseen": 1 - sum(t in set(corpus.train_documents) for t in texts) / len(texts),
+        "parse_rate": {str(t): parse_rate(corpus.grammar, w) for t, w in written.items()},
+        "copied": {str(t): sum(x in known for x in w) / len(w) for t, w in written.items()},
         "by_position": [round(x, 4) for x in loss_by_position(model, val, starts=starts).tolist()],
         "params": model.num_params(),
         "tokens": manifest["step"] * config.batch_size * model.config.block_size,
