@@ -26,7 +26,7 @@ import torch
 
 from gptlib import checkpoint, mirror, runtime
 from gptlib.batches import TokenBatches, document_starts
-from gptlib.errors import CheckpointError, DataError
+from gptlib.errors import CheckpointError, ConfigError, DataError
 from gptlib.evaluation import split_loss
 from gptlib.model import GPT, GPTConfig
 from gptlib.optim import learning_rate, make_optimizers
@@ -106,6 +106,8 @@ class Trainer:
                 damaged. DataError: the loss is no longer a number.
         """
         c = self.config
+        if stop_after is not None and (type(stop_after) is not int or stop_after < 1):
+            raise ConfigError(f"stop_after is {stop_after!r}; give a step of the schedule, 1 or more")
         with checkpoint.only_writer(self.run_dir), _stop_signals() as stopped:
             self._begin(resume, override)
             self._clock = time.perf_counter()
@@ -153,13 +155,18 @@ class Trainer:
             self.scaler.step(optimizer)
             optimizer.zero_grad(set_to_none=True)
         self.scaler.update()
-        total = total.item()
-        if not math.isfinite(total):
-            raise DataError(
-                f"the loss is {total} at step {self.step} with learning rate {lr:.3g}; the last "
-                "checkpoint is untouched: resume it with a smaller lr or a longer warmup"
-            )
-        return total, norm.item()
+        total, norm = total.item(), norm.item()
+        # In float16 a gradient may overflow: the scaler leaves that update out and scales less.
+        if not math.isfinite(total) or not (math.isfinite(norm) or self.scaler.is_enabled()):
+            raise self._lost(f"the loss is {total} and its gradient's norm {norm}", lr)
+        return total, norm
+
+    def _lost(self, what: str, lr: float) -> DataError:
+        return DataError(
+            f"{what} at step {self.step} with learning rate {lr:.3g}; a finite number was expected. "
+            "What was saved is untouched: resume it with a smaller lr (--lr X --override), or "
+            "begin again with a longer warmup"
+        )
 
     def _evaluate(self) -> bool:
         """Validate, log it, and say whether it is the best so far."""
@@ -168,6 +175,8 @@ class Trainer:
             self.model, self.val, windows=c.eval_windows or None,
             autocast=self.runtime.autocast, starts=self.val_starts,
         )  # fmt: skip
+        if not math.isfinite(val):
+            raise self._lost(f"the validation loss is {val}", c.lr)
         self.last_val = val
         improved = val < self.best["val"]
         if improved:
@@ -221,14 +230,21 @@ class Trainer:
         weights, state, manifest = loaded
         check_same_run(manifest, self.about, override)
         checkpoint.load_weights(self.model, weights)
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        self.scaler.load_state_dict(state["scaler"])
-        self.step, self.best, self.last_val = state["step"], state["best"], state["last_val"]
-        self._timed_from = self.step
-        self._cut("log.jsonl", state["log_bytes"])
-        runtime.set_random_state(state["random"])
-        checkpoint.repair_pointers(self.run_dir, self.step, self.best["step"])
+        try:
+            for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(saved)
+            self.scaler.load_state_dict(state["scaler"])
+            self.step, self.best, self.last_val = state["step"], state["best"], state["last_val"]
+            self._timed_from = self.step
+            self._cut("log.jsonl", state["log_bytes"])
+            runtime.set_random_state(state["random"])
+            checkpoint.repair_pointers(self.run_dir, self.step, self.best["step"])
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise CheckpointError(
+                f"step {manifest['step']} in {self.run_dir} has a state that this trainer "
+                f"cannot go on from ({type(error).__name__}: {error}); it expects one that it "
+                "saved itself: use the version of gptlib that wrote it, or a new folder"
+            ) from error
 
     def _save(self, passing: bool = False) -> None:
         """Write a checkpoint of this instant, and delete those no longer needed.
