@@ -65,7 +65,7 @@ class Runtime:
         modern = kind == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
         if dtype == "auto":
             dtype = "float32" if kind != "cuda" else "bfloat16" if modern else "float16"
-        if dtype not in DTYPES:
+        if not isinstance(dtype, str) or dtype not in DTYPES:
             raise DeviceError(f"dtype is {dtype!r}; use one of auto, {', '.join(DTYPES)}")
         if dtype == "bfloat16" and kind == "cuda" and not modern:
             # torch.cuda.is_bf16_supported() says yes by emulation, which is slower than float32.
@@ -112,8 +112,9 @@ def _has_mps() -> bool:
 
 def _check_device(device: str) -> None:
     """Raise DeviceError unless this machine has `device`."""
-    kind, _, number = device.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (number and not number.isdigit()):
+    kind, colon, number = str(device).partition(":")
+    known = isinstance(device, str) and kind in ("cpu", "cuda", "mps")
+    if not known or (colon and not number.isdecimal()):
         raise DeviceError(f"device is {device!r}; use auto, cpu, cuda, cuda:N or mps")
     count = {"cpu": 1, "mps": int(_has_mps())}.get(kind, 0)
     if kind == "cuda":
