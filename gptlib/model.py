@@ -49,8 +49,9 @@ class GPTConfig:
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ConfigError(f"{name} is {value!r}; it must be a whole number of 1 or more")
         for name in ("dropout", "attn_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be in [0, 1)")
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and 0 <= value < 1):
+                raise ConfigError(f"{name} is {value!r}; it must be in [0, 1), such as 0.1")
         if self.n_embd % self.n_head:
             raise ConfigError(
                 f"n_embd is {self.n_embd} and n_head is {self.n_head}; "
@@ -181,6 +182,29 @@ class Block(nn.Module):
         return x + self.mlp(self.ln_2(x))
 
 
+def check_targets(targets: Tensor, shape: torch.Size, vocab_size: int) -> None:
+    """Refuse targets that no loss can be computed from; -1 leaves a position out.
+
+    Raises:
+        DataError: another shape than `shape`, an id outside the vocabulary, or none that counts.
+    """
+    if targets.shape != shape:
+        raise DataError(
+            f"targets have shape {tuple(targets.shape)} and idx has {tuple(shape)}; give the token "
+            "that follows each position, or -1"
+        )
+    if not (targets != -1).any():
+        raise DataError(
+            f"all {targets.numel()} targets are -1, which leaves a position out of the loss, so "
+            "nothing is left to learn from; give at least one token id"
+        )
+    if targets.min() < -1 or targets.max() >= vocab_size:
+        raise DataError(
+            f"targets run from {targets.min()} to {targets.max()}, but the vocabulary has "
+            f"{vocab_size} and only -1 is ignored; was the text encoded by another tokenizer?"
+        )
+
+
 class GPT(nn.Module):
     """Token ids in, a score for every possible next token out.
 
@@ -223,6 +247,8 @@ class GPT(nn.Module):
         Raises:
             DataError: more tokens than `block_size`, or an id outside the vocabulary.
         """
+        if idx.dim() != 2:
+            raise DataError(f"idx has shape {tuple(idx.shape)}; give (B, T), a row for each text")
         start = cache.length if cache is not None else 0
         T = idx.size(1)
         if start + T > self.config.block_size:
@@ -259,10 +285,15 @@ class GPT(nn.Module):
 
         Returns:
             logits (B, T, V) or None, and the mean cross-entropy in nats (None without targets).
+
+        Raises:
+            DataError: what `hidden` and, on a CPU, `check_targets` refuse.
         """
         logits = self.lm_head(self.hidden(idx))
         if targets is None:
             return logits, None
+        if targets.device.type == "cpu" and not torch.compiler.is_compiling():
+            check_targets(targets, idx.shape, self.config.vocab_size)  # elsewhere it costs a wait
         loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1)
         return logits if return_logits else None, loss
 
