@@ -19,6 +19,7 @@ from torch import Tensor
 from gptlib.errors import ConfigError, DataError
 
 SAMPLING = ("shuffled", "random")
+PIECE = 1 << 20  # tokens that `document_starts` looks at in one go
 
 
 def permute(index: np.ndarray, n: int, key: int) -> np.ndarray:
@@ -53,13 +54,27 @@ def document_starts(tokens: np.ndarray | Tensor, separator: Sequence[int]) -> np
     """Where each separator begins, (n,) int64: a window from there holds a document's beginning.
 
     Args:
-        tokens: 1-D ids. separator: the ids that stand after every document.
+        tokens: 1-D ids, or `ShardedTokens`, of which only a piece is in memory at a time.
+        separator: the ids that stand after every document.
+
+    Raises:
+        ConfigError: the separator is empty or no list of ids.
     """
-    ids = np.asarray(tokens)
-    found = np.ones(max(0, len(ids) - len(separator) + 1), dtype=bool)
-    for i, token in enumerate(separator):
-        found &= ids[i : i + len(found)] == token
-    return np.flatnonzero(found)
+    if not len(separator) or any(type(token) is not int for token in separator):
+        raise ConfigError(
+            f"the separator is {separator!r}; give the ids that stand after every document, such "
+            "as tokenizer.encode('\\n\\n')"
+        )
+    places = max(0, len(tokens) - len(separator) + 1)  # where a separator has room
+    found = [np.empty(0, dtype=np.int64)]
+    for begin in range(0, places, PIECE):
+        n = min(PIECE, places - begin)
+        ids = np.asarray(tokens[begin : begin + n + len(separator) - 1])  # some into the next piece
+        here = np.ones(n, dtype=bool)
+        for i, token in enumerate(separator):
+            here &= ids[i : i + n] == token
+        found.append(begin + np.flatnonzero(here))
+    return np.concatenate(found)
 
 
 @dataclass(frozen=True)
@@ -90,11 +105,10 @@ class TokenBatches:
     starts: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.block_size < 1:
-            raise ConfigError(
-                f"batch_size is {self.batch_size} and block_size is {self.block_size}; "
-                "both must be 1 or more"
-            )
+        for name, least in (("batch_size", 1), ("block_size", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if type(value) is not int or value < least:
+                raise ConfigError(f"{name} is {value!r}; it must be a whole number >= {least}")
         if self.sampling not in SAMPLING:
             raise ConfigError(f"sampling is {self.sampling!r}; use one of {', '.join(SAMPLING)}")
         if len(self.tokens) < self.block_size + 1:
