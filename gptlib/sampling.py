@@ -9,27 +9,40 @@ so are the tokens.
 from __future__ import annotations
 
 import math
+import operator
+import warnings
 from collections.abc import Iterator, Sequence
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
 
 from gptlib.errors import ConfigError, DataError
 from gptlib.model import GPT, KVCache, evaluating
+from gptlib.tokenizer_base import shorten
 
 Stop = Sequence[int | Sequence[int]]
+_FRACTIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64)
 
 
-def _check(max_new_tokens: int, temperature: float, top_k, top_p, vocab_size: int) -> None:
-    whole = isinstance(max_new_tokens, int) and not isinstance(max_new_tokens, bool)
-    if not whole or max_new_tokens < 0:
+def _check(max_new_tokens: int, temperature: float, top_k, top_p, seed, vocab_size: int) -> None:
+    if not _whole(max_new_tokens, 0, math.inf):
         raise ConfigError(f"max_new_tokens is {max_new_tokens!r}; give a whole number, 0 or more")
-    if not (math.isfinite(temperature) and temperature >= 0):
-        raise ConfigError(f"temperature is {temperature}; give 0 (greedy) or a positive number")
-    if top_k is not None and not 1 <= top_k <= vocab_size:
-        raise ConfigError(f"top_k is {top_k}; it must lie between 1 and the {vocab_size} tokens")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise ConfigError(f"top_p is {top_p}; it must be above 0 and at most 1")
+    if not (isinstance(temperature, Real) and 0 <= temperature < math.inf):
+        raise ConfigError(f"temperature is {temperature!r}; give 0 (greedy) or a positive number")
+    if top_k is not None and not _whole(top_k, 1, vocab_size):
+        raise ConfigError(
+            f"top_k is {top_k!r}; give a whole number from 1 to the vocabulary's {vocab_size}, or "
+            "leave it out to draw from all"
+        )
+    if top_p is not None and not (isinstance(top_p, Real) and 0 < top_p <= 1):
+        raise ConfigError(f"top_p is {top_p!r}; give a number above 0 and at most 1")
+    if seed is not None and not _whole(seed, 0, 2**63 - 1):
+        raise ConfigError(f"seed is {seed!r}; give a whole number from 0 to 2**63 - 1, or None")
+
+
+def _whole(value: object, least: int, most: float) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and least <= value <= most
 
 
 def filter_logits(logits: Tensor, top_k: int | None = None, top_p: float | None = None) -> Tensor:
@@ -61,15 +74,31 @@ def _draw(logits: Tensor, temperature: float, top_k, top_p, rng: torch.Generator
 
 
 def _as_prompt(model: GPT, ids) -> Tensor:
-    """Return `ids` as (B, T) int64 on the model's device."""
-    ids = torch.as_tensor(ids, dtype=torch.int64, device=model.lm_head.weight.device)
+    """Return `ids` as (B, T) int64 on the model's device; warn if the model cannot see it whole."""
+    given = ids
+    try:
+        ids = torch.as_tensor(ids)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        ids = torch.tensor(math.nan)  # no numbers, or rows of different lengths
     ids = ids.unsqueeze(0) if ids.dim() == 1 else ids
-    if ids.dim() != 2 or ids.size(1) == 0:
+    if ids.dim() == 2 and ids.numel() == 0:
         raise DataError("the prompt is empty; give at least one token, a newline if nothing else")
+    if ids.dim() != 2 or ids.dtype in (torch.bool, *_FRACTIONS):
+        raise DataError(
+            f"the prompt is {shorten(given)}; expected token ids, one list of whole numbers for "
+            "each text: tokenizer.encode makes one of a text"
+        )
+    ids = ids.to(model.lm_head.weight.device, torch.int64)
     if ids.min() < 0 or ids.max() >= model.config.vocab_size:
         raise DataError(
             f"prompt ids run from {ids.min()} to {ids.max()}, but the model knows 0 to "
             f"{model.config.vocab_size - 1}; was it encoded by another tokenizer?"
+        )
+    if ids.size(1) > (block_size := model.config.block_size):
+        warnings.warn(
+            f"the prompt has {ids.size(1)} tokens and block_size is {block_size}: the model reads "
+            f"the last {block_size} of them; shorten it, or train with a longer block_size",
+            stacklevel=3,
         )
     return ids
 
@@ -105,9 +134,15 @@ def _steps(
 
 
 def _stops(stop: Stop) -> list[list[int]]:
-    stops = [[s] if isinstance(s, int) else list(s) for s in stop]
+    try:
+        stops = [list(map(operator.index, [s] if _number(s) else s)) for s in stop]
+    except TypeError:
+        stops = [[]]
     if any(not s for s in stops):
-        raise ConfigError("a stop sequence is empty; give token ids")
+        raise ConfigError(
+            f"stop is {shorten(stop)}; give a list of token ids, or of lists with at least one, "
+            "such as [tokenizer.encode('\\n\\n')]"
+        )
     return stops
 
 
