@@ -165,7 +165,7 @@ def stream(
 
     The tokens of a stop sequence are yielded too, and then the stream ends.
     """
-    _check(max_new_tokens, temperature, top_k, top_p, model.config.vocab_size)
+    _check(max_new_tokens, temperature, top_k, top_p, seed, model.config.vocab_size)
     prompt, stops = _as_prompt(model, ids), _stops(stop)
     if prompt.size(0) != 1:
         raise ConfigError(f"stream takes one prompt, not {prompt.size(0)}; use generate")
@@ -215,14 +215,14 @@ def generate(
     Raises:
         ConfigError, DataError: an argument outside its range, an empty prompt, an unknown id.
     """
-    rows_differ = not isinstance(ids, Tensor) and len({len(r) for r in ids if not _number(r)}) > 1
+    _check(max_new_tokens, temperature, top_k, top_p, seed, model.config.vocab_size)
     settings = (max_new_tokens, temperature, top_k, top_p, stop, seed, use_cache)
-    if rows_differ:  # one by one: no padding can then leak into a row
-        rows = [list(map(int, r)) + list(stream(model, r, *settings)) for r in ids]
+    if _rows_differ(ids):  # one by one: no padding can then leak into a row
+        prompts = [_as_prompt(model, row) for row in ids]
+        rows = [p[0].tolist() + list(stream(model, p, *settings)) for p in prompts]
         lengths = [len(r) for r in rows]
         padded = [r + [r[-1]] * (max(lengths) - len(r)) for r in rows]
         return torch.tensor(padded, device=model.lm_head.weight.device), lengths
-    _check(max_new_tokens, temperature, top_k, top_p, model.config.vocab_size)
     out, stops = _as_prompt(model, ids), _stops(stop)
     prompt_length = out.size(1)
     done = torch.zeros(out.size(0), dtype=torch.bool)
@@ -236,6 +236,14 @@ def generate(
                 if done.all():
                     break
     return out
+
+
+def _rows_differ(ids) -> bool:
+    """Say whether these are several prompts of different lengths."""
+    try:
+        return not isinstance(ids, Tensor) and len({len(r) for r in ids if not _number(r)}) > 1
+    except TypeError:
+        return False  # no prompts at all, which `_as_prompt` says
 
 
 def _number(x) -> bool:
