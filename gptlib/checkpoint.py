@@ -38,15 +38,22 @@ def only_writer(run_dir: Path) -> Iterator[None]:
     """Hold the run folder's lock; the operating system lets go of it when a process dies.
 
     Raises:
-        CheckpointError: another process is writing to this folder.
+        CheckpointError: another process is writing to this folder, or it cannot be written.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
     try:
+        run_dir.mkdir(parents=True, exist_ok=True)
         with FileLock(run_dir / ".lock", timeout=0):
             yield
     except Timeout as error:
         raise CheckpointError(
             f"another process is training in {run_dir}; wait for it, or choose another folder"
+        ) from error
+    except (OSError, ValueError) as error:
+        if isinstance(error, ValueError) and "\0" not in str(run_dir):
+            raise
+        raise CheckpointError(
+            f"cannot write in {run_dir} ({error}); make room or choose a folder that can be "
+            "written, then resume: what was saved is untouched"
         ) from error
 
 
@@ -204,7 +211,8 @@ def repair_pointers(run_dir: Path, step: int, best_step: int) -> None:
 def saved_steps(run_dir: Path) -> list[int]:
     """Steps that have a checkpoint, verified or not, oldest first."""
     names = [p.name for p in (run_dir / "checkpoints").glob("step_*") if p.is_dir()]
-    return sorted(int(n[5:]) for n in names if n[5:].isdigit())
+    steps = (int(name[5:]) for name in names if name[5:].isdecimal())
+    return sorted(step for step in steps if folder_of(run_dir, step).name in names)
 
 
 def verify(folder: Path) -> dict:
@@ -220,14 +228,17 @@ def verify(folder: Path) -> dict:
         if _sealed(manifest) != sealed:
             raise CheckpointError(f"{folder.name}/{MANIFEST} is damaged: its sha256 is wrong")
         hashes = dict(manifest["sha256"])
-        if int(manifest["step"]) < 0 or MODEL not in hashes:
-            raise ValueError(f"its manifest does not list {MODEL}")
+        if type(manifest["step"]) is not int or manifest["step"] < 0 or MODEL not in hashes:
+            raise ValueError(f"its manifest does not name a step and {MODEL}")
         for name, expected in hashes.items():
+            if name != Path(name).name:
+                raise ValueError(f"{name!r} is no file name")
             if hashlib.sha256((folder / name).read_bytes()).hexdigest() != expected:
                 raise CheckpointError(f"{folder.name}/{name} is damaged: its sha256 is wrong")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(
-            f"{folder.name} is no whole checkpoint ({type(error).__name__}: {error})"
+            f"{folder.name} is no whole checkpoint ({type(error).__name__}: {error}); restore it "
+            "from a copy, or use one that gptlib saved"
         ) from error
     return manifest
 
@@ -242,7 +253,10 @@ def load_model(folder: Path) -> tuple[dict[str, Tensor], dict]:
     try:
         return safetensors.torch.load((folder / MODEL).read_bytes()), manifest
     except Exception as error:  # safetensors has its own kinds for foreign files
-        raise CheckpointError(f"{folder.name}/{MODEL} cannot be read: {error}") from error
+        raise CheckpointError(
+            f"{folder.name}/{MODEL} cannot be read: {_first_line(error)}; expected safetensors: "
+            "was it made by gptlib?"
+        ) from error
 
 
 def load(folder: Path) -> tuple[dict[str, Tensor], dict, dict]:
@@ -259,10 +273,14 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict, dict]:
         state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds on foreign files
         raise CheckpointError(
-            f"{folder.name}/{STATE} cannot be read: {str(error).splitlines()[0]}; "
-            "was it made by gptlib?"
+            f"{folder.name}/{STATE} cannot be read: {_first_line(error)}; it expects tensors, "
+            "numbers and text, never pickled objects: was it made by gptlib?"
         ) from error
     return weights, state, manifest
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def load_newest(run_dir: Path) -> tuple[dict[str, Tensor], dict, dict] | None:
@@ -333,5 +351,5 @@ def _passing(folder: Path) -> bool:
     """Was this checkpoint made because the run was interrupted? An unreadable one counts as no."""
     try:
         return bool(json.loads((folder / MANIFEST).read_bytes()).get("passing"))
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return False
