@@ -6,9 +6,13 @@ One job: `Run`, `load_run`, reading the folder's files, and telling one run from
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from gptlib import checkpoint
 from gptlib.errors import CheckpointError, ConfigError, DataError
@@ -40,11 +44,24 @@ class Run:
 
 
 def read_jsonl(path: Path) -> list[dict]:
-    """Return the objects of a JSON-lines file; a torn last line is left out."""
+    """Return the objects of a JSON-lines file; a torn last line is left out.
+
+    Raises:
+        DataError: another line is not JSON.
+    """
     if not path.is_file():
         return []
     lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline is not whole
-    return [json.loads(line) for line in lines if line]
+    objects = []
+    for number, line in enumerate(lines, 1):
+        try:
+            objects += [json.loads(line)] if line else []
+        except (ValueError, RecursionError) as error:
+            raise DataError(
+                f"line {number} of {path} is damaged ({error}); expected JSON: restore the file "
+                "from a copy, or remove the line"
+            ) from error
+    return objects
 
 
 def load_run(run_dir: str | Path, which: str = "best") -> tuple[GPT, Tokenizer, dict]:
@@ -58,29 +75,52 @@ def load_run(run_dir: str | Path, which: str = "best") -> tuple[GPT, Tokenizer, 
         (model in evaluation mode, tokenizer, manifest of the checkpoint).
 
     Raises:
-        CheckpointError: no such folder, nothing saved in it yet, or the checkpoint is damaged.
+        CheckpointError: no such folder, nothing saved in it yet, the checkpoint is damaged, or its
+            weights or the tokenizer beside it are of another model.
         ConfigError: `which` is neither "best" nor "latest".
     """
     if which not in ("best", "latest"):
         raise ConfigError(f"which is {which!r}; use 'best' or 'latest'")
     folder = Path(run_dir)
-    if not folder.exists():
+    if not os.path.exists(folder):  # unlike Path.exists, no error where a name is too long
         try:
             folder = data_path(f"models/{run_dir}")
-        except DataError:
+        except (DataError, OSError, ValueError):
             raise CheckpointError(
-                f"{run_dir} is neither a run folder nor a model that ships with gptlib (tales); "
+                f"{str(run_dir)[:200]!r} is neither a run folder nor a model that ships with gptlib (tales); "
                 "check the path, or train one with `gptlib train --out`"
             ) from None
     weights, manifest = _first_whole(folder, which)
     try:
-        model = GPT(GPTConfig.from_dict(manifest["model"]))
-    except (KeyError, TypeError) as error:
+        config = GPTConfig.from_dict(manifest["model"])
+    except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{run_dir} does not say what model it holds ({error}); was it made by gptlib?"
         ) from error
+    _check_size(config, weights)
+    model = GPT(config)
     checkpoint.load_weights(model, weights)
-    return model.eval(), load_tokenizer(folder / "tokenizer"), manifest
+    tokenizer = load_tokenizer(folder / "tokenizer")
+    if manifest.get("tokenizer") not in (None, tokenizer.sha256):
+        raise CheckpointError(
+            f"{run_dir} has another tokenizer than the one it was trained with: its sha256 begins "
+            f"{tokenizer.sha256[:8]}, not {str(manifest['tokenizer'])[:8]}; copy the run again"
+        )
+    return model.eval(), tokenizer, manifest
+
+
+def _check_size(config: GPTConfig, weights: dict[str, Tensor]) -> None:
+    """Refuse a config that the weights do not fill before memory is taken for it."""
+    found, expected = sum(w.numel() for w in weights.values()), None
+    if config.n_layer <= len(weights):
+        with torch.device("meta"):
+            expected = GPT(config).num_params()
+    if found != expected:
+        raise CheckpointError(
+            f"the checkpoint has {found:,} weights, and its manifest speaks of a model of "
+            f"{config.n_layer} layers with {'more' if expected is None else f'{expected:,}'}; "
+            "was it made by gptlib?"
+        )
 
 
 def _first_whole(folder: Path, which: str) -> tuple[dict, dict]:
