@@ -48,9 +48,7 @@ def only_writer(run_dir: Path) -> Iterator[None]:
         raise CheckpointError(
             f"another process is training in {run_dir}; wait for it, or choose another folder"
         ) from error
-    except (OSError, ValueError) as error:
-        if isinstance(error, ValueError) and "\0" not in str(run_dir):
-            raise
+    except OSError as error:
         raise CheckpointError(
             f"cannot write in {run_dir} ({error}); make room or choose a folder that can be "
             "written, then resume: what was saved is untouched"
