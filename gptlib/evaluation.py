@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gptlib.errors import DataError, GrammarError
-from gptlib.model import GPT, evaluating
+from gptlib.errors import ConfigError, DataError, GrammarError
+from gptlib.model import GPT, check_targets, evaluating
 
 if TYPE_CHECKING:
     from gptlib.grammar import Grammar, Probe
@@ -27,7 +27,13 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def token_losses(model: GPT, idx: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of every target, (B, T) in nats; no gradient. Targets of -1 give 0."""
+    """Cross-entropy of every target, (B, T) in nats; no gradient. Targets of -1 give 0.
+
+    Raises:
+        DataError: a target outside the vocabulary, or none that counts (on a CPU).
+    """
+    if targets.device.type == "cpu":
+        check_targets(targets, idx.shape, model.config.vocab_size)
     logits, _ = model(idx)
     losses = F.cross_entropy(
         logits.flatten(0, 1).float(), targets.flatten(), ignore_index=-1, reduction="none"
@@ -69,9 +75,13 @@ def split_loss(
             own beginning and never from the middle of another.
 
     Raises:
-        DataError: fewer than two tokens.
+        DataError: fewer than two tokens, or ids outside the vocabulary.
+        ConfigError: a stride, a number of windows or a batch size below 1.
     """
     T = model.config.block_size
+    for name, value in (("stride", stride), ("windows", windows), ("batch_size", batch_size)):
+        if value is not None and (type(value) is not int or value < 1):
+            raise ConfigError(f"{name} is {value!r}; it must be a whole number, 1 or more")
     if len(tokens) < 2:
         raise DataError(f"the split has {len(tokens)} tokens; a loss needs at least 2")
     if starts is None:
