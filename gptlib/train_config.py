@@ -71,14 +71,14 @@ class TrainConfig:
             "eval_windows": 0, "save_every": 0, "keep_last": 1, "seed": 0,
         }.items():  # fmt: skip
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if not whole or not least <= value < 2**62:
                 raise ConfigError(f"{name} is {value!r}; it must be a whole number >= {least}")
-        for name in ("lr", "min_lr", "weight_decay", "grad_clip", "save_minutes"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be 0 or more")
-        for name in ("beta1", "beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be in [0, 1)")
+        bounds = dict.fromkeys(("lr", "min_lr", "weight_decay", "grad_clip", "save_minutes"), 1e9)
+        for name, most in (bounds | {"beta1": 1, "beta2": 1}).items():
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and 0 <= value < most):
+                raise ConfigError(f"{name} is {value!r}; it must be 0 or more and less than {most:g}")
         choices = {"schedule": SCHEDULES, "sampling": SAMPLING, "optimizer": OPTIMIZERS}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
