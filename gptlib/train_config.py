@@ -74,8 +74,8 @@ class TrainConfig:
             whole = isinstance(value, int) and not isinstance(value, bool)
             if not whole or not least <= value < 2**62:
                 raise ConfigError(f"{name} is {value!r}; it must be a whole number >= {least}")
-        bounds = dict.fromkeys(("lr", "min_lr", "weight_decay", "grad_clip", "save_minutes"), 1e9)
-        for name, most in (bounds | {"beta1": 1, "beta2": 1}).items():
+        finite = ("lr", "min_lr", "weight_decay", "grad_clip", "save_minutes")
+        for name, most in {**dict.fromkeys(finite, math.inf), "beta1": 1, "beta2": 1}.items():
             value = getattr(self, name)
             if not (isinstance(value, int | float) and 0 <= value < most):
                 raise ConfigError(f"{name} is {value!r}; it must be 0 or more and less than {most:g}")
