@@ -6,22 +6,14 @@ seed, and on nothing that happens later, so any shard can be made again without 
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from fractions import Fraction
 
 from gptlib.sharded_tokens import SPLITS
-from gptlib.sources import Source
+from gptlib.sources import Source, share_of
 
 BATCH_BYTES = 250_000  # of text that a thread encodes at a time
-
-
-@functools.cache
-def share_of(fraction: float) -> Fraction:
-    """The simplest ratio that says the same: 0.1 is 1/10 and not what its float stands for."""
-    return Fraction(fraction).limit_denominator(10**6)
 
 
 def in_validation(number: int, fraction: float, seed: int) -> bool:

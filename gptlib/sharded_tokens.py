@@ -53,6 +53,9 @@ class Shard:
             raise ValueError("a name is no text")
         if not self.file or "\0" in self.file or Path(self.file).name != self.file:
             raise ValueError(f"{self.file!r} is no file name")
+        if self.tokens and not self.bytes:
+            raise ValueError(f"{self.file} has tokens and no text")
+        self.file.encode()  # raises ValueError: half a character is no file name
 
 
 class ShardedTokens:

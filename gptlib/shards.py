@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from gptlib.checkpoint import write_atomic
 from gptlib.corpora import TRAIN_SHARE, Corpus
 from gptlib.errors import ConfigError, DataError, TokenizerError
-from gptlib.shard_groups import Group, deal, share_of
+from gptlib.shard_groups import Group, deal
 from gptlib.sharded_tokens import (
     DTYPES,
     FORMAT,
@@ -86,7 +86,7 @@ def prepare(
             for one of the splits; the folder holds other shards, is in use or cannot be written.
         ConfigError: a fraction that leaves a split without documents, or a size below 1.
     """
-    _check_settings(val_fraction, workers, shard_bytes)
+    _check_settings(workers, shard_bytes, seed)
     stream = open_source(source, text_field, separator, val_fraction, name, revision)
     plan = {
         "format": FORMAT,
@@ -265,16 +265,9 @@ class _Writer:
             os.fsync(file.fileno())
 
 
-def _check_settings(val_fraction: float | None, workers: int | None, shard_bytes: int) -> None:
-    if val_fraction is not None and not (
-        isinstance(val_fraction, int | float)
-        and 0 < val_fraction < 1
-        and 0 < share_of(val_fraction) < 1
-    ):
-        raise ConfigError(
-            f"val_fraction is {val_fraction!r}; it must lie between 0 and 1, such as 0.1: without "
-            "validation nobody knows whether the model has learned anything"
-        )
+def _check_settings(workers: int | None, shard_bytes: int, seed: int) -> None:
+    if type(seed) is not int:
+        raise ConfigError(f"seed is {seed!r}; it must be a whole number")
     for name, value in (("workers", workers), ("shard_bytes", shard_bytes)):
         if value is not None and (type(value) is not int or value < 1):
             raise ConfigError(f"{name} is {value!r}; it must be a whole number, 1 or more")

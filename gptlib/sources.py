@@ -6,17 +6,19 @@ documents in a fixed order, one of them in memory at a time. Blank documents are
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import mmap
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from gptlib.corpora import TRAIN_SHARE, Corpus, load_corpus
 from gptlib.downloads import read_registry
-from gptlib.errors import DataError
+from gptlib.errors import ConfigError, DataError
 from gptlib.tokenizers import END_OF_TEXT
 
 SEPARATOR = "\n\n"  # ends a document where the tokenizer has no token for that
@@ -92,9 +94,11 @@ def open_source(
         name, revision: what to call the source; a file has its own name and sha256.
 
     Raises:
+        ConfigError: a `val_fraction` that leaves one of the splits empty.
         DataError: nothing there, or not of the form that its name says. What is wrong inside is
             said when it is reached.
     """
+    _check_fraction(val_fraction)
     if isinstance(source, Corpus):
         return _from_corpus(source, val_fraction, revision)
     if isinstance(source, str | Path):
@@ -126,6 +130,21 @@ def open_source(
             yield Document(text, share=(i + 1) / total if total else None)
 
     return Source(name or type(source).__name__, revision, SEPARATOR, items)
+
+
+@functools.cache
+def share_of(fraction: float) -> Fraction:
+    """The simplest ratio that says the same: 0.1 is 1/10 and not what its float stands for."""
+    return Fraction(fraction).limit_denominator(10**6)
+
+
+def _check_fraction(value: float | None) -> None:
+    number = isinstance(value, int | float) and 0 < value < 1
+    if value is not None and not (number and 0 < share_of(value) < 1):
+        raise ConfigError(
+            f"val_fraction is {value!r}; it must lie between 0 and 1, such as 0.1: without "
+            "validation nobody knows whether the model has learned anything"
+        )
 
 
 def _from_corpus(corpus: Corpus, val_fraction: float | None, revision: str | None) -> Source:
@@ -177,13 +196,19 @@ def _opened(path: Path):
 
 
 def _has(path: Path, separator: str) -> bool:
-    if not separator:
-        raise DataError("the separator is empty; give the text that stands between documents")
+    try:
+        mark = separator.encode()
+    except UnicodeEncodeError:
+        mark = b""  # half a character, which no UTF-8 file has in it
+    if not mark:
+        raise DataError(
+            f"the separator is {separator!r}; give the text that stands between documents"
+        )
     with _opened(path) as file:
         if file.seek(0, 2) == 0:
             return False
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw:
-            return raw.find(separator.encode()) >= 0
+            return raw.find(mark) >= 0
 
 
 def _text(path: Path, separator: str) -> Iterator[tuple[str, float]]:

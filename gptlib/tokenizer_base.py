@@ -136,12 +136,13 @@ def read_content(folder: str | Path) -> tuple[Path, dict]:
     try:
         content = json.loads(path.read_bytes())
         stated = content.pop("sha256")
+        found = content_hash(content)
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise TokenizerError(
             f"{path} is not a tokenizer that gptlib saved, or it is cut short; "
             "save the tokenizer again, or train it again from the same text"
         ) from error
-    if content_hash(content) != stated:
+    if found != stated:
         raise TokenizerError(
             f"{path} is damaged: its sha256 is not the one that it states; "
             "copy it again from where it came, or train it again from the same text"
