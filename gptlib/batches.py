@@ -60,7 +60,8 @@ def document_starts(tokens: np.ndarray | Tensor, separator: Sequence[int]) -> np
     Raises:
         ConfigError: the separator is empty or no list of ids.
     """
-    if not len(separator) or any(type(token) is not int for token in separator):
+    listed = isinstance(separator, Sequence) and len(separator)
+    if not listed or any(type(token) is not int for token in separator):
         raise ConfigError(
             f"the separator is {separator!r}; give the ids that stand after every document, such "
             "as tokenizer.encode('\\n\\n')"

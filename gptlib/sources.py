@@ -202,7 +202,8 @@ def _has(path: Path, separator: str) -> bool:
         mark = b""  # half a character, which no UTF-8 file has in it
     if not mark:
         raise DataError(
-            f"the separator is {separator!r}; give the text that stands between documents"
+            f"the separator is {separator!r}; expected the text that stands between documents, "
+            f"such as {END_OF_TEXT!r}"
         )
     with _opened(path) as file:
         if file.seek(0, 2) == 0:

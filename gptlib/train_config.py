@@ -78,7 +78,7 @@ class TrainConfig:
         for name, most in {**dict.fromkeys(finite, math.inf), "beta1": 1, "beta2": 1}.items():
             value = getattr(self, name)
             if not (isinstance(value, int | float) and 0 <= value < most):
-                raise ConfigError(f"{name} is {value!r}; it must be 0 or more and less than {most:g}")
+                raise ConfigError(f"{name} is {value!r}; it must be >= 0 and less than {most:g}")
         choices = {"schedule": SCHEDULES, "sampling": SAMPLING, "optimizer": OPTIMIZERS}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:

@@ -107,7 +107,7 @@ class Trainer:
         """
         c = self.config
         if stop_after is not None and (type(stop_after) is not int or stop_after < 1):
-            raise ConfigError(f"stop_after is {stop_after!r}; give a step of the schedule, 1 or more")
+            raise ConfigError(f"stop_after is {stop_after!r}; give a step, 1 or more, or None")
         with checkpoint.only_writer(self.run_dir), _stop_signals() as stopped:
             self._begin(resume, override)
             self._clock = time.perf_counter()
@@ -163,7 +163,7 @@ class Trainer:
 
     def _lost(self, what: str, lr: float) -> DataError:
         return DataError(
-            f"{what} at step {self.step} with learning rate {lr:.3g}; a finite number was expected. "
+            f"{what} at step {self.step} with learning rate {lr:.3g}; expected finite numbers. "
             "What was saved is untouched: resume it with a smaller lr (--lr X --override), or "
             "begin again with a longer warmup"
         )

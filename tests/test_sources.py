@@ -198,5 +198,5 @@ def test_a_folder_with_nothing_to_read(tmp_path):
 
 def test_an_empty_separator(tmp_path):
     (tmp_path / "a.txt").write_text("text")
-    with pytest.raises(DataError, match="separator is empty"):
+    with pytest.raises(DataError, match="separator is '';"):
         texts(tmp_path / "a.txt", separator="")
