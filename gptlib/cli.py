@@ -9,7 +9,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
+import re
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from pathlib import Path
 
@@ -19,7 +24,7 @@ import gptlib
 from gptlib.batches import document_starts
 from gptlib.corpora import list_corpora, load_corpus
 from gptlib.downloads import fetch
-from gptlib.errors import CheckpointError, ConfigError, GptlibError
+from gptlib.errors import CheckpointError, ConfigError, GptlibError, TokenizerError
 from gptlib.evaluation import bits_per_byte, split_loss
 from gptlib.model import GPT, GPTConfig
 from gptlib.presets import PRESETS, preset
@@ -31,6 +36,9 @@ from gptlib.sources import open_source
 from gptlib.tokenizers import END_OF_TEXT, BPETokenizer, CharTokenizer, load_tokenizer
 from gptlib.train_config import TrainConfig
 from gptlib.trainer import Trainer
+
+MOST_THREADS = 1024  # more would end the process where the system has no more to give
+TOO_LARGE = re.compile("allocate|out of memory|overflow")  # how torch says that memory is short
 
 TRAIN_HELP = """\
 Train a GPT on a corpus and keep everything in a run folder.
@@ -56,7 +64,7 @@ class _Parser(argparse.ArgumentParser):
     """argparse, but a mistake is answered in one line."""
 
     def error(self, message: str):
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+        self.exit(2, f"{self.prog}: {' '.join(message.split())}; see {self.prog} --help\n")
 
 
 def _add_fields(parser: argparse.ArgumentParser, config: type, skip: tuple[str, ...]) -> None:
@@ -185,14 +193,26 @@ def _saved_run(out: Path) -> dict:
     """What `config.json` of an earlier run says.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is none, or it is damaged.
     """
+    path = out / "config.json"
+    if not os.path.isfile(path):
+        raise CheckpointError(f"{out} holds no run to resume; leave out --resume to begin one")
     try:
-        return json.loads((out / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        saved = json.loads(path.read_bytes())
+        if not all(isinstance(saved[part], dict) for part in ("model", "train")):
+            raise ValueError("its settings are no JSON objects")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(
-            f"{out} holds no run to resume; leave out --resume to begin one"
+            f"{path} is damaged ({str(error)[:100]}); expected the settings that `gptlib train` "
+            "wrote: restore the file from a copy, or begin a run in another folder"
         ) from error
+    return saved
+
+
+def _part(about: dict, name: str) -> dict:
+    """A part of a manifest that need not be there."""
+    return about[name] if isinstance(about.get(name), dict) else {}
 
 
 def _tokenizer(choice: str | None, text: str):
@@ -202,12 +222,14 @@ def _tokenizer(choice: str | None, text: str):
 
 
 def run_train(args: argparse.Namespace) -> None:
-    if args.threads:
+    if args.threads is not None:
+        if not 1 <= args.threads <= MOST_THREADS:
+            raise ConfigError(f"--threads is {args.threads}; give 1 to {MOST_THREADS}")
         torch.set_num_threads(args.threads)
     if args.resume:
         saved = _saved_run(args.out)
         model_args, train_args = saved["model"], saved["train"]
-        note = saved.get("note") or {}
+        note = _part(saved, "note")
         tokenizer = load_tokenizer(args.tokenizer or args.out / "tokenizer")
     else:
         if not args.corpus:
@@ -217,7 +239,7 @@ def run_train(args: argparse.Namespace) -> None:
         note, tokenizer = {}, None
     if args.corpus:
         note = {"corpus": args.corpus, "corpus_size": args.corpus_size}
-    if "corpus" not in note:
+    if not isinstance(note.get("corpus"), str):
         raise ConfigError(f"{args.out} does not say which text it was trained on; give --corpus")
     corpus, splits = None, (note["corpus"], note["corpus"])
     if is_shard_folder(note["corpus"]):
@@ -232,7 +254,7 @@ def run_train(args: argparse.Namespace) -> None:
     config = TrainConfig.from_dict(train_args | _given(args, TrainConfig))
     torch.manual_seed(config.seed)
     trainer = Trainer(
-        GPT(GPTConfig(**model_args)),
+        GPT(GPTConfig.from_dict(model_args)),
         *splits,
         config,
         args.out,
@@ -259,14 +281,21 @@ def run_train(args: argparse.Namespace) -> None:
 
 def run_sample(args: argparse.Namespace) -> None:
     model, tokenizer, manifest = load_run(args.run)
-    hints = manifest.get("sampling") or {}
+    hints = _part(manifest, "sampling")
     # A model trained on documents writes a whole one: it is shown where one begins.
-    begin, stop = hints.get("begin", ""), hints.get("stop", "")
-    prompt = args.prompt if begin or args.prompt else "\n"
+    begin, stop = (hints.get(key) or "" for key in ("begin", "stop"))
+    prompt = tokenizer.encode(begin) + tokenizer.encode(args.prompt)
+    if not prompt:
+        try:
+            prompt = tokenizer.encode("\n")
+        except TokenizerError as error:
+            raise ConfigError(
+                "the prompt is empty, and this model knows no newline to begin with; give --prompt "
+                "at least one character that it was trained on"
+            ) from error
     ids = stream(
-        model, tokenizer.encode(begin) + tokenizer.encode(prompt), args.max_new_tokens,
-        args.temperature, args.top_k, args.top_p, [tokenizer.encode(stop)] if stop else (),
-        args.seed,
+        model, prompt, args.max_new_tokens, args.temperature, args.top_k, args.top_p,
+        [tokenizer.encode(stop)] if stop else (), args.seed,
     )  # fmt: skip
     print(args.prompt, end="", flush=True)
     new: list[int] = []
@@ -290,9 +319,9 @@ def _settled(text: str, stop: str) -> str:
 
 def run_eval(args: argparse.Namespace) -> None:
     model, tokenizer, manifest = load_run(args.run, args.which)
-    note = manifest.get("note") or {}
+    note = _part(manifest, "note")
     name = args.corpus or note.get("corpus")
-    if name is None:
+    if not isinstance(name, str):
         raise ConfigError(f"{args.run} does not say which text to measure it on; give --corpus")
     if is_shard_folder(name):
         ids, floor = open_shards(name, "val", tokenizer), None
@@ -301,7 +330,7 @@ def run_eval(args: argparse.Namespace) -> None:
         corpus = load_corpus(name, size=None if args.corpus else note.get("corpus_size"))
         ids, floor = torch.tensor(tokenizer.encode(corpus.val)), corpus.val_floor
         n_bytes = len(corpus.val.encode())
-    separator = (manifest.get("data") or {}).get("separator")
+    separator = _part(manifest, "data").get("separator")
     starts = document_starts(ids, separator) if separator else None  # as it was trained
     loss = split_loss(model, ids, starts=starts)
     stride = max(1, model.config.block_size // 2)
@@ -310,7 +339,7 @@ def run_eval(args: argparse.Namespace) -> None:
         "step": manifest["step"],
         "loss": loss,
         "loss_overlapping": overlapped,
-        "perplexity": math.exp(loss),
+        "perplexity": math.exp(loss) if loss < 700 else math.inf,
         "bits_per_byte": bits_per_byte(overlapped, len(ids), n_bytes),
         "tokens": len(ids),
         "floor_per_character": floor,
@@ -319,10 +348,22 @@ def run_eval(args: argparse.Namespace) -> None:
         print(json.dumps(result))
         return
     print(f"step {manifest['step']}, {len(ids):,} validation tokens of {name}")
-    print(f"loss {loss:.4f} nats per token (perplexity {math.exp(loss):.2f})")
+    print(f"loss {loss:.4f} nats per token (perplexity {result['perplexity']:.2f})")
     print(f"with overlapping windows {overlapped:.4f}, {result['bits_per_byte']:.4f} bits per byte")
     if floor is not None:
         print(f"floor of this text {floor:.4f} nats per character")
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Show a warning as one line, without the place in the code that it comes from."""
+
+    def show(message, *args, **options) -> None:
+        print(f"gptlib: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -330,10 +371,21 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     command = {"data": run_data, "train": run_train, "sample": run_sample, "eval": run_eval}
     try:
-        command[args.command](args)
+        with _plain_warnings():
+            command[args.command](args)
     except (GptlibError, OSError) as error:
         line = " ".join(str(error).split())
         print(f"gptlib {args.command}: {line}", file=sys.stderr)
+        return 2
+    except (RuntimeError, MemoryError) as error:
+        line = " ".join(str(error).split())
+        if not isinstance(error, MemoryError) and not TOO_LARGE.search(line):
+            raise
+        print(
+            f"gptlib {args.command}: not enough memory ({line[:200]}); a smaller --batch-size, a "
+            "larger --accumulate or a smaller model needs less",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         return 130
