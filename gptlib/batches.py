@@ -157,6 +157,20 @@ class TokenBatches:
                 offsets[here] = self.starts[order]
         return offsets
 
+    def rows(self, world_size: int, accumulate: int) -> int:
+        """Windows that one process reads at a time.
+
+        Raises:
+            ConfigError: the batch does not divide evenly.
+        """
+        parts = world_size * accumulate
+        if self.batch_size % parts:
+            raise ConfigError(
+                f"batch_size is {self.batch_size}, which {world_size} processes x {accumulate} "
+                f"micro-batches do not divide; choose a multiple of {parts}"
+            )
+        return self.batch_size // parts
+
     def batch(
         self, step: int, rank: int = 0, world_size: int = 1, micro: int = 0, accumulate: int = 1
     ) -> tuple[Tensor, Tensor]:
@@ -168,13 +182,7 @@ class TokenBatches:
         Raises:
             ConfigError: the batch does not divide evenly.
         """
-        parts = world_size * accumulate
-        if self.batch_size % parts:
-            raise ConfigError(
-                f"batch_size is {self.batch_size}, which {world_size} processes x {accumulate} "
-                f"micro-batches do not divide; choose a multiple of {parts}"
-            )
-        rows = self.batch_size // parts
+        rows = self.rows(world_size, accumulate)
         first = (micro * world_size + rank) * rows
         starts = self.offsets(step)[first : first + rows]
         at = torch.from_numpy(starts[:, None] + np.arange(self.block_size + 1))

@@ -27,6 +27,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from gptlib import parallel
 from gptlib.errors import CheckpointError
 
 MODEL, STATE, MANIFEST = "model.safetensors", "state.pt", "manifest.json"
@@ -86,14 +87,15 @@ def folder_of(run_dir: Path, step: int) -> Path:
 
 
 def plain_weights(model: torch.nn.Module) -> dict[str, Tensor]:
-    """The model's state without wrappers' prefixes, on the CPU, shared tensors once."""
-    weights, seen = {}, set()
+    """The model's state without wrappers' prefixes, on the CPU, whole, shared tensors once."""
+    first = {name for name, _ in model.named_parameters()}
+    again = {name for name, _ in model.named_parameters(remove_duplicate=False)} - first
+    weights = {}
     for name, tensor in model.state_dict().items():
-        for prefix in _WRAPPERS:
-            name = name.replace(prefix, "")
-        if tensor.data_ptr() not in seen:
-            seen.add(tensor.data_ptr())
-            weights[name] = tensor.detach().cpu().contiguous()
+        if name not in again:
+            for prefix in _WRAPPERS:
+                name = name.replace(prefix, "")
+            weights[name] = parallel.whole(tensor).contiguous()
     return weights
 
 

@@ -159,7 +159,7 @@ def run_data(args: argparse.Namespace) -> None:
         print(json.dumps(rows, indent=1))
     else:
         for row in rows:
-            print(f"{row['name']:<14} {row['state']:<12} {row['about']} ({row['licence']})")
+            print(f"{row['name']:<18} {row['state']:<12} {row['about']} ({row['licence']})")
 
 
 def run_prepare(args: argparse.Namespace) -> None:
@@ -264,6 +264,8 @@ def run_train(args: argparse.Namespace) -> None:
         mirror_to=args.mirror_to,
     )
     run = trainer.fit(args.resume, args.stop_after, args.override)
+    if not trainer.leads:
+        return
     floor = corpus.val_floor if corpus is not None else None
     result = {
         "step": run.step, "finished": run.finished, "best_val": run.best_val,

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gptlib import parallel
 from gptlib.errors import ConfigError, DataError, GrammarError
 from gptlib.model import GPT, check_targets, evaluating
 
@@ -60,6 +61,7 @@ def split_loss(
     batch_size: int = 64,
     autocast=nullcontext,
     starts: np.ndarray | None = None,
+    shared: bool = False,
 ) -> float:
     """Mean loss over a whole split, in nats per token; every token after the first counts once.
 
@@ -73,6 +75,7 @@ def split_loss(
         autocast: a function that returns the context to run the model in.
         starts: begin a fresh window at each of these tokens, so that a document is read from its
             own beginning and never from the middle of another.
+        shared: deal the windows out to the processes of the job, all of which must call this.
 
     Raises:
         DataError: fewer than two tokens, or ids outside the vocabulary.
@@ -95,14 +98,22 @@ def split_loss(
         ]
     if windows and windows < len(plan):
         plan = [plan[i * len(plan) // windows] for i in range(windows)]
+    rank, processes = parallel.place() if shared else (0, 1)
+    batches = [plan[i : i + batch_size] for i in range(0, len(plan), batch_size)]
     total, count = 0.0, 0
     with evaluating(model):
-        for i in range(0, len(plan), batch_size):
-            idx, targets = _gather(tokens, plan[i : i + batch_size], model)
+        for first in range(0, len(batches), processes):
+            mine = first + rank
+            # A sharded model runs only when all processes call it: those that have run out of
+            # windows repeat one and do not count it.
+            idx, targets = _gather(tokens, batches[min(mine, len(batches) - 1)], model)
             with autocast():
                 losses = token_losses(model, idx, targets)
-            total += losses.double().sum().item()
-            count += int((targets >= 0).sum())
+            if mine < len(batches):
+                total += losses.double().sum().item()
+                count += int((targets >= 0).sum())
+    if shared:
+        total, count = parallel.sums(total, count)
     return total / count
 
 

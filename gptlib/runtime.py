@@ -58,8 +58,14 @@ class Runtime:
         Raises:
             DeviceError: the device or the dtype is unknown, or this machine does not have it.
         """
+        rank, world_size, local = (
+            int(os.environ.get(k, d))
+            for k, d in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
+        )
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
+        if device == "cuda" and world_size > 1:
+            device = f"cuda:{local}"
         _check_device(device)
         kind = device.split(":")[0]
         modern = kind == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
@@ -74,7 +80,6 @@ class Runtime:
             )
         if dtype == "float16" and kind == "cpu":
             raise DeviceError("float16 does not train on a CPU; use dtype='float32' or 'bfloat16'")
-        rank, world_size = (int(os.environ.get(k, d)) for k, d in (("RANK", 0), ("WORLD_SIZE", 1)))
         return cls(device, dtype, rank, world_size)
 
     @property

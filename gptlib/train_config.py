@@ -11,9 +11,13 @@ from dataclasses import dataclass, fields
 from gptlib.batches import SAMPLING
 from gptlib.errors import ConfigError
 from gptlib.optim import OPTIMIZERS, SCHEDULES
+from gptlib.parallel import STRATEGIES
 
 # Settings that a resumed run may change: they say how to compute and when to save, not what.
-FREE = ("accumulate", "device", "dtype", "compile", "save_every", "save_minutes", "keep_last")
+FREE = (
+    "accumulate", "device", "dtype", "compile", "parallel", "save_every", "save_minutes",
+    "keep_last",
+)  # fmt: skip
 
 # Settings that it may change only when told to (`override`): the rest of the schedule is another.
 OVERRIDABLE = ("steps", "lr", "min_lr")
@@ -37,6 +41,8 @@ class TrainConfig:
         seed: of the data's order and of dropout (weights are drawn when the model is made).
         sampling: "shuffled" or "random", see `gptlib.batches`.
         device, dtype: "auto" lets `Runtime.detect` choose. compile: use torch.compile.
+        parallel: "ddp" copies the model into every process of a job, "fsdp" shards it over them;
+            without torchrun there is one process, and it changes nothing.
 
     Raises:
         ConfigError: a value out of range.
@@ -64,6 +70,7 @@ class TrainConfig:
     device: str = "auto"
     dtype: str = "auto"
     compile: bool = False
+    parallel: str = "ddp"
 
     def __post_init__(self) -> None:
         for name, least in {
@@ -79,7 +86,10 @@ class TrainConfig:
             value = getattr(self, name)
             if not (isinstance(value, int | float) and 0 <= value < most):
                 raise ConfigError(f"{name} is {value!r}; it must be >= 0 and less than {most:g}")
-        choices = {"schedule": SCHEDULES, "sampling": SAMPLING, "optimizer": OPTIMIZERS}
+        choices = {
+            "schedule": SCHEDULES, "sampling": SAMPLING, "optimizer": OPTIMIZERS,
+            "parallel": STRATEGIES,
+        }  # fmt: skip
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ConfigError(

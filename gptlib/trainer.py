@@ -8,7 +8,6 @@ asked for). Evaluation draws no random number from training's generators.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -16,23 +15,22 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from gptlib import checkpoint, mirror, runtime
+from gptlib import checkpoint, mirror, parallel, runtime
 from gptlib.batches import TokenBatches, document_starts
 from gptlib.errors import CheckpointError, ConfigError, DataError
 from gptlib.evaluation import split_loss
-from gptlib.model import GPT, GPTConfig
+from gptlib.model import GPT
 from gptlib.optim import learning_rate, make_optimizers
 from gptlib.runs import Run, check_same_run, read_jsonl
 from gptlib.runtime import Runtime
-from gptlib.sharded_tokens import ShardedTokens, open_shards
+from gptlib.splits import open_split, split_sha256
 from gptlib.train_config import TrainConfig
 
 
@@ -73,13 +71,13 @@ class Trainer:
     ) -> None:
         self.note, self.mirror_to = note, Path(mirror_to) if mirror_to else None
         self.config, self.run_dir, self.tokenizer = config, Path(run_dir), tokenizer
-        self.report = report or (lambda line: None)
         self.runtime = Runtime.detect(config.device, config.dtype)
-        self.model = model.to(self.runtime.device)
-        self.train = _as_tokens(train, "train", tokenizer)
-        self.val = _as_tokens(val, "val", tokenizer)
-        for name, tokens in (("train", self.train), ("val", self.val)):
-            _check_split(name, tokens, model.config)
+        parallel.check_strategy(config.parallel, self.runtime, config.optimizer)
+        self.leads = self.runtime.rank == 0  # one process writes and speaks for all
+        self.report = report if report and self.leads else lambda line: None
+        self.model = model
+        self.train = open_split(train, "train", model.config, tokenizer)
+        self.val = open_split(val, "val", model.config, tokenizer)
         starts = [document_starts(t, separator) for t in (self.train, self.val) if separator]
         self.separator, self.val_starts = separator, starts[1] if starts else None
         self.batches = TokenBatches(
@@ -108,22 +106,24 @@ class Trainer:
         c = self.config
         if stop_after is not None and (type(stop_after) is not int or stop_after < 1):
             raise ConfigError(f"stop_after is {stop_after!r}; give a step, 1 or more, or None")
-        with checkpoint.only_writer(self.run_dir), _stop_signals() as stopped:
+        self.batches.rows(self.runtime.world_size, c.accumulate)
+        lock = checkpoint.only_writer(self.run_dir) if self.leads else nullcontext()
+        with lock, _stop_signals() as stopped, parallel.joined(self.runtime):
             self._begin(resume, override)
             self._clock = time.perf_counter()
             if self.step == 0:
                 self._evaluate()
             last = min(c.steps, stop_after or c.steps)
-            while self.step < last and not stopped.is_set():
-                self._loss, norm = self._update()
+            stop = False
+            while self.step < last and not stop:
+                loss, norm = self._update()
                 self.step += 1
-                self._write_log(norm)
-                improved = False
+                save, stop = self._agree(loss, norm, stopped.is_set())
                 if self.step % c.eval_every == 0 or self.step == c.steps:
-                    improved = self._evaluate()
-                if improved or self._save_is_due():
+                    save |= self._evaluate()
+                if save:
                     self._save()
-            if self.step not in checkpoint.saved_steps(self.run_dir):
+            if self._saved_step != self.step:
                 self._save(passing=True)  # asked to stop between two regular saves
         finished = self.step == c.steps
         if not finished:
@@ -134,7 +134,7 @@ class Trainer:
         )  # fmt: skip
 
     def _update(self) -> tuple[float, float]:
-        """One optimizer step; returns the mean loss and the gradient's norm before clipping."""
+        """One optimizer step; returns this process's mean loss and the gradient's norm."""
         c, device = self.config, self.runtime.device
         lr = learning_rate(self.step, c.steps, c.lr, c.min_lr, c.warmup, c.schedule)
         for optimizer in self.optimizers:
@@ -143,25 +143,39 @@ class Trainer:
         self.compute.train()
         total = 0.0
         for micro in range(c.accumulate):
-            x, y = self.batches.batch(self.step, micro=micro, accumulate=c.accumulate)
-            with self.runtime.autocast():
-                _, loss = self.compute(x.to(device), y.to(device), return_logits=False)
-            self.scaler.scale(loss / c.accumulate).backward()
+            x, y = self.batches.batch(
+                self.step, self.runtime.rank, self.runtime.world_size, micro, c.accumulate
+            )
+            with parallel.sync_gradients(self.compute, micro == c.accumulate - 1):
+                with self.runtime.autocast():
+                    _, loss = self.compute(x.to(device), y.to(device), return_logits=False)
+                self.scaler.scale(loss / c.accumulate).backward()
             total += loss.detach() / c.accumulate
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), c.grad_clip or math.inf)
+        norm = parallel.whole(norm).item()
         for optimizer in self.optimizers:
             self.scaler.step(optimizer)
             optimizer.zero_grad(set_to_none=True)
         self.scaler.update()
-        total, norm = total.item(), norm.item()
-        # In float16 a gradient may overflow: the scaler leaves that update out and scales less.
-        if not math.isfinite(total) or not (math.isfinite(norm) or self.scaler.is_enabled()):
-            raise self._lost(f"the loss is {total} and its gradient's norm {norm}", lr)
-        return total, norm
+        return total.item(), norm
 
-    def _lost(self, what: str, lr: float) -> DataError:
+    def _agree(self, loss: float, norm: float, asked_to_stop: bool) -> tuple[bool, bool]:
+        """Log a step; returns what all processes do next: (save, stop)."""
+        overdue = self.leads and self._save_is_overdue()  # one clock counts
+        loss, overdue, stop = parallel.sums(loss, overdue, asked_to_stop)
+        c, self._loss = self.config, loss / self.runtime.world_size
+        # In float16 a gradient may overflow: the scaler leaves that update out and scales less.
+        if not math.isfinite(self._loss) or not (math.isfinite(norm) or self.scaler.is_enabled()):
+            raise self._lost(f"the loss is {self._loss} and its gradient's norm {norm}")
+        self._write_log(norm)
+        due = c.save_every and self.step % c.save_every == 0
+        return bool(due or overdue or self.step == c.steps), bool(stop)
+
+    def _lost(self, what: str) -> DataError:
+        c = self.config
+        lr = learning_rate(max(0, self.step - 1), c.steps, c.lr, c.min_lr, c.warmup, c.schedule)
         return DataError(
             f"{what} at step {self.step} with learning rate {lr:.3g}; expected finite numbers. "
             "What was saved is untouched: resume it with a smaller lr (--lr X --override), or "
@@ -173,10 +187,10 @@ class Trainer:
         c, trained = self.config, time.perf_counter() - self._clock
         val = split_loss(
             self.model, self.val, windows=c.eval_windows or None,
-            autocast=self.runtime.autocast, starts=self.val_starts,
+            autocast=self.runtime.autocast, starts=self.val_starts, shared=True,
         )  # fmt: skip
         if not math.isfinite(val):
-            raise self._lost(f"the validation loss is {val}", c.lr)
+            raise self._lost(f"the validation loss is {val}")
         self.last_val = val
         improved = val < self.best["val"]
         if improved:
@@ -193,17 +207,13 @@ class Trainer:
         c = self.config
         self.step, self.best, self.last_val = 0, {"val": math.inf, "step": 0}, math.inf
         self._seconds, self._timed_from, self._saved_at = 0.0, 0, time.monotonic()
-        self.optimizers = make_optimizers(
-            self.model, c.optimizer, c.lr, c.weight_decay, (c.beta1, c.beta2)
-        )
-        self.scaler = self.runtime.grad_scaler()
-        self.compute = torch.compile(self.model) if c.compile else self.model
+        self._saved_step = None
         self.about = {
             "model": self.model.config.to_dict(),
             "train": asdict(c),
             "data": {
-                "train": _hash(self.train),
-                "val": _hash(self.val),
+                "train": split_sha256(self.train),
+                "val": split_sha256(self.val),
                 "separator": list(self.separator) if self.separator else None,
             },
             "tokenizer": getattr(self.tokenizer, "sha256", None),
@@ -211,40 +221,64 @@ class Trainer:
             "threads": torch.get_num_threads(),
             "versions": {"torch": torch.__version__, "gptlib": package_version()},
         }
-        if self.mirror_to and not checkpoint.saved_steps(self.run_dir):
+        if self.leads and self.mirror_to and not checkpoint.saved_steps(self.run_dir):
             mirror.pull(self.mirror_to, self.run_dir)
+        parallel.gather(None)  # nobody looks for checkpoints before they are there
         loaded = checkpoint.load_newest(self.run_dir)
-        if loaded is None:
-            runtime.seed_everything(c.seed)
+        found = loaded and f"step {loaded[2]['step']}, {loaded[2]['sha256'][checkpoint.MODEL][:8]}"
+        parallel.check_same(found, "the newest checkpoint to be")
+        if loaded is not None:
+            if not resume:
+                raise CheckpointError(
+                    f"{self.run_dir} already holds a run; resume it, or choose another folder"
+                )
+            check_same_run(loaded[2], self.about, override)
+            checkpoint.load_weights(self.model, loaded[0])
+        if c.parallel == "ddp" or self.runtime.world_size == 1:
+            self.model.to(self.runtime.device)  # FSDP moves its shards itself
+        self.compute = parallel.wrap(self.model, self.runtime, c.parallel, c.compile)
+        self.optimizers = make_optimizers(
+            self.model, c.optimizer, c.lr, c.weight_decay, (c.beta1, c.beta2)
+        )
+        self.scaler = self.runtime.grad_scaler()
+        if loaded is not None:
+            try:
+                self._go_on(loaded[1])
+            except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+                raise CheckpointError(
+                    f"step {loaded[2]['step']} in {self.run_dir} has a state that this trainer "
+                    f"cannot go on from ({type(error).__name__}: {error}); it expects one that it "
+                    "saved itself: use the version of gptlib that wrote it, or a new folder"
+                ) from error
+            return
+        runtime.seed_everything(c.seed + self.runtime.rank)
+        if self.leads:
             self._cut("log.jsonl", 0)
             self._cut("speed.jsonl", 0)
             if self.tokenizer is not None:
                 self.tokenizer.save(self.run_dir / "tokenizer")
             about = json.dumps(self.about, indent=1, sort_keys=True) + "\n"
             checkpoint.write_atomic(self.run_dir / "config.json", about.encode())
-            return
-        if not resume:
-            raise CheckpointError(
-                f"{self.run_dir} already holds a run; resume it, or choose another folder"
+
+    def _go_on(self, state: dict) -> None:
+        """Put back everything but the weights, which are loaded before the model is shared out."""
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            parallel.load_optimizer(optimizer, saved)
+        self.scaler.load_state_dict(state["scaler"])
+        self.step, self.best, self.last_val = state["step"], state["best"], state["last_val"]
+        self._timed_from = self._saved_step = self.step
+        rank, world_size = self.runtime.rank, self.runtime.world_size
+        if len(state["random"]) == world_size:
+            runtime.set_random_state(state["random"][rank])
+        else:
+            runtime.seed_everything(self.config.seed + (self.step << 16) + rank)
+            self.report(
+                f"saved by {len(state['random'])} processes, goes on in {world_size}: the batches "
+                "stay the same, dropout draws anew"
             )
-        weights, state, manifest = loaded
-        check_same_run(manifest, self.about, override)
-        checkpoint.load_weights(self.model, weights)
-        try:
-            for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-                optimizer.load_state_dict(saved)
-            self.scaler.load_state_dict(state["scaler"])
-            self.step, self.best, self.last_val = state["step"], state["best"], state["last_val"]
-            self._timed_from = self.step
+        if self.leads:
             self._cut("log.jsonl", state["log_bytes"])
-            runtime.set_random_state(state["random"])
             checkpoint.repair_pointers(self.run_dir, self.step, self.best["step"])
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            raise CheckpointError(
-                f"step {manifest['step']} in {self.run_dir} has a state that this trainer "
-                f"cannot go on from ({type(error).__name__}: {error}); it expects one that it "
-                "saved itself: use the version of gptlib that wrote it, or a new folder"
-            ) from error
 
     def _save(self, passing: bool = False) -> None:
         """Write a checkpoint of this instant, and delete those no longer needed.
@@ -253,15 +287,18 @@ class Trainer:
         interrupted run ends with the same checkpoints as one that was left alone.
         """
         state = {
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "optimizers": parallel.whole([o.state_dict() for o in self.optimizers]),
             "scaler": self.scaler.state_dict(),
             "step": self.step,
             "best": self.best,
             "last_val": self.last_val,
-            "log_bytes": self._sync_log(),
-            "random": runtime.random_state(),
+            "random": parallel.gather(runtime.random_state()),
         }
         weights = checkpoint.plain_weights(self.model)
+        self._saved_step = self.step
+        if not self.leads:
+            return
+        state["log_bytes"] = self._sync_log()
         about = {**self.about, "passing": passing}
         place = checkpoint.save(self.run_dir, self.step, weights, state, about)
         if self.best["step"] == self.step:
@@ -271,11 +308,9 @@ class Trainer:
             mirror.push(place, self.run_dir, self.mirror_to)
         self._saved_at = time.monotonic()
 
-    def _save_is_due(self) -> bool:
-        c = self.config
-        by_step = c.save_every and self.step % c.save_every == 0
-        by_time = c.save_minutes and time.monotonic() - self._saved_at > 60 * c.save_minutes
-        return bool(by_step or by_time or self.step == c.steps)
+    def _save_is_overdue(self) -> bool:
+        minutes = self.config.save_minutes
+        return bool(minutes and time.monotonic() - self._saved_at > 60 * minutes)
 
     # --- log and speed ----------------------------------------------------------------------------
 
@@ -287,6 +322,8 @@ class Trainer:
         self._append("log.jsonl", {**line, "tokens": tokens})
 
     def _append(self, name: str, line: dict) -> None:
+        if not self.leads:
+            return
         with open(self.run_dir / name, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
@@ -311,7 +348,8 @@ class Trainer:
             self._seconds += seconds
             rate = steps * c.batch_size * T / seconds
             peak = self.runtime.peak_flops()
-            mfu = rate * self.model.flops_per_token(T) / peak if peak else None
+            flops = rate * self.model.flops_per_token(T) / self.runtime.world_size
+            mfu = flops / peak if peak else None
             left = (c.steps - self.step) * seconds / steps
             speed = {"step": self.step, "seconds": self._seconds, "tokens_per_s": rate, "mfu": mfu}
             self._append("speed.jsonl", speed)
@@ -325,41 +363,6 @@ def package_version() -> str:
         return version("gptlib")
     except PackageNotFoundError:
         return "not installed"
-
-
-def _as_tokens(tokens, name: str, tokenizer) -> np.ndarray | ShardedTokens:
-    if isinstance(tokens, str | Path):
-        return open_shards(tokens, name, tokenizer)
-    if isinstance(tokens, ShardedTokens):
-        return tokens
-    array = np.asarray(tokens)
-    if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise DataError(f"{name} is {array.dtype} of shape {array.shape}; give 1-D integer ids")
-    return array
-
-
-def _check_split(name: str, tokens: np.ndarray | ShardedTokens, config: GPTConfig) -> None:
-    need = config.block_size + 1 if name == "train" else 2
-    if len(tokens) < need:
-        raise DataError(
-            f"the {name} split has {len(tokens)} tokens; it needs {need} or more "
-            f"(block_size is {config.block_size}): use a longer text or a smaller block_size"
-        )
-    if isinstance(tokens, ShardedTokens):  # made of ids below its own vocabulary's size
-        low, high = 0, tokens.vocab_size - 1
-    else:
-        low, high = int(tokens.min()), int(tokens.max())
-    if low < 0 or high >= config.vocab_size:
-        raise DataError(
-            f"the {name} split has token ids from {low} to {high}, but vocab_size is "
-            f"{config.vocab_size}; was it encoded by another tokenizer?"
-        )
-
-
-def _hash(tokens: np.ndarray | ShardedTokens) -> str:
-    if isinstance(tokens, ShardedTokens):
-        return tokens.sha256
-    return hashlib.sha256(np.ascontiguousarray(tokens, dtype="<i8").tobytes()).hexdigest()
 
 
 @contextmanager

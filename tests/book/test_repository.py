@@ -22,7 +22,7 @@ FLOORS = {
     2: "transfer archives downloads model tokenizer_base tokenizers grammar grammar_draws "
     "grammar_nodes grammar_rules",
     3: "corpora sources sharded_tokens shard_groups shards batches optim checkpoint sampling runs "
-    "train_config mirror",
+    "train_config mirror parallel splits",
     4: "trainer evaluation hub",
     5: "presets course",
     6: "__init__ cli __main__",
