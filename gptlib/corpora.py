@@ -167,7 +167,10 @@ def _from_file(path: Path, name: str, licence: str, size: int | None) -> Corpus:
         )
     text = text[:size]
     if not text.strip():
-        raise DataError(f"{name} has no text in it, {len(text)} blank characters; give it some")
+        raise DataError(
+            f"{name} has no text in it, {len(text)} blank characters; expected UTF-8 text to learn "
+            "from: check the file, or give another"
+        )
     cut = int(TRAIN_SHARE * len(text))
     if cut == 0:
         raise DataError(f"{name} has {len(text)} character; it takes 2 to have both splits")

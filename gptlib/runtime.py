@@ -125,7 +125,10 @@ def _check_device(device: str) -> None:
     if kind == "cuda":
         count = torch.cuda.device_count()
     if int(number or 0) >= count:
-        raise DeviceError(f"device {device!r} is not on this machine ({count} of its kind are)")
+        raise DeviceError(
+            f"device {device!r} is not on this machine, which has {count} of its kind; "
+            "use device='auto' for the fastest that is here"
+        )
 
 
 def seed_everything(seed: int) -> None:
