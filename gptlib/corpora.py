@@ -135,7 +135,7 @@ def _state(entry: Entry) -> str:
 
 
 def _texts(entries: dict[str, Entry]) -> list[str]:
-    return [entry.name for entry in entries.values() if entry.kind != "tokenizer"]
+    return [entry.name for entry in entries.values() if entry.kind in ("embedded", "text")]
 
 
 def _existing(name_or_path: str | Path, entries: dict[str, Entry]) -> Path:

@@ -34,7 +34,7 @@ class Entry:
     """One line of the registry: what a file is, where it comes from, and its fingerprint."""
 
     name: str
-    kind: str  # "embedded", "text" or "tokenizer"
+    kind: str  # "embedded", "text", "tokenizer" or "dataset"
     about: str
     licence: str
     file: str = ""  # name in the cache folder; empty for what needs no file

@@ -353,7 +353,9 @@ def test_the_registry_that_ships():
     entries = read_registry()
     assert set(entries) >= {"tales", "shakespeare", "kalevala", "gpt2"}
     for entry in entries.values():
-        assert entry.about and entry.licence and entry.kind in ("embedded", "text", "tokenizer")
+        assert entry.about and entry.licence and entry.kind in (
+            "embedded", "text", "tokenizer", "dataset",
+        )  # fmt: skip
         if entry.kind != "embedded":
             assert len(entry.sha256) == 64 and entry.bytes > 0 and entry.file
             assert all(url.startswith("https://") for url in (entry.url, *entry.mirrors))
@@ -467,6 +469,10 @@ def test_two_characters_are_enough(tmp_path):
         ("First Citizen: Before we proceed " * 500, r"'First Citizen.*\.\.\.' is not"),
         ("a\x00b", "no such file"),
         ("gpt2", "is a tokenizer, not a corpus"),
+        (
+            "mnist-test-images",
+            "is a dataset, not a corpus; corpora are tales, shakespeare, kalevala",
+        ),
         ("", "neither a corpus nor a path"),
         (None, "neither a corpus nor a path"),
         (3, "neither a corpus nor a path"),

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gptlib.corpora import Corpus, load_corpus
-from gptlib.course import attention_runs
+from gptlib.course import attention_runs, digits_runs
 from gptlib.course.records import Record, save_record, this_machine
 from gptlib.errors import DataError
 from gptlib.evaluation import split_loss
@@ -30,7 +30,7 @@ from gptlib.tokenizers import CharTokenizer
 from gptlib.train_config import TrainConfig
 from gptlib.trainer import Trainer
 
-RECIPES: dict[str, Callable[[], Record]] = dict(attention_runs.RECIPES)
+RECIPES: dict[str, Callable[[], Record]] = attention_runs.RECIPES | digits_runs.RECIPES
 
 
 def recipe(name: str):
