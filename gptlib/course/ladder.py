@@ -40,7 +40,8 @@ class Rung:
     layer_norm: bool = False
 
 
-#: Each rung changes one thing in the rung before it.
+#: From the third on, each rung changes one thing in the rung before it; the second brings
+#: embeddings of tokens and positions along with its head.
 RUNGS = {
     "bigram": Rung(),
     "one head": Rung(1),
