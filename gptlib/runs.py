@@ -129,7 +129,7 @@ def _first_whole(folder: Path, which: str) -> tuple[dict, dict]:
     steps = reversed(checkpoint.saved_steps(folder))
     places = [checkpoint.pointed(folder, which), *(checkpoint.folder_of(folder, s) for s in steps)]
     problems = []
-    for place in (p for p in places if p is not None):
+    for place in dict.fromkeys(p for p in places if p is not None):
         try:
             found = checkpoint.load_model(place)
         except CheckpointError as error:
@@ -138,8 +138,11 @@ def _first_whole(folder: Path, which: str) -> tuple[dict, dict]:
         if problems:
             warnings.warn(f"passed over: {problems[0]}; using {place.name}", stacklevel=3)
         return found
-    reason = "; ".join(problems) or "nothing was saved yet: train for longer, or resume it"
-    raise CheckpointError(f"{folder} has no checkpoint to load: {reason}")
+    reason = "; ".join(problems[:3]) or "nothing was saved yet"
+    raise CheckpointError(
+        f"{folder} has no whole checkpoint to load: {reason}; restore one from a copy, or train "
+        "it for longer"
+    )
 
 
 def check_same_run(before: dict, now: dict, override: bool = False) -> None:
