@@ -280,7 +280,8 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict, dict]:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """The first sentence of what a library says; torch's next one is how to unpickle anyway."""
+    return (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0][:200]
 
 
 def load_newest(run_dir: Path) -> tuple[dict[str, Tensor], dict, dict] | None:
