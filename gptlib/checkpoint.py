@@ -13,13 +13,13 @@ and nothing is ever unpickled. A damaged checkpoint is named and the one before 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import safetensors.torch
@@ -59,16 +59,22 @@ def only_writer(run_dir: Path) -> Iterator[None]:
 def write_atomic(path: Path, data: bytes) -> None:
     """Replace `path` by `data` in one step: readers see the old file or the new, never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    _write_synced(temporary, data)
+    temporary.write_bytes(data)
+    _sync(temporary)
     os.replace(temporary, path)
     _sync_folder(path.parent)
 
 
-def _write_synced(path: Path, data: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(data)
-        file.flush()
+def _sync(path: Path) -> None:
+    """Flush a file's contents to the disk."""
+    with open(path, "r+b") as file:
         os.fsync(file.fileno())
+
+
+def sha256(path: Path) -> str:
+    """Hex sha256 of a file, read a piece at a time."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync_folder(folder: Path) -> None:
@@ -109,19 +115,26 @@ def save(run_dir: Path, step: int, weights: dict[str, Tensor], state: dict, abou
     Returns:
         The checkpoint's folder.
     """
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    contents = {MODEL: safetensors.torch.save(weights), STATE: buffer.getvalue()}
-    return _write(run_dir, step, contents, about)
+    writers = {MODEL: partial(_write_weights, weights), STATE: partial(torch.save, state)}
+    return _write(run_dir, step, writers, about)
 
 
 def save_weights(run_dir: Path, step: int, weights: dict[str, Tensor], about: dict) -> Path:
     """Write a checkpoint that can be sampled but not trained on: no optimizer, no random state."""
-    return _write(run_dir, step, {MODEL: safetensors.torch.save(weights)}, about)
+    return _write(run_dir, step, {MODEL: partial(_write_weights, weights)}, about)
 
 
-def _write(run_dir: Path, step: int, contents: dict[str, bytes], about: dict) -> Path:
+def _write_weights(weights: dict[str, Tensor], path: Path) -> None:
+    try:
+        safetensors.torch.save_file(weights, path)  # straight from the tensors, without a copy
+    except safetensors.SafetensorError as error:  # how it tells of a full disk
+        raise OSError(str(error)) from error
+
+
+def _write(run_dir: Path, step: int, writers: dict[str, Callable], about: dict) -> Path:
     """Put files and their manifest in place in one step, then move `latest`.
+
+    `writers` fill a file each, given its path: a model that is copied to be saved may not fit.
 
     Raises:
         CheckpointError: the disk is full or not writable; what was saved before is untouched.
@@ -131,27 +144,32 @@ def _write(run_dir: Path, step: int, contents: dict[str, bytes], about: dict) ->
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        _fill(temporary, step, contents, about)
+        _fill(temporary, step, writers, about)
         _move_into_place(temporary, place)
         point(run_dir, "latest", step)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError on a full disk
         shutil.rmtree(temporary, ignore_errors=True)  # a full disk needs the space
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise CheckpointError(
-            f"step {step} could not be saved in {run_dir} ({error.strerror}); make room or mend "
+            f"step {step} could not be saved in {run_dir} ({reason}); make room or mend "
             "the folder, then resume: the checkpoints before it are untouched"
         ) from error
     reached("latest moved")
     return place
 
 
-def _fill(folder: Path, step: int, contents: dict[str, bytes], about: dict) -> None:
+def _fill(folder: Path, step: int, writers: dict[str, Callable], about: dict) -> None:
     """Write the files, and last the manifest that vouches for them, all flushed to disk."""
     reached("folder made")
-    for name, data in contents.items():
-        _write_synced(folder / name, data)
+    hashes = {}
+    for name, write in writers.items():
+        write(folder / name)
+        _sync(folder / name)
+        hashes[name] = sha256(folder / name)
         reached(f"{name} written")
-    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
-    _write_synced(folder / MANIFEST, _sealed({**about, "step": step, "sha256": hashes}))
+    manifest = _sealed({**about, "step": step, "sha256": hashes})
+    (folder / MANIFEST).write_bytes(manifest)
+    _sync(folder / MANIFEST)
     reached(f"{MANIFEST} written")
     _sync_folder(folder)
 
@@ -233,7 +251,7 @@ def verify(folder: Path) -> dict:
         for name, expected in hashes.items():
             if name != Path(name).name:
                 raise ValueError(f"{name!r} is no file name")
-            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != expected:
+            if sha256(folder / name) != expected:
                 raise CheckpointError(f"{folder.name}/{name} is damaged: its sha256 is wrong")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(

@@ -8,7 +8,6 @@ written last, and nothing is believed until it has been read back and hashed.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 import shutil
@@ -97,7 +96,7 @@ def _copy(place: Path, run_dir: Path, target: Path) -> None:
     for name, source in sources.items():
         (target / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(source, target / name)
-        hashes[name] = hashlib.sha256(source.read_bytes()).hexdigest()
+        hashes[name] = checkpoint.sha256(source)
     (target / LIST).write_text(json.dumps(hashes), encoding="utf-8")
 
 
@@ -110,7 +109,7 @@ def _verify(copy: Path) -> list[str]:
     try:
         hashes = json.loads((copy / LIST).read_bytes())
         for name, expected in hashes.items():
-            if hashlib.sha256((copy / name).read_bytes()).hexdigest() != expected:
+            if checkpoint.sha256(copy / name) != expected:
                 raise CheckpointError(f"{copy.name}/{name} is not what was written")
         return list(hashes)
     except (OSError, ValueError, AttributeError) as error:

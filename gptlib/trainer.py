@@ -206,7 +206,8 @@ class Trainer:
         """Set up the optimizer and every random generator, from a checkpoint or from the seed."""
         c = self.config
         self.step, self.best, self.last_val = 0, {"val": math.inf, "step": 0}, math.inf
-        self._seconds, self._timed_from, self._saved_at = 0.0, 0, time.monotonic()
+        self._seconds, self._timed_from = 0.0, 0
+        self._saved_at, self._save_seconds = time.monotonic(), 0.0
         self._saved_step = None
         self.about = {
             "model": self.model.config.to_dict(),
@@ -286,6 +287,7 @@ class Trainer:
         A `passing` one exists because the run was interrupted; it displaces no regular one, so an
         interrupted run ends with the same checkpoints as one that was left alone.
         """
+        begun = time.monotonic()
         state = {
             "optimizers": parallel.whole([o.state_dict() for o in self.optimizers]),
             "scaler": self.scaler.state_dict(),
@@ -307,10 +309,13 @@ class Trainer:
         if self.mirror_to:
             mirror.push(place, self.run_dir, self.mirror_to)
         self._saved_at = time.monotonic()
+        self._save_seconds = self._saved_at - begun
 
     def _save_is_overdue(self) -> bool:
-        minutes = self.config.save_minutes
-        return bool(minutes and time.monotonic() - self._saved_at > 60 * minutes)
+        """Say whether the interval is over; on a slow disk it grows, so that saving never takes
+        more than a fiftieth of the time."""
+        interval = max(60 * self.config.save_minutes, 50 * self._save_seconds)
+        return bool(self.config.save_minutes and time.monotonic() - self._saved_at > interval)
 
     # --- log and speed ----------------------------------------------------------------------------
 
