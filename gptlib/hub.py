@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from transformers import GPT2LMHeadModel
 
 _TRANSPOSED = ("c_attn.weight", "c_fc.weight", "c_proj.weight")
-_ACTIVATIONS = ("gelu_new", "gelu_pytorch_tanh")  # two names for one function
+_ACTIVATIONS = {  # transformers has two names for one function
+    "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu", "relu": "relu",
+}  # fmt: skip
 
 
 def _swap_layout(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -39,8 +41,8 @@ def from_hf(hf_gpt2: GPT2LMHeadModel) -> GPT:
         odd.append(f"n_inner={c.n_inner}")
     if c.layer_norm_epsilon != 1e-5:
         odd.append(f"layer_norm_epsilon={c.layer_norm_epsilon}")
-    if c.scale_attn_by_inverse_layer_idx or not c.scale_attn_weights or not c.tie_word_embeddings:
-        odd.append("another attention scale or an untied head")
+    if c.scale_attn_by_inverse_layer_idx or not c.scale_attn_weights:
+        odd.append("another attention scale")
     if odd:
         raise ConfigError(f"this is not plain GPT-2: {', '.join(odd)}; gptlib has no such option")
     config = GPTConfig(
@@ -51,6 +53,8 @@ def from_hf(hf_gpt2: GPT2LMHeadModel) -> GPT:
         n_embd=c.n_embd,
         dropout=c.resid_pdrop,
         attn_dropout=c.attn_pdrop,
+        activation=_ACTIVATIONS[c.activation_function],
+        tied_head=c.tie_word_embeddings,
     )
     model = GPT(config)
     weights = _swap_layout(hf_gpt2.state_dict())
@@ -62,13 +66,23 @@ def to_hf(model: GPT) -> GPT2LMHeadModel:
     """Return a `GPT2LMHeadModel` with the weights of a `GPT` (needs `pip install gptlib[hub]`).
 
     Raises:
-        ConfigError: the model has no biases, which GPT-2 cannot express.
+        ConfigError: the model has something that `GPT2LMHeadModel` cannot express: no biases, a
+            newer part, or the squared ReLU.
     """
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    c = model.config
-    if not c.bias:
-        raise ConfigError("bias is False, but GPT2LMHeadModel always has biases; train with bias")
+    c, plain = model.config, GPTConfig()
+    fixed = ("bias", "rotary", "qk_norm", "norm", "softcap")
+    odd = [name for name in fixed if getattr(c, name) != getattr(plain, name)]
+    names = {ours: theirs for theirs, ours in reversed(_ACTIVATIONS.items())}
+    if c.activation not in names:
+        odd.append("activation")
+    if odd:
+        settings = ", ".join(f"{name}={getattr(c, name)!r}" for name in odd)
+        raise ConfigError(
+            f"the model has {settings}, which GPT2LMHeadModel cannot express; train one without, "
+            "or share the run folder itself"
+        )
     hf = GPT2LMHeadModel(
         GPT2Config(
             vocab_size=c.vocab_size,
@@ -79,6 +93,8 @@ def to_hf(model: GPT) -> GPT2LMHeadModel:
             resid_pdrop=c.dropout,
             embd_pdrop=c.dropout,
             attn_pdrop=c.attn_dropout,
+            activation_function=names[c.activation],
+            tie_word_embeddings=c.tied_head,
             bos_token_id=None,
             eos_token_id=None,
         )

@@ -2,8 +2,9 @@
 
 One job: the network. Learned positions, layer norm before each sublayer, GELU with the tanh
 approximation, an output head that shares the token embedding's weights, and residual projections
-whose initial weights shrink with depth (Radford et al. 2019, section 2.3). Attention runs in
-torch's fused kernel; `naive_attention` is the same function written out, for teaching and tests.
+whose initial weights shrink with depth (Radford et al. 2019, section 2.3). Each of these has a
+newer rival, behind a field of `GPTConfig`. Attention runs in torch's fused kernel;
+`naive_attention` is the same function written out, for teaching and tests.
 
 Shapes: B batch, T time, C channels (`n_embd`), H heads, D = C / H head size, V vocabulary.
 """
@@ -13,61 +14,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gptlib.errors import ConfigError, DataError
+from gptlib.errors import DataError
+from gptlib.model_config import GPTConfig
+from gptlib.rotary import Rotary
 
-
-@dataclass(frozen=True)
-class GPTConfig:
-    """The shape of a GPT. The defaults are GPT-2 124M's.
-
-    `dropout` acts on the embeddings and on what each sublayer adds to the residual stream;
-    `attn_dropout` acts on attention weights and is separate because it slows fused attention.
-
-    Raises:
-        ConfigError: a size is not a positive integer, `n_embd` is not a multiple of `n_head`, or
-            a dropout is outside [0, 1).
-    """
-
-    block_size: int = 1024
-    vocab_size: int = 50257
-    n_layer: int = 12
-    n_head: int = 12
-    n_embd: int = 768
-    dropout: float = 0.0
-    attn_dropout: float = 0.0
-    bias: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("block_size", "vocab_size", "n_layer", "n_head", "n_embd"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ConfigError(f"{name} is {value!r}; it must be a whole number of 1 or more")
-        for name in ("dropout", "attn_dropout"):
-            value = getattr(self, name)
-            if not (isinstance(value, int | float) and 0 <= value < 1):
-                raise ConfigError(f"{name} is {value!r}; it must be in [0, 1), such as 0.1")
-        if self.n_embd % self.n_head:
-            raise ConfigError(
-                f"n_embd is {self.n_embd} and n_head is {self.n_head}; "
-                f"every head gets n_embd / n_head channels, so choose a multiple"
-            )
-
-    def to_dict(self) -> dict:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict) -> GPTConfig:
-        """Rebuild a config from `to_dict`, refusing keys that this version does not know."""
-        unknown = set(values) - {f.name for f in fields(cls)}
-        if unknown:
-            raise ConfigError(f"a GPTConfig has no {', '.join(sorted(unknown))}; update gptlib?")
-        return cls(**values)
+ACTIVATIONS = {
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "gelu": F.gelu,
+    "relu": F.relu,
+    "relu2": lambda x: F.relu(x).square(),
+}
 
 
 def naive_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = True) -> Tensor:
@@ -89,6 +50,18 @@ def naive_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = True) -> Ten
         past = torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)
         scores = scores.masked_fill(~past, float("-inf"))
     return scores.softmax(dim=-1) @ v
+
+
+def fused_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool, dropout: float) -> Tensor:
+    """The same in torch's fused kernel; shapes as in `naive_attention`, T = S if causal.
+
+    Under autocast on a CPU it runs in float32: the kernel's backward pass in bfloat16 is slower,
+    four times at a context of 64.
+    """
+    if q.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        with torch.autocast("cpu", enabled=False):
+            return fused_attention(q.float(), k.float(), v.float(), causal, dropout)
+    return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=causal)
 
 
 @contextmanager
@@ -113,7 +86,7 @@ class KVCache:
 
     def __init__(self, config: GPTConfig, batch_size: int, dtype: torch.dtype, device) -> None:
         shape = (config.n_layer, 2, batch_size, config.n_head, config.block_size)
-        self.kv = torch.empty(*shape, config.n_embd // config.n_head, dtype=dtype, device=device)
+        self.kv = torch.empty(*shape, config.head_size, dtype=dtype, device=device)
         self.length = 0
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -127,6 +100,13 @@ class KVCache:
         self.length += T
 
 
+def make_norm(config: GPTConfig) -> nn.Module:
+    """A layer norm, or an RMS norm, which never has a bias; both add 1e-5 under the root."""
+    if config.norm == "rmsnorm":
+        return nn.RMSNorm(config.n_embd, eps=1e-5)
+    return nn.LayerNorm(config.n_embd, eps=1e-5, bias=config.bias)
+
+
 class CausalSelfAttention(nn.Module):
     """Every token gathers from the tokens before it, in H heads side by side."""
 
@@ -134,6 +114,8 @@ class CausalSelfAttention(nn.Module):
         super().__init__()
         self.n_head = config.n_head
         self.attn_dropout = config.attn_dropout
+        self.qk_norm = config.qk_norm
+        self.rotary = Rotary(config.block_size, config.head_size) if config.rotary else None
         self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd, bias=config.bias)
         self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
         self.resid_dropout = nn.Dropout(config.dropout)
@@ -144,12 +126,16 @@ class CausalSelfAttention(nn.Module):
             part.view(B, T, self.n_head, C // self.n_head).transpose(1, 2)  # (B, H, T, D)
             for part in self.c_attn(x).split(C, dim=2)
         )
+        if self.qk_norm:
+            q, k = (F.rms_norm(part, part.shape[-1:]) for part in (q, k))
+        if self.rotary is not None:
+            start = cache.length if cache is not None else 0
+            q, k = (self.rotary(part, start) for part in (q, k))
         if cache is not None:
             k, v = cache.append(layer, k, v)
+        dropout = self.attn_dropout if self.training else 0.0
         # One new token may see everything in the cache, so it needs no mask.
-        y = F.scaled_dot_product_attention(
-            q, k, v, dropout_p=self.attn_dropout if self.training else 0.0, is_causal=T > 1
-        )
+        y = fused_attention(q, k, v, causal=T > 1, dropout=dropout)
         y = y.transpose(1, 2).reshape(B, T, C)  # heads side by side again
         return self.resid_dropout(self.c_proj(y))
 
@@ -159,12 +145,13 @@ class MLP(nn.Module):
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
+        self.activation = ACTIVATIONS[config.activation]
         self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd, bias=config.bias)
         self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd, bias=config.bias)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.dropout(self.c_proj(F.gelu(self.c_fc(x), approximate="tanh")))
+        return self.dropout(self.c_proj(self.activation(self.c_fc(x))))
 
 
 class Block(nn.Module):
@@ -172,9 +159,9 @@ class Block(nn.Module):
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.ln_1 = nn.LayerNorm(config.n_embd, bias=config.bias)
+        self.ln_1 = make_norm(config)
         self.attn = CausalSelfAttention(config)
-        self.ln_2 = nn.LayerNorm(config.n_embd, bias=config.bias)
+        self.ln_2 = make_norm(config)
         self.mlp = MLP(config)
 
     def forward(self, x: Tensor, cache: KVCache | None = None, layer: int = 0) -> Tensor:
@@ -214,22 +201,23 @@ class GPT(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.config = config
-        self.transformer = nn.ModuleDict(
-            {
-                "wte": nn.Embedding(config.vocab_size, config.n_embd),
-                "wpe": nn.Embedding(config.block_size, config.n_embd),
-                "drop": nn.Dropout(config.dropout),
-                "h": nn.ModuleList(Block(config) for _ in range(config.n_layer)),
-                "ln_f": nn.LayerNorm(config.n_embd, bias=config.bias),
-            }
-        )
+        self.transformer = nn.ModuleDict({"wte": nn.Embedding(config.vocab_size, config.n_embd)})
+        if not config.rotary:
+            self.transformer["wpe"] = nn.Embedding(config.block_size, config.n_embd)
+        self.transformer["drop"] = nn.Dropout(config.dropout)
+        self.transformer["h"] = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.transformer["ln_f"] = make_norm(config)
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
-        self.lm_head.weight = self.transformer.wte.weight  # tied (Press & Wolf 2017)
+        if config.tied_head:
+            self.lm_head.weight = self.transformer.wte.weight
         self.apply(self._init_weights)
         # 2 * n_layer branches add to the residual stream; shrinking each keeps its variance level.
+        std = 0.0 if config.zero_init else 0.02 / math.sqrt(2 * config.n_layer)
         for name, p in self.named_parameters():
             if name.endswith("c_proj.weight"):
-                nn.init.normal_(p, std=0.02 / math.sqrt(2 * config.n_layer))
+                nn.init.normal_(p, std=std)
+        if config.zero_init and not config.tied_head:
+            nn.init.zeros_(self.lm_head.weight)
 
     @staticmethod
     def _init_weights(module: nn.Module) -> None:
@@ -258,20 +246,26 @@ class GPT(nn.Module):
             )
         if start and T > 1:
             raise DataError(f"{T} tokens for a cache that is in use; give one at a time")
-        positions = torch.arange(start, start + T, device=idx.device)
         try:
-            tokens = self.transformer.wte(idx)
+            x = self.transformer.wte(idx)
         except IndexError as error:
             raise DataError(
                 f"token ids run from {idx.min()} to {idx.max()}, but the vocabulary has "
                 f"{self.config.vocab_size}; was the text encoded by another tokenizer?"
             ) from error
-        x = self.transformer.drop(tokens + self.transformer.wpe(positions))
+        if not self.config.rotary:
+            x = x + self.transformer.wpe(torch.arange(start, start + T, device=idx.device))
+        x = self.transformer.drop(x)
         for layer, block in enumerate(self.transformer.h):
             x = block(x, cache, layer)
         if cache is not None:
             cache.advance(T)
         return self.transformer.ln_f(x)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Score every token after each of the hidden states: (…, C) -> (…, V)."""
+        logits, cap = self.lm_head(hidden), self.config.softcap
+        return cap * torch.tanh(logits / cap) if cap else logits
 
     def forward(
         self, idx: Tensor, targets: Tensor | None = None, return_logits: bool = True
@@ -289,7 +283,7 @@ class GPT(nn.Module):
         Raises:
             DataError: what `hidden` and, on a CPU, `check_targets` refuse.
         """
-        logits = self.lm_head(self.hidden(idx))
+        logits = self.logits(self.hidden(idx))
         if targets is None:
             return logits, None
         if targets.device.type == "cpu" and not torch.compiler.is_compiling():
@@ -306,7 +300,11 @@ class GPT(nn.Module):
 
         6 for each weight that multiplies the token, plus 12 * n_layer * C * T for attention's two
         products (PaLM: Chowdhery et al. 2022, appendix B). Look-ups in the position table are
-        no multiplications; the token table counts once, as the head.
+        no multiplications, nor are those in the token table: it counts only as a tied head.
         """
-        n_weights = self.num_params() - self.transformer.wpe.weight.numel()
+        n_weights = self.num_params()
+        if not self.config.rotary:
+            n_weights -= self.transformer.wpe.weight.numel()
+        if not self.config.tied_head:
+            n_weights -= self.transformer.wte.weight.numel()
         return 6 * n_weights + 12 * self.config.n_layer * self.config.n_embd * T

@@ -9,7 +9,7 @@ import json
 import os
 import warnings
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -20,7 +20,10 @@ from gptlib.errors import CheckpointError, ConfigError, DataError
 from gptlib.model import GPT, GPTConfig
 from gptlib.resources import data_path
 from gptlib.tokenizers import Tokenizer, load_tokenizer
-from gptlib.train_config import FREE, OVERRIDABLE
+from gptlib.train_config import FREE, OVERRIDABLE, TrainConfig
+
+# A setting that is younger than a run had its default then.
+DEFAULTS = {"model": asdict(GPTConfig()), "train": asdict(TrainConfig())}
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,8 @@ def check_same_run(before: dict, now: dict, override: bool = False) -> None:
     differences = []
     for part in ("model", "train", "data", "tokenizer"):
         old, new = before.get(part), now[part]
+        if part in DEFAULTS and isinstance(old, dict):
+            old = DEFAULTS[part] | old
         if not isinstance(old, dict) or not isinstance(new, dict):
             old, new = {part: old}, {part: new}
         for key in sorted(set(old) | set(new)):

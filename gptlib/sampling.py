@@ -126,7 +126,7 @@ def _steps(
             dtype = model.lm_head.weight.dtype
             cache = KVCache(model.config, ids.size(0), dtype, ids.device)
             fresh = window
-        logits = model.lm_head(model.hidden(fresh, cache)[:, -1])
+        logits = model.logits(model.hidden(fresh, cache)[:, -1])
         token = _draw(logits, temperature, top_k, top_p, rng)
         fresh = token.unsqueeze(1)
         window = torch.cat([window, fresh], dim=1)

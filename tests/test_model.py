@@ -1,14 +1,21 @@
 """gptlib.model is GPT-2, and its fused attention is the attention that chapter 2 writes out."""
 
+import itertools
+import math
+from unittest import mock
+
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gptlib.checkpoint import load_weights, plain_weights
 from gptlib.errors import ConfigError, DataError
 from gptlib.hub import from_hf, to_hf
-from gptlib.model import GPT, GPTConfig, KVCache, naive_attention
+from gptlib.model import ACTIVATIONS, GPT, GPTConfig, KVCache, fused_attention, naive_attention
+from gptlib.model_config import NORMS
+from gptlib.rotary import Rotary
 
 TINY = GPTConfig(block_size=16, vocab_size=23, n_layer=2, n_head=2, n_embd=16)
 
@@ -72,9 +79,9 @@ def test_a_gpt2_with_other_options_is_refused():
     transformers = pytest.importorskip("transformers")
     config = transformers.GPT2Config(
         n_embd=16, n_layer=1, n_head=2, vocab_size=11, n_positions=8,
-        activation_function="relu", bos_token_id=0, eos_token_id=0,
+        activation_function="silu", bos_token_id=0, eos_token_id=0,
     )  # fmt: skip
-    with pytest.raises(ConfigError, match="relu"):
+    with pytest.raises(ConfigError, match="silu"):
         from_hf(transformers.GPT2LMHeadModel(config))
 
 
@@ -136,7 +143,10 @@ def test_dropout_acts_in_training_only():
 
 @pytest.mark.parametrize(
     "wrong", [{"n_embd": 30, "n_head": 4}, {"n_layer": 0}, {"vocab_size": 2.5}, {"dropout": 1.0},
-              {"attn_dropout": -0.1}, {"block_size": True}],
+              {"attn_dropout": -0.1}, {"block_size": True}, {"rotary": 1}, {"qk_norm": "yes"},
+              {"norm": "batchnorm"}, {"activation": "silu"}, {"tied_head": None}, {"zero_init": 0},
+              {"softcap": -1.0}, {"softcap": float("inf")}, {"softcap": "5"}, {"bias": "no"},
+              {"rotary": True, "n_embd": 6}],
 )  # fmt: skip
 def test_bad_configs_are_refused(wrong):
     with pytest.raises(ConfigError):
@@ -144,8 +154,8 @@ def test_bad_configs_are_refused(wrong):
 
 
 def test_unknown_config_keys_are_refused():
-    with pytest.raises(ConfigError, match="rope"):
-        GPTConfig.from_dict(TINY.to_dict() | {"rope": True})
+    with pytest.raises(ConfigError, match="alibi"):
+        GPTConfig.from_dict(TINY.to_dict() | {"alibi": True})
 
 
 def test_bad_inputs_are_refused():
@@ -169,3 +179,224 @@ def test_flops_agree_with_torchs_counter():
         model(idx, idx)[1].backward()
     counted = counter.get_total_flops() / idx.numel()
     assert model.flops_per_token(16) == pytest.approx(counted, rel=0.1)
+
+
+# --- the newer parts, one field each --------------------------------------------------------------
+
+CHOICES = {
+    "rotary": (False, True), "qk_norm": (False, True), "norm": NORMS,
+    "activation": tuple(ACTIVATIONS), "tied_head": (True, False), "zero_init": (False, True),
+    "softcap": (0.0, 5.0),
+}  # fmt: skip
+ENDS = [(values[0], values[-1]) for values in CHOICES.values()]  # GPT-2's choice and the newest
+EVERY = [dict(zip(CHOICES, values, strict=True)) for values in itertools.product(*ENDS)]
+EACH = [{name: value} for name, values in CHOICES.items() for value in values[1:]]
+
+
+def scrambled(**changes) -> GPT:
+    """A model whose every weight is far from zero and from uniform, in float64."""
+    model = tiny(**changes).double()
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.3)
+    return model
+
+
+def test_every_combination_counts_runs_and_learns():
+    """Parameters by hand, FLOPs by torch's counter, naive attention, a gradient for each weight."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    C, V, T, L = 16, 23, 16, 1
+    idx = torch.randint(V, (2, T))
+
+    def naive(q, k, v, causal, dropout):
+        return naive_attention(q, k, v, causal)
+
+    for options in EVERY:
+        model = tiny(n_layer=L, **options)
+        norm = C if options["norm"] == "rmsnorm" else 2 * C
+        tables = V * C * (1 if options["tied_head"] else 2) + (0 if options["rotary"] else T * C)
+        assert model.num_params() == tables + L * (12 * C * C + 9 * C + 2 * norm) + norm, options
+        for p in model.parameters():
+            torch.nn.init.normal_(p, std=0.3)
+        model.double()
+        logits = model(idx)[0]
+        with mock.patch("gptlib.model.fused_attention", naive):
+            with FlopCounterMode(display=False) as counter:
+                by_hand, loss = model(idx, idx.roll(-1, 1))
+                loss.backward()
+        torch.testing.assert_close(by_hand, logits)
+        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+        vectors = sum(p.numel() for p in model.parameters() if p.dim() < 2)  # these only add
+        counted = counter.get_total_flops() / idx.numel()
+        assert model.flops_per_token(T) - 6 * vectors == counted, options
+        same = GPT(GPTConfig.from_dict(model.config.to_dict())).double()
+        load_weights(same, plain_weights(model))
+        assert torch.equal(same(idx)[0], logits)
+
+
+@pytest.mark.parametrize("options", EACH, ids=str)
+def test_each_field_changes_the_model(options):
+    idx = torch.randint(23, (2, 16))
+    plain, changed = tiny(), tiny(**options)
+    if options != {"tied_head": False} and options != {"zero_init": True}:
+        torch.nn.init.normal_(plain.transformer.wte.weight, std=1.0)
+        changed.transformer.wte.weight.data.copy_(plain.transformer.wte.weight)
+    assert not torch.equal(plain(idx)[0], changed(idx)[0])
+
+
+def test_configs_saved_before_a_field_existed_still_load():
+    old = {k: v for k, v in TINY.to_dict().items() if k not in CHOICES}
+    assert GPTConfig.from_dict(old) == TINY
+
+
+@pytest.mark.parametrize("options", [{"rotary": True}, {"rotary": True, "qk_norm": True}], ids=str)
+def test_cached_logits_equal_uncached_with_rotary_positions(options):
+    model, idx = scrambled(**options).eval(), torch.randint(23, (2, 16))
+    cache = KVCache(model.config, 2, torch.float64, "cpu")
+    parts = [model.hidden(idx[:, :7], cache)]
+    parts += [model.hidden(idx[:, t : t + 1], cache) for t in range(7, 16)]
+    torch.testing.assert_close(model.logits(torch.cat(parts, dim=1)), model(idx)[0])
+
+
+def test_rotary_by_hand():
+    """One pair of channels turns by its position; the second pair a hundred times slower."""
+    x = torch.tensor([1.0, 1.0, 0.0, 0.0]).expand(1, 1, 5, 4)
+    turned = Rotary(8, 4)(x, start=3)[0, 0, 2]  # position 5
+    expected = [math.cos(5), math.cos(0.05), math.sin(5), math.sin(0.05)]
+    torch.testing.assert_close(turned, torch.tensor(expected))
+    assert torch.equal(Rotary(8, 4)(x)[0, 0, 0], x[0, 0, 0])  # position 0 does not turn
+
+
+@given(m=st.integers(0, 40), n=st.integers(0, 40), shift=st.integers(0, 20))
+@settings(max_examples=40, deadline=None)
+def test_rotary_products_depend_on_the_distance_only(m, n, shift):
+    torch.manual_seed(m)
+    rotary = Rotary(64, 8).double()
+    q, k = torch.randn(2, 1, 1, 1, 8, dtype=torch.float64)
+    here = (rotary(q, m) * rotary(k, n)).sum()
+    there = (rotary(q, m + shift) * rotary(k, n + shift)).sum()
+    torch.testing.assert_close(here, there, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        rotary(q, m).norm(), q.norm(), atol=1e-5, rtol=1e-5
+    )  # turned, not stretched
+
+
+def test_rotary_attention_reads_the_distance_not_the_place():
+    """Six tokens at positions 9 to 14 attend as the same six do at 0 to 5."""
+    attention, x = tiny(rotary=True).transformer.h[0].attn, torch.randn(1, 6, 16)
+    later = mock.Mock(length=9, append=lambda layer, k, v: (k, v))
+    torch.testing.assert_close(attention(x), attention(x, later))
+
+
+def test_qk_norm_bounds_every_score():
+    seen = []
+
+    def watched(q, k, v, **options):
+        seen.append((q @ k.transpose(-2, -1)).abs().max().item() / math.sqrt(q.size(-1)))
+        return fused_attention(q, k, v, **options)
+
+    idx = torch.randint(23, (2, 16))
+    for qk_norm in (False, True):
+        model = scrambled(qk_norm=qk_norm)
+        for block in model.transformer.h:
+            torch.nn.init.normal_(block.attn.c_attn.weight, std=5.0)
+        with mock.patch("gptlib.model.fused_attention", watched):
+            model(idx)
+    assert max(seen[:2]) > 10 > math.sqrt(8) + 1e-6 > max(seen[2:])
+
+
+def test_rmsnorm_by_hand():
+    norm, x = tiny(norm="rmsnorm").transformer.ln_f, torch.randn(3, 16)
+    torch.nn.init.normal_(norm.weight)
+    by_hand = x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt() * norm.weight
+    torch.testing.assert_close(norm(x), by_hand)
+    assert isinstance(norm, torch.nn.RMSNorm) and not hasattr(norm, "bias")
+    assert isinstance(tiny().transformer.ln_f, torch.nn.LayerNorm)
+
+
+def test_activations_by_hand():
+    x = torch.tensor([-2.0, -0.5, 0.0, 1.0, 3.0])
+    exact = x * 0.5 * (1 + torch.erf(x / math.sqrt(2)))
+    tanh = 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    torch.testing.assert_close(ACTIVATIONS["gelu"](x), exact)
+    torch.testing.assert_close(ACTIVATIONS["gelu_tanh"](x), tanh)
+    assert ACTIVATIONS["relu"](x).tolist() == [0, 0, 0, 1, 3]
+    assert ACTIVATIONS["relu2"](x).tolist() == [0, 0, 0, 1, 9]
+
+
+def test_an_untied_head_has_weights_of_its_own():
+    model = tiny(tied_head=False)
+    assert model.lm_head.weight is not model.transformer.wte.weight
+    assert not torch.equal(model.lm_head.weight, model.transformer.wte.weight)
+    assert "lm_head.weight" in plain_weights(model)
+
+
+def test_zero_init_begins_with_a_uniform_prediction():
+    idx = torch.randint(23, (4, 16))
+    logits, loss = tiny(zero_init=True, tied_head=False)(idx, idx)
+    assert (logits == 0).all() and loss.item() == pytest.approx(math.log(23))
+    tied = tiny(zero_init=True)  # the blocks add nothing yet
+    x = tied.transformer.wte(idx) + tied.transformer.wpe.weight
+    expected = tied.transformer.ln_f(x) @ tied.transformer.wte.weight.T
+    torch.testing.assert_close(tied(idx)[0], expected)
+
+
+def test_zero_init_leaves_the_other_weights_alone():
+    plain, zero = (tiny(zero_init=z, tied_head=False).state_dict() for z in (False, True))
+    changed = {name for name in plain if not torch.equal(plain[name], zero[name])}
+    assert changed == {n for n in plain if n.endswith("c_proj.weight")} | {"lm_head.weight"}
+
+
+def test_softcap_bounds_the_logits_and_shrinks_their_gradient():
+    plain, capped = scrambled(), scrambled(softcap=1.0)
+    load_weights(capped, plain_weights(plain))
+    idx = torch.randint(23, (2, 16))
+    raw, (logits, loss) = plain(idx)[0], capped(idx, idx)
+    assert raw.abs().max() > 1 > logits.abs().max()
+    torch.testing.assert_close(logits, torch.tanh(raw))
+    assert torch.equal(capped(idx, idx, return_logits=False)[1], loss)
+    hidden = plain.hidden(idx).detach().requires_grad_()
+    (slope,) = torch.autograd.grad(capped.logits(hidden).sum(), hidden)
+    expected = (1 - torch.tanh(raw) ** 2) @ plain.lm_head.weight
+    torch.testing.assert_close(slope, expected.detach())
+
+
+def test_attention_under_autocast_on_a_cpu_stays_in_float32():
+    model, idx = tiny(qk_norm=True, rotary=True), torch.randint(23, (2, 16))
+    dtypes = []
+    original = F.scaled_dot_product_attention
+
+    def watched(q, k, v, **options):
+        dtypes.extend((q.dtype, k.dtype, v.dtype))
+        return original(q, k, v, **options)
+
+    with mock.patch("torch.nn.functional.scaled_dot_product_attention", watched):
+        with torch.autocast("cpu", torch.bfloat16):
+            half = model(idx)[0]
+    assert set(dtypes) == {torch.float32} and half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), model(idx)[0], atol=0.02, rtol=0.02)
+
+
+@pytest.mark.parametrize(
+    "options", [{"rotary": True}, {"qk_norm": True}, {"norm": "rmsnorm"}, {"activation": "relu2"},
+                {"softcap": 9.0}, {"bias": False}], ids=str,
+)  # fmt: skip
+def test_to_hf_refuses_what_gpt2_cannot_express(options):
+    pytest.importorskip("transformers")
+    (name,) = options
+    with pytest.raises(ConfigError, match=name):
+        to_hf(tiny(**options))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"activation": "gelu"}, {"activation": "relu"}, {"tied_head": False},
+                {"zero_init": True}], ids=str,
+)  # fmt: skip
+def test_what_gpt2_can_express_goes_there_and_back(options):
+    pytest.importorskip("transformers")
+    model, idx = scrambled(**options).float().eval(), torch.randint(23, (2, 16))
+    hf = to_hf(model)
+    torch.testing.assert_close(hf(idx).logits, model(idx)[0], atol=1e-4, rtol=1e-4)
+    back = from_hf(hf)
+    assert back.config == GPTConfig(**(model.config.to_dict() | {"zero_init": False}))
+    torch.testing.assert_close(back(idx)[0], model(idx)[0])

@@ -1,11 +1,14 @@
 """A run folder gives its model back, or says why not."""
 
+from dataclasses import asdict
+
 import pytest
 import torch
 
 from gptlib import checkpoint
 from gptlib.errors import CheckpointError, ConfigError
-from gptlib.runs import load_run, read_jsonl
+from gptlib.runs import check_same_run, load_run, read_jsonl
+from gptlib.train_config import TrainConfig
 
 
 @pytest.fixture
@@ -62,3 +65,13 @@ def test_a_torn_last_line_is_left_out(tmp_path):
     path.write_bytes(b'{"step": 1}\n{"step": 2}\n{"st')
     assert read_jsonl(path) == [{"step": 1}, {"step": 2}]
     assert read_jsonl(tmp_path / "none.jsonl") == []
+
+
+def test_a_run_made_before_a_setting_existed_goes_on(make_model):
+    model = make_model().config.to_dict()
+    now = {"model": model, "train": asdict(TrainConfig()), "data": {}, "tokenizer": None}
+    now["threads"] = 1
+    before = {k: v for k, v in model.items() if k not in ("rotary", "norm")}
+    check_same_run(now | {"model": before}, now)
+    with pytest.raises(CheckpointError, match="rotary was False and is now True"):
+        check_same_run(now | {"model": before}, now | {"model": model | {"rotary": True}})

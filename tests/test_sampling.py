@@ -9,11 +9,16 @@ from gptlib.errors import ConfigError, DataError
 from gptlib.model import GPT, GPTConfig
 from gptlib.sampling import filter_logits, generate, stream
 
+MODERN = dict(
+    rotary=True, qk_norm=True, norm="rmsnorm", activation="relu2", tied_head=False, softcap=8.0
+)
 
-@pytest.fixture(scope="module")
-def model() -> GPT:
+
+@pytest.fixture(scope="module", params=[{}, MODERN], ids=["gpt2", "modern"])
+def model(request) -> GPT:
     torch.manual_seed(0)
-    model = GPT(GPTConfig(block_size=24, vocab_size=31, n_layer=2, n_head=2, n_embd=32))
+    shape = dict(block_size=24, vocab_size=31, n_layer=2, n_head=2, n_embd=32)
+    model = GPT(GPTConfig(**shape, **request.param))
     for p in model.parameters():  # far from uniform, so that a wrong token shows
         torch.nn.init.normal_(p, std=0.3)
     return model.double()
@@ -31,10 +36,11 @@ def test_cached_and_uncached_tokens_are_the_same_for_200_steps(model, prompt, te
     assert runs[0][0, : len(prompt)].tolist() == prompt
 
 
+@pytest.mark.parametrize("options", [{}, MODERN], ids=["gpt2", "modern"])
 @pytest.mark.parametrize("block_size", [1, 2, 3])
-def test_the_shortest_contexts_slide_too(block_size):
+def test_the_shortest_contexts_slide_too(block_size, options):
     torch.manual_seed(0)
-    small = GPT(GPTConfig(block_size, 7, 1, 1, 8)).double()
+    small = GPT(GPTConfig(block_size, 7, 1, 1, 8, **options)).double()
     runs = [generate(small, [1], 30, seed=1, use_cache=cache) for cache in (True, False)]
     assert torch.equal(*runs)
 

@@ -19,8 +19,8 @@ from gptlib.course.lock import environment, pins
 #: Imports go down or stay level; a new module gets its floor here.
 FLOORS = {
     1: "errors resources runtime",
-    2: "transfer archives downloads model tokenizer_base tokenizers grammar grammar_draws "
-    "grammar_nodes grammar_rules",
+    2: "transfer archives downloads model model_config rotary tokenizer_base tokenizers grammar "
+    "grammar_draws grammar_nodes grammar_rules",
     3: "corpora sources sharded_tokens shard_groups shards batches optim checkpoint sampling runs "
     "train_config mirror parallel splits",
     4: "trainer evaluation hub",

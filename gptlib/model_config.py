@@ -1,0 +1,104 @@
+"""The shape of a GPT, and which of its parts are GPT-2's and which are newer.
+
+One job: `GPTConfig`, which refuses what cannot work before a weight is drawn.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+
+from gptlib.errors import ConfigError
+
+NORMS = ("layernorm", "rmsnorm")
+ACTIVATIONS = ("gelu_tanh", "gelu", "relu", "relu2")
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """The shape of a GPT. The defaults are GPT-2 124M's.
+
+    Attributes:
+        block_size, vocab_size, n_layer, n_head, n_embd: T at most, V, blocks, H, C.
+        dropout: acts on the embeddings and on what each sublayer adds to the residual stream.
+        attn_dropout: acts on attention weights; separate because it slows fused attention.
+        bias: whether linear layers and layer norms have biases.
+        rotary: turn queries and keys by their position instead of adding a learned vector for it
+            (Su et al. 2021; see `gptlib.rotary`).
+        qk_norm: scale every query and key to length sqrt(D), so that no score exceeds sqrt(D)
+            (Henry et al. 2020; Dehghani et al. 2023).
+        norm: "layernorm" or "rmsnorm", which neither centers nor shifts (Zhang & Sennrich 2019).
+        activation: "gelu_tanh"; "gelu", the exact one; "relu"; "relu2", its square (Primer: So et
+            al. 2021).
+        tied_head: score tokens with the token embedding's own weights (Press & Wolf 2017).
+        zero_init: what adds to the residual stream begins at zero, and so does a head of its own:
+            the first prediction is uniform (modded-nanogpt: Jordan et al. 2024).
+        softcap: bend the logits smoothly so that none leaves (-softcap, softcap); 0 leaves them
+            alone (Gemma 2: Gemma Team 2024).
+
+    Raises:
+        ConfigError: a size is not a positive integer, `n_embd` is not a multiple of `n_head`, a
+            dropout is outside [0, 1), a name is unknown, or rotary heads have an odd size.
+    """
+
+    block_size: int = 1024
+    vocab_size: int = 50257
+    n_layer: int = 12
+    n_head: int = 12
+    n_embd: int = 768
+    dropout: float = 0.0
+    attn_dropout: float = 0.0
+    bias: bool = True
+    rotary: bool = False
+    qk_norm: bool = False
+    norm: str = "layernorm"
+    activation: str = "gelu_tanh"
+    tied_head: bool = True
+    zero_init: bool = False
+    softcap: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("block_size", "vocab_size", "n_layer", "n_head", "n_embd"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ConfigError(f"{name} is {value!r}; it must be a whole number of 1 or more")
+        for name in ("dropout", "attn_dropout"):
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and 0 <= value < 1):
+                raise ConfigError(f"{name} is {value!r}; it must be in [0, 1), such as 0.1")
+        if self.n_embd % self.n_head:
+            raise ConfigError(
+                f"n_embd is {self.n_embd} and n_head is {self.n_head}; "
+                f"every head gets n_embd / n_head channels, so choose a multiple"
+            )
+        for name in ("bias", "rotary", "qk_norm", "tied_head", "zero_init"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be True or False")
+        for name, allowed in {"norm": NORMS, "activation": ACTIVATIONS}.items():
+            if getattr(self, name) not in allowed:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)!r}; use one of {', '.join(allowed)}"
+                )
+        if not (isinstance(self.softcap, int | float) and 0 <= self.softcap < math.inf):
+            raise ConfigError(f"softcap is {self.softcap!r}; give a positive number, or 0 for none")
+        if self.rotary and self.head_size % 2:
+            raise ConfigError(
+                f"n_embd / n_head is {self.head_size}; rotary turns channels in pairs, so choose "
+                "an even head size"
+            )
+
+    @property
+    def head_size(self) -> int:
+        """D, the channels of a head."""
+        return self.n_embd // self.n_head
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> GPTConfig:
+        """Rebuild a config from `to_dict`, refusing keys that this version does not know."""
+        unknown = set(values) - {f.name for f in fields(cls)}
+        if unknown:
+            raise ConfigError(f"a GPTConfig has no {', '.join(sorted(unknown))}; update gptlib?")
+        return cls(**values)
