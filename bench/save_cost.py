@@ -3,12 +3,11 @@
     python bench/save_cost.py
 
 A fresh process trains for two steps of one short window (so that activations, which would hide the
-cost, are small), then saves three times. Writes bench/results/save_cost.json.
+cost, are small), then saves three times. Writes data/runs/save-cost/record.json.
 """
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import resource
 import statistics
@@ -19,7 +18,8 @@ from pathlib import Path
 import torch
 
 from gptlib import GPT, GPTConfig, TrainConfig, Trainer, checkpoint
-from gptlib.course.records import this_machine
+from gptlib.course.recipes import make_record
+from gptlib.course.records import save_record
 
 INTERVAL = 60 * TrainConfig().save_minutes  # seconds
 
@@ -69,9 +69,9 @@ def main() -> None:
     print(f"{result['share_of_time']:.1%} of the time at a save every {INTERVAL / 60:.0f} minutes")
     print(f"peak memory {seen['peak_before_mb']:.0f} MB before, {seen['peak_after_mb']:.0f} after: "
           f"{result['memory_grew_by']:+.1%}")  # fmt: skip
-    place = Path(__file__).parent / "results" / "save_cost.json"
-    about = {"command": "python bench/save_cost.py", "hardware": this_machine()}
-    place.write_text(json.dumps({**about, "result": result}, indent=1) + "\n")
+    config = {"model": "GPT-2 124M", "interval_s": INTERVAL, "threads": 1}
+    record = make_record("save-cost", config, result, command="python bench/save_cost.py")
+    save_record(record, Path(__file__).parent.parent / "data" / "runs" / "save-cost")
 
 
 if __name__ == "__main__":

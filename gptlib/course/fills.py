@@ -11,6 +11,7 @@ from html import escape
 from pathlib import Path
 
 from gptlib.errors import DataError
+from gptlib.train_config import FREE, OVERRIDABLE
 
 _COMMENT = re.compile(r"<!-- fill: (?P<name>[\w-]+)(?: (?P<argument>[\w.-]+))? -->")
 _SHOWN, _LINES = 210, 3  # characters and lines of a sample on the first page
@@ -124,6 +125,62 @@ def chapter_costs(root: Path, _: str) -> str:
     return "\n".join(rows) if len(rows) > 2 else "No chapter has been run yet."
 
 
+def resume_rules(root: Path, _: str) -> str:
+    """Return a table of the settings that a resumed run may change, and how."""
+    flags = {name: ", ".join(f"`--{n.replace('_', '-')}`" for n in names) for name, names in
+             (("free", FREE), ("told", OVERRIDABLE))}  # fmt: skip
+    return "\n".join([
+        "| may change | settings |",
+        "|---|---|",
+        f"| freely: how to compute and when to save | {flags['free']}, `--threads`, and the number "
+        "of processes; the tokens of a step stay the same |",
+        f"| with `--override`: the rest of the schedule is another | {flags['told']} |",
+    ])  # fmt: skip
+
+
+def faults(root: Path, _: str) -> str:
+    """Return the table of what was done to runs on purpose, and what came of it."""
+    result = _record(root, "faults").get("result")
+    if not result:
+        return "The long version of these tests is not recorded yet."
+    killed, damaged, log = (result[k] for k in ("R1_killed", "R2_damaged", "R6_log"))
+    rows = [
+        ("a process killed (`SIGKILL`) at a random instant",
+         f"{killed['kills']}, {killed['inside_a_save']} of them inside a save",
+         f"{killed['runs_equal_to_the_unbroken']} of {killed['runs']} runs ended equal, to the "
+         "bit, to the run that was left alone"),
+        ("bits flipped, or files cut, in a checkpoint", f"{damaged['damages']}",
+         f"{damaged['noticed_named_and_passed_over']} noticed, named, and passed over"),
+        ("a log that tells of a step which is not repeated", f"{log['kills']} logs read",
+         f"{log['false_lines']} false lines"),
+        *((what, "", _passed(result[key])) for what, key in (
+            ("a disk that is full, cannot be written, or vanishes", "R3_disk"),
+            ("SIGTERM and Ctrl-C", "R4_signals"),
+            ("two writers in one folder", "R5_two_writers"),
+        )),
+    ]  # fmt: skip
+    table = ["| what was done | how often | what came of it |", "|---|---|---|"]
+    return "\n".join(table + [f"| {' | '.join(row)} |" for row in rows])
+
+
+def _passed(counts: dict) -> str:
+    return f"tests: {counts['tests']}"
+
+
+def save_cost(root: Path, _: str) -> str:
+    """Return a sentence on what a checkpoint of GPT-2 124M costs."""
+    result = _record(root, "save-cost").get("result")
+    if not result:
+        return "What a checkpoint costs is not measured yet."
+    return (
+        f"A checkpoint of GPT-2 124M, {result['bytes'] / 1e9:.2f} GB, took "
+        f"{result['median_seconds']:.1f} s at {result['bytes_per_second'] / 1e6:.0f} MB/s on the "
+        f"disk of the machine that made this book, and the peak of its memory grew by "
+        f"{result['memory_grew_by']:.1%}. The interval between saves, five minutes, grows on a "
+        "slow disk, so that saving never takes more than a fiftieth of the time."
+    )
+
+
 def _record(root: Path, name: str) -> dict:
     path = root / "data" / "runs" / name / "record.json"
     return json.loads(path.read_text("utf8")) if path.exists() else {}
@@ -150,4 +207,7 @@ FILLS: dict[str, Callable[[Path, str], str]] = {
     "descent": descent,
     "costs": costs,
     "chapter-costs": chapter_costs,
+    "resume-rules": resume_rules,
+    "faults": faults,
+    "save-cost": save_cost,
 }

@@ -19,7 +19,7 @@ MARKED = re.compile(
 MARKER = re.compile(r"<!-- [\w-]+: [^ ]+ -->")
 LONG = re.compile(r"(?<![\w./:-])\d+\.\d{3,}(?![\w/])")
 LINKS = re.compile(r"\]\([^)]*\)|<https?://[^>]*>|https?://\S+|`[^`\n]*`")
-PAGES = ("index.md", "notation.md", "glossary.md", "README.md")
+PAGES = ("index.md", "notation.md", "glossary.md", "README.md", "long_runs.md")
 
 
 def look_up(record: str, key: str):
