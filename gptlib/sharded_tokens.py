@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from gptlib.errors import DataError
-from gptlib.tokenizer_base import Tokenizer, content_hash
+from gptlib.tokenizer_base import Tokenizer, content_hash, shorten
 
 MANIFEST, UNFINISHED, FORMAT = "manifest.json", "unfinished.jsonl", "gptlib shards 1"
 SPLITS = ("train", "val")
@@ -104,9 +104,12 @@ class ShardedTokens:
                 start, stop, step
             )))  # fmt: skip
         else:
-            at = np.asarray(key)
+            try:
+                at = np.asarray(key)
+            except (ValueError, TypeError, OverflowError):
+                at = np.asarray(None)  # rows of different lengths, or nothing like a number
             if at.dtype.kind not in "iu" and at.size:
-                raise DataError(f"a position is {key!r}; give whole numbers or a slice")
+                raise DataError(f"a position is {shorten(key)}; give whole numbers or a slice")
             ids = self._gather(at.astype(np.int64).ravel()).reshape(at.shape)
         if ids.size and int(ids.max()) >= self.vocab_size:
             raise DataError(
