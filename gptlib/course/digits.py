@@ -9,6 +9,7 @@ are an array (B, C); there are V = 10 digits.
 from __future__ import annotations
 
 import gzip
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -42,7 +43,7 @@ def initial_weights(sizes: Sequence[int], seed: int) -> list[Array]:
     """
     rng = np.random.default_rng(seed)
     weights = []
-    for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+    for inputs, outputs in itertools.pairwise(sizes):
         weights += [rng.standard_normal((inputs, outputs)) / math.sqrt(inputs), np.zeros(outputs)]
     return weights
 
