@@ -34,6 +34,11 @@ def test_every_shipped_record_is_whole(name):
     assert "/root" not in text and "/tmp" not in text and "/home" not in text
 
 
+def test_every_record_of_a_training_run_can_be_made_anew():
+    made_by_benches = {n for n in NAMES if load_record(n).command.startswith("python bench/")}
+    assert set(NAMES) - made_by_benches <= set(RECIPES)
+
+
 def test_an_unknown_record_is_refused():
     with pytest.raises(DataError, match="kalevala-bigram"):
         load_record("nothing")

@@ -228,6 +228,17 @@ def _summary(key: str, losses: list[float]) -> dict:
     }
 
 
+def ladder_record(name: str, corpus: str, seeds: int = 5, steps: int = 5000) -> Record:
+    """Run a ladder on a corpus, or on the text at a path; returns its record."""
+    made = ladder(corpus, seeds, steps)
+    hardware, versions = this_machine()
+    command = (
+        f"python -m gptlib.course.ladder {made['config']['corpus']} data/runs/{name} "
+        f"--seeds {seeds} --steps {steps}"
+    )
+    return Record(name, command, hardware=hardware, versions=versions, **made)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run a ladder and write its record."""
     parser = argparse.ArgumentParser(prog="python -m gptlib.course.ladder")
@@ -236,14 +247,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=5000)
     options = parser.parse_args(arguments)
-    made = ladder(options.corpus, options.seeds, options.steps)
-    hardware, versions = this_machine()
-    corpus, name = made["config"]["corpus"], options.out.name
-    command = (
-        f"python -m gptlib.course.ladder {corpus} data/runs/{name} "
-        f"--seeds {options.seeds} --steps {options.steps}"
-    )
-    save_record(Record(name, command, hardware=hardware, versions=versions, **made), options.out)
+    record = ladder_record(options.out.name, options.corpus, options.seeds, options.steps)
+    save_record(record, options.out)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from gptlib.corpora import Corpus, load_corpus
 from gptlib.course import attention_runs, digits_runs
+from gptlib.course.ladder import ladder_record
 from gptlib.course.records import Record, save_record, this_machine
 from gptlib.errors import DataError
 from gptlib.evaluation import split_loss
@@ -50,7 +51,10 @@ def run_recipe(name: str) -> Record:
         DataError: there is no recipe of that name.
     """
     if name not in RECIPES:
-        raise DataError(f"no recipe makes {name!r}; there are {', '.join(sorted(RECIPES))}")
+        raise DataError(
+            f"no recipe makes {name!r}; there are {', '.join(sorted(RECIPES))}. A record that "
+            "`python bench/…` made is made anew by that command, in the repository"
+        )
     return RECIPES[name]()
 
 
@@ -218,6 +222,25 @@ def kalevala_gpt() -> Record:
 def shakespeare_nanogpt_cpu() -> Record:
     name = "shakespeare-nanogpt-cpu"
     return seeds_of_preset(name, "nanogpt-cpu", "shakespeare", [0, 1, 2], "ROMEO:\n")
+
+
+@recipe("ladder-tales")
+def ladder_tales() -> Record:
+    return ladder_record("ladder-tales", "tales")
+
+
+@recipe("ladder-german")
+def ladder_german() -> Record:
+    """The text is public, and the reader's to fetch: `meyer_juerg_jenatsch.txt`, here."""
+    return ladder_record("ladder-german", "meyer_juerg_jenatsch.txt")
+
+
+@recipe("tales-cpu")
+def tales_cpu() -> Record:
+    from gptlib.course.tales_run import train_tales  # which itself needs this module
+
+    with tempfile.TemporaryDirectory() as folder:
+        return train_tales(Path(folder), ship_to=None)
 
 
 def main() -> None:
