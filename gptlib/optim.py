@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from gptlib.errors import ConfigError
+from gptlib.muon import Muon
 
 SCHEDULES = ("cosine", "wsd", "constant")
 OPTIMIZERS = ("adamw", "muon")
@@ -26,15 +27,29 @@ def decay_groups(params: list[nn.Parameter], weight_decay: float) -> list[dict]:
 
 
 def make_optimizers(
-    model: nn.Module, name: str, lr: float, weight_decay: float, betas: tuple[float, float]
+    model: nn.Module,
+    name: str,
+    lr: float,
+    weight_decay: float,
+    betas: tuple[float, float],
+    embed_lr: float = 1.0,
+    head_lr: float = 1.0,
+    split_qkv: bool = False,
 ) -> list[torch.optim.Optimizer]:
     """Return the optimizers that together move every weight; step them all, in this order.
 
     "adamw" is AdamW for everything (Loshchilov & Hutter 2019), fused: one kernel for all weights,
     on CPU and GPU alike. "muon" gives the blocks' matrices to Muon (Jordan et al. 2024), which
     replaces a matrix's update by the nearest one that moves every direction equally far, scaled
-    so that the same learning rate serves both (Liu et al. 2025, section 2.2); embeddings and
-    vectors stay with AdamW.
+    so that the same learning rate serves both (Liu et al. 2025, section 2.2); embeddings, the head
+    and vectors stay with AdamW. Every group says in `lr_scale` what it multiplies the rate by; see
+    `set_learning_rate`.
+
+    Args:
+        embed_lr, head_lr: multiples of `lr` for the token and position tables, and for a head of
+            its own. Speedruns give each of the three kinds of matrix its own rate (nanochat:
+            Karpathy 2025; modded-nanogpt: Jordan et al. 2024).
+        split_qkv: let Muon see `c_attn` as the three matrices that it holds.
 
     Raises:
         ConfigError: an unknown name.
@@ -42,16 +57,32 @@ def make_optimizers(
     if name not in OPTIMIZERS:
         raise ConfigError(f"optimizer is {name!r}; use one of {', '.join(OPTIMIZERS)}")
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-    hidden = [p for n, p in named if name == "muon" and p.dim() == 2 and ".h." in n]
-    taken = set(map(id, hidden))
-    groups = decay_groups([p for _, p in named if id(p) not in taken], weight_decay)
+    hidden = {n: p for n, p in named if name == "muon" and p.dim() == 2 and ".h." in n}
+    scales = {1.0: [], embed_lr: [], head_lr: []}
+    for n, p in named:
+        if n not in hidden:
+            table = n.endswith(("wte.weight", "wpe.weight"))
+            scales[embed_lr if table else head_lr if "lm_head" in n else 1.0].append(p)
+    groups = [
+        group | {"lr_scale": scale}
+        for scale, params in scales.items()
+        for group in decay_groups(params, weight_decay)
+        if group["params"] or scale == 1.0
+    ]
     adamw = torch.optim.AdamW(groups, lr=lr, betas=betas, eps=1e-8, fused=True)
     if not hidden:
         return [adamw]
-    muon = torch.optim.Muon(
-        hidden, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
-    )
-    return [muon, adamw]
+    stacked = [p for n, p in hidden.items() if n.endswith("c_attn.weight") and split_qkv]
+    whole = [p for n, p in hidden.items() if not (n.endswith("c_attn.weight") and split_qkv)]
+    groups = [{"params": whole}] + ([{"params": stacked, "parts": 3}] if stacked else [])
+    return [Muon(groups, lr, weight_decay), adamw]
+
+
+def set_learning_rate(optimizers: list[torch.optim.Optimizer], lr: float) -> None:
+    """Give every group the rate `lr` times its own `lr_scale`."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = lr * group.get("lr_scale", 1.0)
 
 
 def learning_rate(

@@ -31,7 +31,8 @@ class TrainConfig:
         steps: updates in the whole run, the length of the schedule.
         batch_size: windows an update. accumulate: micro-batches it is cut into to save memory.
         lr, min_lr, warmup, schedule: see `gptlib.optim.learning_rate`.
-        optimizer: "adamw" or "muon", see `gptlib.optim.make_optimizers`.
+        optimizer: "adamw" or "muon". embed_lr, head_lr: multiples of the rate for the tables and
+            for an untied head. split_qkv: for Muon. See `gptlib.optim.make_optimizers`.
         weight_decay, beta1, beta2, grad_clip: AdamW's; grad_clip 0 clips nothing.
         eval_every: steps between validations. eval_windows: windows a validation uses, 0 for the
             whole split.
@@ -56,6 +57,9 @@ class TrainConfig:
     warmup: int = 100
     schedule: str = "cosine"
     optimizer: str = "adamw"
+    embed_lr: float = 1.0
+    head_lr: float = 1.0
+    split_qkv: bool = False
     weight_decay: float = 0.1
     beta1: float = 0.9
     beta2: float = 0.95
@@ -81,7 +85,9 @@ class TrainConfig:
             whole = isinstance(value, int) and not isinstance(value, bool)
             if not whole or not least <= value < 2**62:
                 raise ConfigError(f"{name} is {value!r}; it must be a whole number >= {least}")
-        finite = ("lr", "min_lr", "weight_decay", "grad_clip", "save_minutes")
+        finite = (
+            "lr", "min_lr", "embed_lr", "head_lr", "weight_decay", "grad_clip", "save_minutes",
+        )  # fmt: skip
         for name, most in {**dict.fromkeys(finite, math.inf), "beta1": 1, "beta2": 1}.items():
             value = getattr(self, name)
             if not (isinstance(value, int | float) and 0 <= value < most):
@@ -95,6 +101,13 @@ class TrainConfig:
                 raise ConfigError(
                     f"{name} is {getattr(self, name)!r}; use one of {', '.join(allowed)}"
                 )
+        for name in ("split_qkv", "compile"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be True or False")
+        if self.split_qkv and self.optimizer != "muon":
+            raise ConfigError(
+                f"split_qkv is for Muon, but optimizer is {self.optimizer!r}; use optimizer='muon'"
+            )
         if self.batch_size % self.accumulate:
             raise ConfigError(
                 f"batch_size is {self.batch_size} and accumulate is {self.accumulate}; "

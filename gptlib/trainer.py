@@ -27,7 +27,7 @@ from gptlib.batches import TokenBatches, document_starts
 from gptlib.errors import CheckpointError, ConfigError, DataError
 from gptlib.evaluation import split_loss
 from gptlib.model import GPT
-from gptlib.optim import learning_rate, make_optimizers
+from gptlib.optim import learning_rate, make_optimizers, set_learning_rate
 from gptlib.runs import Run, check_same_run, read_jsonl
 from gptlib.runtime import Runtime
 from gptlib.splits import open_split, split_sha256
@@ -137,9 +137,7 @@ class Trainer:
         """One optimizer step; returns this process's mean loss and the gradient's norm."""
         c, device = self.config, self.runtime.device
         lr = learning_rate(self.step, c.steps, c.lr, c.min_lr, c.warmup, c.schedule)
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = lr
+        set_learning_rate(self.optimizers, lr)
         self.compute.train()
         total = 0.0
         for micro in range(c.accumulate):
@@ -239,8 +237,9 @@ class Trainer:
             self.model.to(self.runtime.device)  # FSDP moves its shards itself
         self.compute = parallel.wrap(self.model, self.runtime, c.parallel, c.compile)
         self.optimizers = make_optimizers(
-            self.model, c.optimizer, c.lr, c.weight_decay, (c.beta1, c.beta2)
-        )
+            self.model, c.optimizer, c.lr, c.weight_decay, (c.beta1, c.beta2),
+            c.embed_lr, c.head_lr, c.split_qkv,
+        )  # fmt: skip
         self.scaler = self.runtime.grad_scaler()
         if loaded is not None:
             try:

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 
 from gptlib.errors import ConfigError
 from gptlib.model import GPT, GPTConfig
-from gptlib.optim import SCHEDULES, decay_groups, learning_rate, make_optimizers
+from gptlib.optim import (
+    SCHEDULES,
+    decay_groups,
+    learning_rate,
+    make_optimizers,
+    set_learning_rate,
+)
+from gptlib.train_config import TrainConfig
 
 
 def test_matrices_decay_and_vectors_do_not():
@@ -58,6 +65,48 @@ def test_a_muon_update_moves_every_direction_equally_far():
     moved, slope = (torch.linalg.svdvals(x) for x in (weight.detach() - before, weight.grad))
     assert moved.max() < 3 * moved.median() and slope.max() > 3 * slope.median()
     assert moved.max() / moved.min() < slope.max() / slope.min() / 10
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_tables_and_head_have_rates_of_their_own(name, tied):
+    model = GPT(GPTConfig(8, 11, 2, 1, 8, tied_head=tied))
+    optimizers = make_optimizers(model, name, 1e-2, 0.1, (0.9, 0.95), embed_lr=4.0, head_lr=0.5)
+    set_learning_rate(optimizers, 0.1)
+    names = {id(p): n for n, p in model.named_parameters()}
+    rates = {names[id(p)]: g["lr"] for o in optimizers for g in o.param_groups for p in g["params"]}
+    assert set(rates) == set(names.values())
+    tables = {"transformer.wte.weight", "transformer.wpe.weight"}
+    assert {n for n, rate in rates.items() if rate == 0.4} == tables
+    assert {n for n, rate in rates.items() if rate == 0.05} == (
+        set() if tied else {"lm_head.weight"}
+    )
+    assert {rate for n, rate in rates.items() if ".h." in n or "ln_f" in n} == {0.1}
+
+
+def test_one_rate_for_all_is_two_groups_as_ever():
+    model = GPT(GPTConfig(8, 11, 2, 1, 8))
+    (optimizer,) = make_optimizers(model, "adamw", 1e-2, 0.1, (0.9, 0.95))
+    expected = decay_groups(list(model.parameters()), 0.1)
+    found = [[id(p) for p in g["params"]] for g in optimizer.param_groups]
+    assert found == [[id(p) for p in g["params"]] for g in expected]
+
+
+def test_muon_sees_queries_keys_and_values_apart_if_asked():
+    for split, parts in ((False, {1}), (True, {1, 3})):
+        model = GPT(GPTConfig(8, 11, 2, 1, 8))
+        muon, _ = make_optimizers(model, "muon", 1e-2, 0.1, (0.9, 0.95), split_qkv=split)
+        assert {g["parts"] for g in muon.param_groups} == parts
+        stacked = [p.shape for g in muon.param_groups if g["parts"] == 3 for p in g["params"]]
+        assert stacked == [(24, 8)] * (2 if split else 0)
+    with pytest.raises(ConfigError, match="split_qkv is for Muon"):
+        TrainConfig(split_qkv=True)
+
+
+@pytest.mark.parametrize("wrong", [{"embed_lr": -1.0}, {"head_lr": float("nan")}, {"split_qkv": 1}])
+def test_rates_out_of_range_are_refused(wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        TrainConfig(**wrong)
 
 
 def test_cosine_by_hand():

@@ -21,8 +21,8 @@ FLOORS = {
     1: "errors resources runtime",
     2: "transfer archives downloads model model_config rotary tokenizer_base tokenizers grammar "
     "grammar_draws grammar_nodes grammar_rules",
-    3: "corpora sources sharded_tokens shard_groups shards batches optim checkpoint sampling runs "
-    "train_config mirror parallel splits",
+    3: "corpora sources sharded_tokens shard_groups shards batches muon optim checkpoint sampling "
+    "runs train_config mirror parallel splits",
     4: "trainer evaluation hub",
     5: "presets course",
     6: "__init__ cli __main__",
