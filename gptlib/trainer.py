@@ -243,7 +243,7 @@ class Trainer:
         self.scaler = self.runtime.grad_scaler()
         if loaded is not None:
             try:
-                self._go_on(loaded[1])
+                self._go_on(loaded[1], loaded[2]["step"])
             except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
                 raise CheckpointError(
                     f"step {loaded[2]['step']} in {self.run_dir} has a state that this trainer "
@@ -260,12 +260,16 @@ class Trainer:
             about = json.dumps(self.about, indent=1, sort_keys=True) + "\n"
             checkpoint.write_atomic(self.run_dir / "config.json", about.encode())
 
-    def _go_on(self, state: dict) -> None:
+    def _go_on(self, state: dict, step: int) -> None:
         """Put back everything but the weights, which are loaded before the model is shared out."""
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             parallel.load_optimizer(optimizer, saved)
         self.scaler.load_state_dict(state["scaler"])
-        self.step, self.best, self.last_val = state["step"], state["best"], state["last_val"]
+        best, self.last_val = state["best"], float(state["last_val"])
+        self.best = {"val": float(best["val"]), "step": int(best["step"])}
+        if state["step"] != step:
+            raise ValueError(f"its state is of step {state['step']}")
+        self.step = step
         self._timed_from = self._saved_step = self.step
         rank, world_size = self.runtime.rank, self.runtime.world_size
         if len(state["random"]) == world_size:
