@@ -36,8 +36,8 @@ class Muon(torch.optim.Optimizer):
 
     Args:
         params: matrices, or groups of them. A group's `parts` says how many matrices each of its
-            tensors holds, stacked by rows, as `c_attn` holds queries, keys and values: 1 unless
-            given.
+            tensors holds, stacked by rows, as `c_attn` holds those of queries, keys and values, and
+            each of them those of the heads: 1 unless given.
         lr: scaled by 0.2 * sqrt(longer side), which makes an update about as large as AdamW's, so
             that one learning rate serves both (Liu et al. 2025, section 2.2).
         weight_decay: the share of a weight, times lr, that each step takes away.

@@ -16,6 +16,7 @@ from gptlib.muon import Muon
 
 SCHEDULES = ("cosine", "wsd", "constant")
 OPTIMIZERS = ("adamw", "muon")
+MUON_PARTS = ("packed", "qkv", "heads")
 
 
 def decay_groups(params: list[nn.Parameter], weight_decay: float) -> list[dict]:
@@ -34,7 +35,7 @@ def make_optimizers(
     betas: tuple[float, float],
     embed_lr: float = 1.0,
     head_lr: float = 1.0,
-    split_qkv: bool = False,
+    muon_parts: str = "packed",
 ) -> list[torch.optim.Optimizer]:
     """Return the optimizers that together move every weight; step them all, in this order.
 
@@ -49,7 +50,8 @@ def make_optimizers(
         embed_lr, head_lr: multiples of `lr` for the token and position tables, and for a head of
             its own. Speedruns give each of the three kinds of matrix its own rate (nanochat:
             Karpathy 2025; modded-nanogpt: Jordan et al. 2024).
-        split_qkv: let Muon see `c_attn` as the three matrices that it holds.
+        muon_parts: what Muon sees in `c_attn`: one matrix ("packed"), those of queries, keys and
+            values ("qkv"), or theirs for every head ("heads"), each made equally long by itself.
 
     Raises:
         ConfigError: an unknown name.
@@ -72,9 +74,12 @@ def make_optimizers(
     adamw = torch.optim.AdamW(groups, lr=lr, betas=betas, eps=1e-8, fused=True)
     if not hidden:
         return [adamw]
-    stacked = [p for n, p in hidden.items() if n.endswith("c_attn.weight") and split_qkv]
-    whole = [p for n, p in hidden.items() if not (n.endswith("c_attn.weight") and split_qkv)]
-    groups = [{"params": whole}] + ([{"params": stacked, "parts": 3}] if stacked else [])
+    if muon_parts == "packed":
+        return [Muon(hidden.values(), lr, weight_decay), adamw]
+    attention = [p for n, p in hidden.items() if n.endswith("c_attn.weight")]
+    others = [p for n, p in hidden.items() if not n.endswith("c_attn.weight")]
+    parts = 3 * model.config.n_head if muon_parts == "heads" else 3
+    groups = [{"params": attention, "parts": parts}, {"params": others}]
     return [Muon(groups, lr, weight_decay), adamw]
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 
 from gptlib.batches import SAMPLING
 from gptlib.errors import ConfigError
-from gptlib.optim import OPTIMIZERS, SCHEDULES
+from gptlib.optim import MUON_PARTS, OPTIMIZERS, SCHEDULES
 from gptlib.parallel import STRATEGIES
 
 # Settings that a resumed run may change: they say how to compute and when to save, not what.
@@ -32,7 +32,8 @@ class TrainConfig:
         batch_size: windows an update. accumulate: micro-batches it is cut into to save memory.
         lr, min_lr, warmup, schedule: see `gptlib.optim.learning_rate`.
         optimizer: "adamw" or "muon". embed_lr, head_lr: multiples of the rate for the tables and
-            for an untied head. split_qkv: for Muon. See `gptlib.optim.make_optimizers`.
+            for an untied head. muon_parts: "packed", "qkv" or "heads". See
+            `gptlib.optim.make_optimizers`.
         weight_decay, beta1, beta2, grad_clip: AdamW's; grad_clip 0 clips nothing.
         eval_every: steps between validations. eval_windows: windows a validation uses, 0 for the
             whole split.
@@ -59,7 +60,7 @@ class TrainConfig:
     optimizer: str = "adamw"
     embed_lr: float = 1.0
     head_lr: float = 1.0
-    split_qkv: bool = False
+    muon_parts: str = "packed"
     weight_decay: float = 0.1
     beta1: float = 0.9
     beta2: float = 0.95
@@ -94,19 +95,19 @@ class TrainConfig:
                 raise ConfigError(f"{name} is {value!r}; it must be >= 0 and less than {most:g}")
         choices = {
             "schedule": SCHEDULES, "sampling": SAMPLING, "optimizer": OPTIMIZERS,
-            "parallel": STRATEGIES,
+            "parallel": STRATEGIES, "muon_parts": MUON_PARTS,
         }  # fmt: skip
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ConfigError(
                     f"{name} is {getattr(self, name)!r}; use one of {', '.join(allowed)}"
                 )
-        for name in ("split_qkv", "compile"):
-            if not isinstance(getattr(self, name), bool):
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be True or False")
-        if self.split_qkv and self.optimizer != "muon":
+        if not isinstance(self.compile, bool):
+            raise ConfigError(f"compile is {self.compile!r}; it must be True or False")
+        if self.muon_parts != "packed" and self.optimizer != "muon":
             raise ConfigError(
-                f"split_qkv is for Muon, but optimizer is {self.optimizer!r}; use optimizer='muon'"
+                f"muon_parts is {self.muon_parts!r}, but optimizer is {self.optimizer!r}; use "
+                "optimizer='muon', or leave it packed"
             )
         if self.batch_size % self.accumulate:
             raise ConfigError(

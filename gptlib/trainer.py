@@ -238,7 +238,7 @@ class Trainer:
         self.compute = parallel.wrap(self.model, self.runtime, c.parallel, c.compile)
         self.optimizers = make_optimizers(
             self.model, c.optimizer, c.lr, c.weight_decay, (c.beta1, c.beta2),
-            c.embed_lr, c.head_lr, c.split_qkv,
+            c.embed_lr, c.head_lr, c.muon_parts,
         )  # fmt: skip
         self.scaler = self.runtime.grad_scaler()
         if loaded is not None:

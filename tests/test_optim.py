@@ -92,18 +92,22 @@ def test_one_rate_for_all_is_two_groups_as_ever():
     assert found == [[id(p) for p in g["params"]] for g in expected]
 
 
-def test_muon_sees_queries_keys_and_values_apart_if_asked():
-    for split, parts in ((False, {1}), (True, {1, 3})):
-        model = GPT(GPTConfig(8, 11, 2, 1, 8))
-        muon, _ = make_optimizers(model, "muon", 1e-2, 0.1, (0.9, 0.95), split_qkv=split)
-        assert {g["parts"] for g in muon.param_groups} == parts
-        stacked = [p.shape for g in muon.param_groups if g["parts"] == 3 for p in g["params"]]
-        assert stacked == [(24, 8)] * (2 if split else 0)
-    with pytest.raises(ConfigError, match="split_qkv is for Muon"):
-        TrainConfig(split_qkv=True)
+def test_muon_sees_queries_keys_values_and_heads_apart_if_asked():
+    model = GPT(GPTConfig(8, 11, 2, 2, 8))
+    (group,) = make_optimizers(model, "muon", 1e-2, 0.1, (0.9, 0.95))[0].param_groups
+    assert group["parts"] == 1 and len(group["params"]) == 8
+    for muon_parts, count in (("qkv", 3), ("heads", 6)):
+        muon, _ = make_optimizers(model, "muon", 1e-2, 0.1, (0.9, 0.95), muon_parts=muon_parts)
+        attention, others = muon.param_groups
+        assert [p.shape for p in attention["params"]] == [(24, 8)] * 2
+        assert (attention["parts"], others["parts"], len(others["params"])) == (count, 1, 6)
+    with pytest.raises(ConfigError, match="muon_parts is 'heads', but optimizer is 'adamw'"):
+        TrainConfig(muon_parts="heads")
 
 
-@pytest.mark.parametrize("wrong", [{"embed_lr": -1.0}, {"head_lr": float("nan")}, {"split_qkv": 1}])
+@pytest.mark.parametrize(
+    "wrong", [{"embed_lr": -1.0}, {"head_lr": float("nan")}, {"muon_parts": 3}]
+)
 def test_rates_out_of_range_are_refused(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         TrainConfig(**wrong)

@@ -57,14 +57,32 @@ def assert_same_run(a, b, kept: bool = True) -> None:
         assert (a / name).read_text() == (b / name).read_text()
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+NEWEST = dict(
+    rotary=True, qk_norm=True, norm="rmsnorm", activation="relu2", tied_head=False, zero_init=True,
+    softcap=9.0,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("shape", "settings"),
+    [
+        ({}, {"optimizer": "adamw"}),
+        ({}, {"optimizer": "muon"}),
+        (NEWEST, {"optimizer": "muon", "muon_parts": "heads", "embed_lr": 3.0, "head_lr": 0.5}),
+    ],
+    ids=["adamw", "muon", "newest"],
+)
 def test_a_run_stopped_anywhere_and_resumed_is_the_same_run(
-    optimizer, make_model, ids, tokenizer, tmp_path
+    shape, settings, make_model, ids, tokenizer, tmp_path
 ):
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
-    trainer(make_model, ids, tokenizer, unbroken, optimizer=optimizer).fit()
+
+    def make():
+        return make_model(**shape)
+
+    trainer(make, ids, tokenizer, unbroken, **settings).fit()
     for stop in (1, 6, 11, 13, 23, None):
-        run = trainer(make_model, ids, tokenizer, broken, optimizer=optimizer).fit(stop_after=stop)
+        run = trainer(make, ids, tokenizer, broken, **settings).fit(stop_after=stop)
         assert run.finished == (stop is None)
     assert_same_run(unbroken, broken)
 
