@@ -230,7 +230,7 @@ def saved_steps(run_dir: Path) -> list[int]:
     """Steps that have a checkpoint, verified or not, oldest first."""
     names = [p.name for p in (run_dir / "checkpoints").glob("step_*") if p.is_dir()]
     steps = (int(name[5:]) for name in names if name[5:].isdecimal())
-    return sorted(step for step in steps if folder_of(run_dir, step).name in names)
+    return sorted({step for step in steps if folder_of(run_dir, step).name in names})
 
 
 def verify(folder: Path) -> dict:
