@@ -1,11 +1,14 @@
 """A batch is a function of (seed, step, rank); an epoch visits every window once."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gptlib import batches
 from gptlib.batches import TokenBatches, document_starts, permute
 from gptlib.errors import ConfigError, DataError
 
@@ -111,3 +114,40 @@ def test_windows_can_begin_where_documents_do():
     assert sorted(epoch.tolist()) == [0, 5, 9]
     with pytest.raises(DataError, match="leaves room"):
         TokenBatches(tokens, 2, 4, starts=np.array([14]))
+
+
+class Pieces:
+    """Tokens that notice how many of them are asked for at once."""
+
+    def __init__(self, ids):
+        self.ids, self.longest = ids, 0
+
+    def __len__(self):
+        return len(self.ids)
+
+    def __getitem__(self, key):
+        found = self.ids[key]
+        self.longest = max(self.longest, len(found))
+        return found
+
+
+@given(
+    ids=st.lists(st.integers(0, 2), max_size=60),
+    separator=st.lists(st.integers(0, 2), min_size=1, max_size=4),
+    piece=st.integers(1, 9),
+)
+@settings(max_examples=200, deadline=None)
+def test_documents_are_found_in_pieces_as_in_one(ids, separator, piece):
+    """A separator may lie across the border of two pieces, or of several."""
+    n = len(separator)
+    expected = [i for i in range(len(ids) - n + 1) if ids[i : i + n] == separator]
+    tokens = Pieces(np.array(ids, dtype=np.uint16))
+    with mock.patch.object(batches, "PIECE", piece):
+        assert document_starts(tokens, separator).tolist() == expected
+    assert tokens.longest <= piece + n - 1
+
+
+@pytest.mark.parametrize("separator", [[], "ab", [0.5], [True], None, 3])
+def test_a_separator_that_is_none_is_refused(separator):
+    with pytest.raises(ConfigError, match="the separator is .*such as tokenizer.encode"):
+        document_starts(np.arange(9), separator)

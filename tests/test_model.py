@@ -142,8 +142,8 @@ def test_dropout_acts_in_training_only():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"n_embd": 30, "n_head": 4}, {"n_layer": 0}, {"vocab_size": 2.5}, {"dropout": 1.0},
-              {"attn_dropout": -0.1}, {"block_size": True}, {"rotary": 1}, {"qk_norm": "yes"},
+    "wrong", [{"dropout": 1.0}, {"dropout": "a"}, {"dropout": float("nan")},
+              {"attn_dropout": -0.1}, {"rotary": 1}, {"qk_norm": "yes"},
               {"norm": "batchnorm"}, {"activation": "silu"}, {"tied_head": None}, {"zero_init": 0},
               {"softcap": -1.0}, {"softcap": float("inf")}, {"softcap": "5"}, {"bias": "no"},
               {"rotary": True, "n_embd": 6}],
@@ -162,8 +162,12 @@ def test_bad_inputs_are_refused():
     model = tiny()
     with pytest.raises(DataError, match="block_size is 16"):
         model(torch.zeros(1, 17, dtype=torch.int64))
-    with pytest.raises(DataError, match="vocabulary has 23"):
-        model(torch.full((1, 4), 23))
+    with pytest.raises(DataError, match="give .B, T."):
+        model(torch.zeros(4, dtype=torch.int64))
+    with pytest.raises(DataError, match="targets have shape .1, 3. and idx has .1, 4."):
+        model(torch.zeros(1, 4, dtype=torch.int64), torch.zeros(1, 3, dtype=torch.int64))
+    with pytest.raises(DataError, match="only -1 is ignored"):
+        model(torch.zeros(1, 2, dtype=torch.int64), torch.tensor([[0, -2]]))
     cache = KVCache(model.config, 1, torch.float32, "cpu")
     model.hidden(torch.zeros(1, 3, dtype=torch.int64), cache)
     with pytest.raises(DataError, match="one at a time"):

@@ -47,15 +47,6 @@ def test_a_cpu_has_no_known_peak():
     assert Runtime.detect("cpu").peak_flops() is None
 
 
-@pytest.mark.parametrize(
-    ("device", "dtype"), [("tpu", "auto"), ("cuda:x", "auto"), ("cuda:99", "auto"),
-                          ("cpu", "float16"), ("cpu", "int8"), ("cpu:1", "auto")],
-)  # fmt: skip
-def test_what_is_not_there_is_refused(device, dtype):
-    with pytest.raises(DeviceError):
-        Runtime.detect(device, dtype)
-
-
 def test_ranks_come_from_torchrun(monkeypatch):
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "4")

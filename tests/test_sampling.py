@@ -24,6 +24,7 @@ def model(request) -> GPT:
     return model.double()
 
 
+@pytest.mark.filterwarnings("ignore:the prompt has 30 tokens")
 @pytest.mark.parametrize("temperature", [0.0, 0.7, 1.3])
 @pytest.mark.parametrize("prompt", [[3], list(range(24)), list(range(30))])
 def test_cached_and_uncached_tokens_are_the_same_for_200_steps(model, prompt, temperature):
@@ -125,9 +126,9 @@ def test_low_temperature_sharpens(model):
 
 
 @pytest.mark.parametrize(
-    "settings_", [{"temperature": -1}, {"temperature": float("nan")}, {"top_k": 0}, {"top_k": 32},
-                  {"top_p": 0.0}, {"top_p": 1.5}, {"max_new_tokens": -1}, {"max_new_tokens": 2.5},
-                  {"stop": [[]]}],
+    "settings_", [{"temperature": "1"}, {"top_k": True}, {"top_p": 0.0}, {"top_p": 1.5},
+                  {"top_p": float("nan")}, {"stop": [[]]}, {"stop": ["a"]}, {"stop": 3},
+                  {"seed": -1}, {"seed": 2**64}, {"seed": 0.5}],
 )  # fmt: skip
 def test_bad_settings_are_refused_at_once(model, settings_):
     settings_ = {"max_new_tokens": 3} | settings_
@@ -137,7 +138,10 @@ def test_bad_settings_are_refused_at_once(model, settings_):
         stream(model, [1], **settings_)  # before the first token is asked for
 
 
-@pytest.mark.parametrize("prompt", [[], [31], [-1], torch.zeros(1, 0, dtype=torch.int64)])
+@pytest.mark.parametrize(
+    "prompt", [[-1], torch.zeros(1, 0, dtype=torch.int64), None, 3, [True], [10**30], [[1], "ab"],
+               [[1, 2], [3.5]], torch.zeros(1, 1, 1, dtype=torch.int64)],
+)  # fmt: skip
 def test_bad_prompts_are_refused(model, prompt):
     with pytest.raises(DataError):
         generate(model, prompt, 3)
