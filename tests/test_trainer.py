@@ -286,8 +286,8 @@ def test_bad_data_is_refused_before_the_first_step(make_model, ids, tokenizer, t
 
 @pytest.mark.parametrize(
     "change",
-    [{"step": 3}, {"best": {}}, {"best": {"val": "low", "step": 1}}, {"last_val": "low"}, {"random": 3},
-     {"optimizers": []}, {"log_bytes": "many"}, {"log_bytes": -1}],
+    [{"step": 3}, {"best": {}}, {"best": {"val": "low", "step": 1}}, {"last_val": "low"},
+     {"random": 3}, {"optimizers": []}, {"log_bytes": "many"}, {"log_bytes": -1}],
 )  # fmt: skip
 def test_a_state_that_makes_no_sense_is_refused(change, make_model, ids, tokenizer, tmp_path):
     """Well sealed, but not what a trainer saves."""
