@@ -25,6 +25,7 @@ from gptlib.errors import DataError
 from gptlib.evaluation import split_loss
 from gptlib.model import GPT, GPTConfig
 from gptlib.presets import preset
+from gptlib.resources import data_path
 from gptlib.runs import Run, read_jsonl
 from gptlib.sampling import generate
 from gptlib.tokenizers import CharTokenizer
@@ -241,6 +242,19 @@ def tales_cpu() -> Record:
 
     with tempfile.TemporaryDirectory() as folder:
         return train_tales(Path(folder), ship_to=None)
+
+
+def _sweep(name: str) -> Callable[[], Record]:
+    def make() -> Record:
+        from gptlib.course.sweep import remake  # which itself needs this module
+
+        with tempfile.TemporaryDirectory() as folder:
+            return remake(name, Path(folder))
+
+    return make
+
+
+RECIPES |= {path.stem: _sweep(path.stem) for path in sorted(data_path("sweeps").glob("*.toml"))}
 
 
 def main() -> None:

@@ -1,0 +1,189 @@
+"""A sweep that is killed and begun again ends with the record of one that was left alone."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from gptlib.course import sweep as sweeps
+from gptlib.course.records import read_record
+from gptlib.errors import ConfigError, DataError
+from gptlib.resources import data_path
+
+TEXT = "the goose sat on the ladder. the gull sat on the goose.\n" * 60
+PLAN = """
+corpus = "goose.txt"
+seeds = [0, 1]
+prompt = "the "
+[settings]
+block_size = 8
+n_layer = 1
+n_head = 1
+batch_size = 4
+evals = 2
+save_every = 10
+warmup = 2
+[grid.size]
+narrow = { n_embd = 4 }
+wide = { n_embd = 8, lr = 2e-3 }
+[grid.read]
+little = { tokens = 320 }
+more = { tokens = 960, characters = 800 }
+[extra.alone]
+n_embd = 6
+steps = 4
+"""
+TIMES = ("seconds", "tokens_per_s")
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    (tmp_path / "goose.txt").write_text(TEXT)
+    (tmp_path / "tiny.toml").write_text(PLAN)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def timeless(folder):
+    """A record without what differs between two runs of one command: how long they took."""
+    about = json.loads((folder / "record.json").read_text())
+    for part in (about["result"], *about["result"]["runs"]):
+        for key in TIMES:
+            assert part.pop(key)
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return about, [{k: v for k, v in line.items() if k not in TIMES} for line in lines]
+
+
+def test_a_plan_is_all_combinations_and_the_extras(place):
+    plan = sweeps.read_sweep("tiny.toml")
+    names = [point.name for point in plan.points]
+    assert names[:4] == ["narrow-little-s0", "narrow-little-s1", "narrow-more-s0", "narrow-more-s1"]
+    assert len(names) == len(set(names)) == 10 and names[-1] == "alone-s1"
+    wide = next(p for p in plan.points if p.name == "wide-more-s1")
+    assert wide.seed == 1 and wide.settings["lr"] == 2e-3 and wide.settings["characters"] == 800
+    config = sweeps.train_config(wide, block_size=8)
+    assert config.steps == 30 and config.eval_every == 15 and config.seed == 1
+
+
+def test_killed_and_begun_again_it_ends_with_the_same_record(place):
+    command = [sys.executable, "-m", "gptlib.course.sweep", "tiny.toml", "--out", "killed"]
+    log = place / "killed" / "tiny" / "log.jsonl"
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    while not (log.is_file() and log.read_bytes().count(b"\n") >= 2):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = log.read_bytes()
+    with open(log, "ab") as file:
+        file.write(b'{"name": "narrow-mo')  # a line that the kill tore
+    sweeps.main(["tiny.toml", "--out", "killed"])
+    sweeps.main(["tiny.toml", "--out", "alone", "--work", "elsewhere"])
+    killed, alone = (timeless(place / out / "tiny") for out in ("killed", "alone"))
+    assert killed == alone
+    assert log.read_bytes().startswith(before), "a finished run was run again"
+    assert not list((place / "runs").glob("*/*")) and len(alone[1]) == 10
+
+
+def test_a_stopped_run_keeps_its_checkpoint_and_goes_on(place, monkeypatch):
+    plan = sweeps.read_sweep("tiny.toml")
+    fit = sweeps.Trainer.fit
+    monkeypatch.setattr(sweeps.Trainer, "fit", lambda self: fit(self, stop_after=7))
+    assert sweeps.run_sweep(plan, place / "record", place / "work", "narrow-little-s0") is True
+    assert not (place / "record").exists() and (place / "work" / "narrow-little-s0").is_dir()
+    begun = []
+    monkeypatch.setattr(sweeps.Trainer, "fit", lambda self: fit(self))
+    begin = sweeps.Trainer._begin
+
+    def watched(self, *options):
+        begin(self, *options)
+        begun.append(self.step)
+
+    monkeypatch.setattr(sweeps.Trainer, "_begin", watched)
+    assert sweeps.run_sweep(plan, place / "record", place / "work", "narrow-little-s0") is False
+    assert begun == [7]
+
+
+def test_only_some_runs_and_what_is_missing(place):
+    sweeps.main(["tiny.toml", "--only", "alone", "--out", "out"])
+    record = read_record(place / "out" / "tiny")
+    assert [run["name"] for run in record.result["runs"]] == ["alone-s0", "alone-s1"]
+    assert len(record.result["not_run"]) == 8 and record.result["floor"] is None
+    run = record.result["runs"][0]
+    assert run["tokens"] == 4 * 4 * 8 and run["passes"] == run["tokens"] / int(0.9 * len(TEXT))
+    assert run["best_val"] == min(val for step, val in run["curve"] if step)
+    assert run["params"] * 6 * run["tokens"] * 0.5 < run["flops"] < run["params"] * 12 * 128
+    assert {sample["which"] for sample in record.samples} == {"best", "latest"}
+    assert record.samples[0]["text"].startswith("the ") and record.config["corpus"] == "goose.txt"
+    assert record.command == "python -m gptlib.course.sweep tiny"
+
+
+def test_two_processes_make_the_same_record(place):
+    for out, jobs in (("one", "1"), ("two", "2")):
+        options = ["--only", "narrow-little", "--out", out, "--work", out, "--jobs", jobs]
+        sweeps.main(["tiny.toml", *options])
+    assert timeless(place / "one" / "tiny") == timeless(place / "two" / "tiny")
+
+
+def test_a_recorded_run_with_other_settings_is_refused(place):
+    sweeps.main(["tiny.toml", "--only", "alone", "--out", "out"])
+    (place / "tiny.toml").write_text(PLAN.replace("steps = 4", "steps = 5"))
+    with pytest.raises(DataError, match="holds alone-s0 with other settings.*delete that line"):
+        sweeps.main(["tiny.toml", "--out", "out"])
+
+
+def test_validation_is_cut_between_documents_and_has_its_own_floor():
+    *_, val, floor = sweeps._texts("tales", 60_000, 2_000)
+    corpus = sweeps.load_corpus("tales", size=60_000)
+    whole = "".join(d + corpus.grammar.separator for d in corpus.val_documents)
+    assert 2_000 <= len(val) < 3_500 and whole.startswith(corpus.val[: len(val)])
+    surprise = -sum(
+        corpus.grammar.score(document)
+        for document in corpus.val[: len(val)].split(corpus.grammar.separator)
+        if document
+    )
+    assert floor == pytest.approx(surprise / len(val))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("n_embd = 4", "n_emb = 4"), "sets n_emb for narrow-little; a setting is a field"),
+        (("[settings]", "[setings]"), "has setings; a sweep needs a corpus"),
+        (('corpus = "goose.txt"', ""), "has no corpus"),
+    ],
+)
+def test_a_misspelled_file_is_refused(place, change, message):
+    (place / "tiny.toml").write_text(PLAN.replace(*change))
+    with pytest.raises(ConfigError, match=message):
+        sweeps.read_sweep("tiny.toml")
+
+
+def test_an_unknown_sweep_is_refused():
+    with pytest.raises(DataError, match="no sweep file nothing.toml"):
+        sweeps.read_sweep("nothing.toml")
+    with pytest.raises(DataError, match="sweeps/nothing"):
+        sweeps.read_sweep("nothing")
+
+
+@pytest.mark.parametrize("path", sorted(data_path("sweeps").glob("*.toml")), ids=lambda p: p.stem)
+def test_every_shipped_sweep_can_be_run(path):
+    plan = sweeps.read_sweep(path.stem)
+    assert len({point.name for point in plan.points}) == len(plan.points) > 0
+    for point in plan.points:
+        shape = {key: value for key, value in point.settings.items() if key in sweeps._SHAPE}
+        model = sweeps.GPTConfig(vocab_size=100, **shape)
+        assert sweeps.train_config(point, model.block_size).steps > 0
+
+
+def test_a_record_is_made_anew_from_the_runs_it_holds(place, monkeypatch):
+    (place / "sweeps").mkdir()
+    (place / "tiny.toml").rename(place / "sweeps" / "tiny.toml")
+    monkeypatch.setattr(sweeps, "data_path", lambda name: place / name)
+    sweeps.main(["tiny", "--only", "alone-s1", "--out", "runs", "--work", "work"])
+    again = sweeps.remake("tiny", place / "anew")
+    before, after = timeless(place / "runs" / "tiny"), timeless(place / "anew" / "tiny")
+    assert after[1] == before[1] and [run["name"] for run in again.result["runs"]] == ["alone-s1"]
