@@ -30,7 +30,7 @@ class TrainConfig:
     Attributes:
         steps: updates in the whole run, the length of the schedule.
         batch_size: windows an update. accumulate: micro-batches it is cut into to save memory.
-        lr, min_lr, warmup, schedule: see `gptlib.optim.learning_rate`.
+        lr, min_lr, warmup, schedule, decay: see `gptlib.optim.learning_rate`.
         optimizer: "adamw" or "muon". embed_lr, head_lr: multiples of the rate for the tables and
             for an untied head. muon_parts: "packed", "qkv" or "heads". See
             `gptlib.optim.make_optimizers`.
@@ -57,6 +57,7 @@ class TrainConfig:
     min_lr: float = 1e-4
     warmup: int = 100
     schedule: str = "cosine"
+    decay: float = 0.2
     optimizer: str = "adamw"
     embed_lr: float = 1.0
     head_lr: float = 1.0
@@ -93,6 +94,8 @@ class TrainConfig:
             value = getattr(self, name)
             if not (isinstance(value, int | float) and 0 <= value < most):
                 raise ConfigError(f"{name} is {value!r}; it must be >= 0 and less than {most:g}")
+        if not (isinstance(self.decay, int | float) and 0 < self.decay <= 1):
+            raise ConfigError(f"decay is {self.decay!r}; it must be above 0 and at most 1")
         choices = {
             "schedule": SCHEDULES, "sampling": SAMPLING, "optimizer": OPTIMIZERS,
             "parallel": STRATEGIES, "muon_parts": MUON_PARTS,

@@ -136,8 +136,7 @@ class Trainer:
     def _update(self) -> tuple[float, float]:
         """One optimizer step; returns this process's mean loss and the gradient's norm."""
         c, device = self.config, self.runtime.device
-        lr = learning_rate(self.step, c.steps, c.lr, c.min_lr, c.warmup, c.schedule)
-        set_learning_rate(self.optimizers, lr)
+        set_learning_rate(self.optimizers, self._rate(self.step))
         self.compute.train()
         total = 0.0
         for micro in range(c.accumulate):
@@ -159,6 +158,11 @@ class Trainer:
         self.scaler.update()
         return total.item(), norm
 
+    def _rate(self, step: int) -> float:
+        """The learning rate of the update that follows `step` others."""
+        c = self.config
+        return learning_rate(max(0, step), c.steps, c.lr, c.min_lr, c.warmup, c.schedule, c.decay)
+
     def _agree(self, loss: float, norm: float, asked_to_stop: bool) -> tuple[bool, bool]:
         """Log a step; returns what all processes do next: (save, stop)."""
         overdue = self.leads and self._save_is_overdue()  # one clock counts
@@ -172,8 +176,7 @@ class Trainer:
         return bool(due or overdue or self.step == c.steps), bool(stop)
 
     def _lost(self, what: str) -> DataError:
-        c = self.config
-        lr = learning_rate(max(0, self.step - 1), c.steps, c.lr, c.min_lr, c.warmup, c.schedule)
+        lr = self._rate(self.step - 1)
         return DataError(
             f"{what} at step {self.step} with learning rate {lr:.3g}; expected finite numbers. "
             "What was saved is untouched: resume it with a smaller lr (--lr X --override), or "
@@ -324,7 +327,7 @@ class Trainer:
 
     def _write_log(self, norm: float) -> None:
         c = self.config
-        lr = learning_rate(self.step - 1, c.steps, c.lr, c.min_lr, c.warmup, c.schedule)
+        lr = self._rate(self.step - 1)
         tokens = self.step * c.batch_size * self.model.config.block_size
         line = {"step": self.step, "loss": self._loss, "lr": lr, "grad_norm": norm}
         self._append("log.jsonl", {**line, "tokens": tokens})

@@ -133,6 +133,14 @@ def test_wsd_is_level_for_four_fifths():
     assert rates[90] == pytest.approx(0.5) and rates[100] == 0.0
 
 
+def test_wsd_may_go_down_for_longer():
+    rates = [learning_rate(s, 101, 1.0, 0.2, 0, "wsd", decay=0.6) for s in range(101)]
+    assert all(r == 1.0 for r in rates[:41]) and rates[41] < 1
+    assert rates[70] == pytest.approx(0.6) and rates[100] == pytest.approx(0.2)
+    everywhere = [learning_rate(s, 101, 1.0, 0.0, 0, "wsd", decay=1) for s in range(101)]
+    assert everywhere == pytest.approx([1 - s / 100 for s in range(101)])
+
+
 @given(
     steps=st.integers(1, 10_000), warmup=st.integers(0, 200), where=st.floats(0, 1),
     schedule=st.sampled_from(SCHEDULES),
