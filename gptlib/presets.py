@@ -44,6 +44,20 @@ PRESETS = {
             eval_every=250, sampling="random",
         ),
     ),
+    # `nanogpt-cpu` with all the changes of `gptlib.course.speedrun.PARTS`. Fewer `--steps` keep the
+    # schedule's shape, for a shorter race.
+    "speedrun-cpu": Preset(
+        "nanogpt-cpu's size and text, as fast as we know how: no learned positions, Muon, bfloat16",
+        dict(
+            n_layer=4, n_head=4, n_embd=128, block_size=64, bias=False, rotary=True, qk_norm=True,
+            activation="relu2", tied_head=False, zero_init=True, softcap=15.0,
+        ),
+        dict(
+            steps=1000, batch_size=24, lr=4e-3, min_lr=0.0, warmup=10, beta2=0.95, schedule="wsd",
+            decay=0.6, optimizer="muon", muon_parts="heads", dtype="bfloat16", eval_every=250,
+            sampling="shuffled",
+        ),
+    ),
     "nanogpt-gpu": Preset(
         "nanoGPT's GPU setting for Shakespeare, published validation loss 1.4697",
         dict(

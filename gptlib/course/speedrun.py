@@ -1,0 +1,142 @@
+"""The speedrun's ablation: every change alone, and every change left out, with the same seeds.
+
+One job: `plan`, which turns a preset and `PARTS` into a sweep, and `compare`, which reads what came
+of it. `python -m gptlib.course.speedrun` trains what `data/runs/speedrun-cpu` does not hold yet;
+given again after any interruption, it goes on. All runs read equally many tokens, and the seeds are
+paired: seed 1 draws the same weights and the same text for all variants that share their shape.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+from gptlib.course.recipes import spread
+from gptlib.course.records import Record, read_record, save_record
+from gptlib.course.sweep import Point, Sweep, run_sweep
+from gptlib.errors import ConfigError
+from gptlib.presets import Preset, preset
+
+#: What leads from `nanogpt-cpu` to `speedrun-cpu`, one change a name.
+PARTS = {
+    "no-replacement": dict(sampling="shuffled"),
+    "larger-batch": dict(batch_size=24),
+    "rates": dict(lr=4e-3, min_lr=0.0, warmup=10, beta2=0.95),
+    "wsd": dict(schedule="wsd", decay=0.6),
+    "rotary": dict(rotary=True),
+    "qk-norm": dict(qk_norm=True),
+    "relu2": dict(activation="relu2"),
+    "untied-head": dict(tied_head=False),
+    "zero-init": dict(zero_init=True),
+    "softcap": dict(softcap=15.0),
+    "muon": dict(optimizer="muon", muon_parts="heads"),
+    "bfloat16": dict(dtype="bfloat16"),
+}
+
+#: What is measured in the same way and not taken: alone, and on top of all the others.
+OTHERS = {"rmsnorm": dict(norm="rmsnorm"), "compile": dict(compile=True)}
+
+BASE, ALL = "base", "all"
+
+
+def variants(parts: dict[str, dict], others: dict[str, dict]) -> dict[str, dict]:
+    """What each variant changes in the preset: nothing, one part, all parts, all but one, more."""
+    everything = {key: value for part in parts.values() for key, value in part.items()}
+    found = {BASE: {}} | {f"plus-{name}": part for name, part in (parts | others).items()}
+    found[ALL] = everything
+    for name in parts:
+        rest = [part for other, part in parts.items() if other != name]
+        found[f"without-{name}"] = {key: value for part in rest for key, value in part.items()}
+    return found | {f"{ALL}-plus-{name}": everything | part for name, part in others.items()}
+
+
+def plan(
+    base: Preset,
+    parts: dict[str, dict] = PARTS,
+    others: dict[str, dict] = OTHERS,
+    corpus: str = "shakespeare",
+    seeds: int = 3,
+    steps: int | None = None,
+    evals: int = 8,
+    name: str = "speedrun-cpu",
+) -> Sweep:
+    """The sweep of all variants: one seed of all of them, then the next.
+
+    Args:
+        base: where every variant starts from. parts, others: see `PARTS` and `OTHERS`.
+        steps: of the base, None for the preset's; every variant reads as many tokens.
+
+    Raises:
+        ConfigError: two parts set the same field, so that leaving one out would not undo it.
+    """
+    for a, b in itertools.combinations(parts, 2):
+        if both := set(parts[a]) & set(parts[b]):
+            raise ConfigError(f"{a!r} and {b!r} both set {', '.join(both)}; a field has one part")
+    train = {key: value for key, value in base.train.items() if key not in ("steps", "eval_every")}
+    steps = steps or base.train["steps"]
+    tokens = steps * train["batch_size"] * base.model["block_size"]
+    shared = base.model | train | {"tokens": tokens, "evals": evals}
+    points = [
+        Point(f"{variant}-s{seed}", seed, shared | changes)
+        for seed in range(seeds)
+        for variant, changes in variants(parts, others).items()
+    ]
+    about = {"corpus": corpus, "seeds": list(range(seeds)), "settings": shared}
+    return Sweep(name, about, tuple(points))
+
+
+def compare(record: Record) -> dict[str, dict]:
+    """What every variant reached, and what it changed against `base` and `all`, seed by seed.
+
+    Returns:
+        name: `val` (nats per token, the whole split), `seconds` of training, `steps`, `tokens`,
+        `params`, and `val_minus_base` and `val_minus_all`: mean, sd and values over the seeds that
+        both have.
+    """
+    runs: dict[str, dict[int, dict]] = {}
+    for run in record.result["runs"]:
+        runs.setdefault(run["name"].rpartition("-s")[0], {})[run["seed"]] = run
+    found = {}
+    for variant, by_seed in runs.items():
+        row = {key: spread([run[key] for run in by_seed.values()]) for key in ("val", "seconds")}
+        row |= {key: next(iter(by_seed.values()))[key] for key in ("steps", "tokens", "params")}
+        for other in (BASE, ALL):
+            pairs = sorted(set(by_seed) & set(runs.get(other, {})))
+            if pairs and variant != other:
+                gaps = [by_seed[seed]["val"] - runs[other][seed]["val"] for seed in pairs]
+                row[f"val_minus_{other}"] = spread(gaps)
+        found[variant] = row
+    return found
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run what is missing, and write the record with the comparison in it."""
+    parser = argparse.ArgumentParser(prog="python -m gptlib.course.speedrun")
+    parser.add_argument("--preset", default="nanogpt-cpu", help="where every variant starts")
+    parser.add_argument("--corpus", default="shakespeare")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, help="of the preset; all variants read its tokens")
+    parser.add_argument("--out", type=Path, default=Path("data/runs/speedrun-cpu"))
+    parser.add_argument("--work", type=Path, default=Path("runs"), help="for unfinished runs")
+    parser.add_argument("--only", default="", help="only variants whose name contains this")
+    options = parser.parse_args(arguments)
+    sweep = plan(
+        preset(options.preset), corpus=options.corpus, seeds=options.seeds, steps=options.steps,
+        name=options.out.name,
+    )  # fmt: skip
+    stopped = run_sweep(sweep, options.out, options.work / f"sweep-{sweep.name}", options.only)
+    record = read_record(options.out)
+    command = (
+        f"python -m gptlib.course.speedrun --preset {options.preset} --corpus {options.corpus} "
+        f"--seeds {options.seeds}" + (f" --steps {options.steps}" if options.steps else "")
+    )
+    result = record.result | {"variants": compare(record)}
+    save_record(replace(record, command=command, result=result), options.out)
+    if stopped:
+        raise SystemExit("stopped; the same command goes on from there")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""The speedrun's ablation: one change at a time, paired seeds, nothing run twice."""
+
+import json
+
+import pytest
+
+from gptlib.course import speedrun
+from gptlib.course.records import read_record
+from gptlib.course.sweep import run_sweep
+from gptlib.errors import ConfigError
+from gptlib.model import GPT, GPTConfig
+from gptlib.presets import Preset, preset
+from gptlib.train_config import TrainConfig
+
+TINY = Preset(
+    "tiny", dict(n_layer=1, n_head=2, n_embd=8, block_size=8),
+    dict(steps=6, batch_size=4, lr=1e-2, min_lr=0.0, warmup=1, eval_every=6, sampling="random"),
+)  # fmt: skip
+PARTS = {"rotary": dict(rotary=True), "half-batch": dict(batch_size=2)}
+OTHERS = {"rmsnorm": dict(norm="rmsnorm")}
+
+
+def test_every_change_stands_alone_and_is_left_out():
+    found = speedrun.variants(PARTS, OTHERS)
+    both = dict(rotary=True, batch_size=2)
+    assert found == {
+        "base": {}, "plus-rotary": dict(rotary=True), "plus-half-batch": dict(batch_size=2),
+        "plus-rmsnorm": dict(norm="rmsnorm"), "all": both, "without-rotary": dict(batch_size=2),
+        "without-half-batch": dict(rotary=True), "all-plus-rmsnorm": both | dict(norm="rmsnorm"),
+    }  # fmt: skip
+
+
+def test_two_parts_may_not_set_one_field():
+    with pytest.raises(ConfigError, match="both set rotary"):
+        speedrun.plan(TINY, PARTS | {"again": dict(rotary=False)}, OTHERS)
+
+
+def test_the_shipped_plan_is_made_of_settings_that_exist():
+    sweep = speedrun.plan(preset("nanogpt-cpu"), seeds=2)
+    assert len(sweep.points) == 2 * len(speedrun.variants(speedrun.PARTS, speedrun.OTHERS))
+    assert len({point.name for point in sweep.points}) == len(sweep.points)
+    fields = set(GPTConfig.__dataclass_fields__) | set(TrainConfig.__dataclass_fields__)
+    for point in sweep.points:
+        assert set(point.settings) - {"tokens", "evals"} <= fields
+        assert point.settings["tokens"] == 2000 * 12 * 64
+
+
+def test_the_preset_is_the_base_with_all_parts():
+    base, fast = preset("nanogpt-cpu"), preset("speedrun-cpu")
+    everything = speedrun.variants(speedrun.PARTS, {})["all"]
+    found = base.model | base.train | everything
+    assert found | {"steps": 1000} == fast.model | fast.train
+    sizes = [GPT(GPTConfig(vocab_size=65, **p.model)).num_params() for p in (base, fast)]
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.05)
+
+
+def test_the_ablation_runs_resumes_and_compares(tmp_path):
+    corpus = tmp_path / "goose.txt"
+    corpus.write_text("the goose sat on the ladder. the gull sat on the goose.\n" * 60)
+    sweep = speedrun.plan(TINY, PARTS, OTHERS, str(corpus), seeds=2, evals=2, name="tiny")
+    out, work = tmp_path / "tiny", tmp_path / "work"
+    assert not run_sweep(sweep, out, work, only="base", report=lambda line: None)
+    first = (out / "log.jsonl").read_text()
+    said = []
+    run_sweep(sweep, out, work, report=said.append)
+    assert len(said) == 14  # two of sixteen were there
+    assert (out / "log.jsonl").read_text().startswith(first)
+    run_sweep(sweep, out, work, report=said.append)
+    assert len(said) == 14
+    record = read_record(out)
+    rows = speedrun.compare(record)
+    assert list(rows) == list(speedrun.variants(PARTS, OTHERS))
+    assert rows["plus-half-batch"]["steps"] == 12 and rows["base"]["steps"] == 6
+    assert {row["tokens"] for row in rows.values()} == {6 * 4 * 8}
+    assert rows["plus-rotary"]["params"] == rows["base"]["params"] - 8 * 8
+    alone, base = (rows[name]["val"]["values"] for name in ("plus-rotary", "base"))
+    gaps = [a - b for a, b in zip(alone, base, strict=True)]
+    assert rows["plus-rotary"]["val_minus_base"]["values"] == gaps and any(gaps)
+    assert "val_minus_base" not in rows["base"] and "val_minus_all" not in rows["all"]
+
+
+def test_the_command_writes_the_comparison_into_the_record(tmp_path, monkeypatch):
+    monkeypatch.setitem(speedrun.PARTS, "rotary", dict(rotary=True))
+    for name in set(speedrun.PARTS) - {"rotary"}:
+        monkeypatch.delitem(speedrun.PARTS, name)
+    monkeypatch.delitem(speedrun.OTHERS, "compile")
+    monkeypatch.setattr(speedrun, "preset", lambda name: TINY)
+    corpus = tmp_path / "goose.txt"
+    corpus.write_text("the goose sat on the ladder. the gull sat on the goose.\n" * 60)
+    arguments = ["--corpus", str(corpus), "--seeds", "1", "--steps", "2", "--out"]
+    speedrun.main([*arguments, str(tmp_path / "run"), "--work", str(tmp_path / "work")])
+    about = json.loads((tmp_path / "run" / "record.json").read_text())
+    assert set(about["result"]["variants"]) == {
+        "base", "plus-rotary", "plus-rmsnorm", "all", "without-rotary", "all-plus-rmsnorm",
+    }  # fmt: skip
+    assert about["command"].startswith("python -m gptlib.course.speedrun --preset nanogpt-cpu")
