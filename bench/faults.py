@@ -68,7 +68,8 @@ def main() -> None:
         "R1_killed": kills,
         "R2_damaged": damaged(args.damages),
         "R3_disk": tests_pass(
-            "full_disk or any_step_of_a_save or neighbor or vanished or one_line"
+            "full_disk_says or any_step_of_a_save or is_a_neighbor or vanished_folder "
+            "or cannot_be_made"
         ),
         "R4_signals": tests_pass("signal_ends"),
         "R5_two_writers": tests_pass("second_writer"),

@@ -5,7 +5,9 @@ import json
 import sys
 from pathlib import Path
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from gptlib.corpora import load_corpus
 from gptlib.errors import DataError
@@ -25,9 +27,6 @@ def write_jsonl(path: Path, documents, field="text") -> Path:
 
 
 def write_parquet(path: Path, documents, field="text") -> Path:
-    pyarrow = pytest.importorskip("pyarrow")
-    from pyarrow import parquet
-
     table = pyarrow.table({"id": list(range(len(documents))), field: documents})
     parquet.write_table(table, path, row_group_size=2)
     return path
@@ -140,8 +139,6 @@ def test_the_characters_that_a_tokenizer_must_know():
     ],
 )
 def test_files_that_are_broken(tmp_path, name, content, message):
-    if name.endswith("parquet"):
-        pytest.importorskip("pyarrow")
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message) as error:
         texts(tmp_path / name)
