@@ -244,6 +244,17 @@ def tales_cpu() -> Record:
         return train_tales(Path(folder), ship_to=None)
 
 
+@recipe("speedrun-cpu")
+def speedrun_cpu() -> Record:
+    from gptlib.course.speedrun import ablate  # which itself needs this module
+
+    with tempfile.TemporaryDirectory() as folder:
+        record, stopped = ablate(Path(folder) / "speedrun-cpu", Path(folder) / "work")
+    if stopped:
+        raise SystemExit("stopped before the end; nothing is kept")
+    return record
+
+
 def _sweep(name: str) -> Callable[[], Record]:
     def make() -> Record:
         from gptlib.course.sweep import remake  # which itself needs this module

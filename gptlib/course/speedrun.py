@@ -1,7 +1,7 @@
 """The speedrun's ablation: every change alone, and every change left out, with the same seeds.
 
-One job: `plan`, which turns a preset and `PARTS` into a sweep, and `compare`, which reads what came
-of it. `python -m gptlib.course.speedrun` trains what `data/runs/speedrun-cpu` does not hold yet;
+One job: `ablate`: it turns a preset and `PARTS` into a sweep, runs it, and compares what came of
+it. `python -m gptlib.course.speedrun` trains what `data/runs/speedrun-cpu` does not hold yet;
 given again after any interruption, it goes on. All runs read equally many tokens, and the seeds are
 paired: seed 1 draws the same weights and the same text for all variants that share their shape.
 """
@@ -111,8 +111,38 @@ def compare(record: Record) -> dict[str, dict]:
     return found
 
 
+def ablate(
+    out: Path,
+    work: Path,
+    start: str = "nanogpt-cpu",
+    corpus: str = "shakespeare",
+    seeds: int = 3,
+    steps: int | None = None,
+    only: str = "",
+) -> tuple[Record, bool]:
+    """Run what `out` does not hold yet, and put the comparison into its record.
+
+    Args:
+        out: the record's folder. work: for unfinished runs. only: leave out variants whose name
+            does not contain this. The rest is as in `plan`, `start` being the preset.
+
+    Returns:
+        The record, and whether a signal stopped a run.
+    """
+    sweep = plan(preset(start), corpus=corpus, seeds=seeds, steps=steps, name=out.name)
+    stopped = run_sweep(sweep, out, work, only)
+    record = read_record(out)
+    command = (
+        f"python -m gptlib.course.speedrun --preset {start} --corpus {Path(corpus).name} "
+        f"--seeds {seeds}" + (f" --steps {steps}" if steps else "")
+    )
+    record = replace(record, command=command, result=record.result | {"variants": compare(record)})
+    save_record(record, out)
+    return record, stopped
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Run what is missing, and write the record with the comparison in it."""
+    """Run the ablation from the command line."""
     parser = argparse.ArgumentParser(prog="python -m gptlib.course.speedrun")
     parser.add_argument("--preset", default="nanogpt-cpu", help="where every variant starts")
     parser.add_argument("--corpus", default="shakespeare")
@@ -122,18 +152,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, default=Path("runs"), help="for unfinished runs")
     parser.add_argument("--only", default="", help="only variants whose name contains this")
     options = parser.parse_args(arguments)
-    sweep = plan(
-        preset(options.preset), corpus=options.corpus, seeds=options.seeds, steps=options.steps,
-        name=options.out.name,
+    _, stopped = ablate(
+        options.out, options.work / f"sweep-{options.out.name}", options.preset, options.corpus,
+        options.seeds, options.steps, options.only,
     )  # fmt: skip
-    stopped = run_sweep(sweep, options.out, options.work / f"sweep-{sweep.name}", options.only)
-    record = read_record(options.out)
-    command = (
-        f"python -m gptlib.course.speedrun --preset {options.preset} --corpus {options.corpus} "
-        f"--seeds {options.seeds}" + (f" --steps {options.steps}" if options.steps else "")
-    )
-    result = record.result | {"variants": compare(record)}
-    save_record(replace(record, command=command, result=result), options.out)
     if stopped:
         raise SystemExit("stopped; the same command goes on from there")
 

@@ -151,6 +151,19 @@ def train_config(point: Point, block_size: int) -> TrainConfig:
     return TrainConfig(seed=point.seed, **own)
 
 
+def mean_rate(speed: list[dict]) -> float:
+    """Tokens/s of a whole run from the lines of its `speed.jsonl`, compilation included.
+
+    A line stands for the stretch since the one before it; the clock of a resumed run begins anew.
+    """
+    tokens = seconds = clock = 0.0
+    for line in speed:
+        took = line["seconds"] - (clock if clock < line["seconds"] else 0.0)
+        clock = line["seconds"]
+        tokens, seconds = tokens + took * line["tokens_per_s"], seconds + took
+    return tokens / seconds
+
+
 def run_point(about: dict, point: Point, folder: Path) -> dict | None:
     """Train one run in `folder`, or go on with it; returns its line of the record.
 
@@ -171,7 +184,7 @@ def run_point(about: dict, point: Point, folder: Path) -> dict | None:
         return None
     T = model.config.block_size
     tokens = config.steps * config.batch_size * T
-    rate = read_jsonl(folder / "speed.jsonl")[-1]["tokens_per_s"]
+    rate = mean_rate(read_jsonl(folder / "speed.jsonl"))
     autocast = trainer.runtime.autocast
     hardware, _ = this_machine()
     line = {

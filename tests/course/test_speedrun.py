@@ -5,8 +5,9 @@ import json
 import pytest
 
 from gptlib.course import speedrun
+from gptlib.course.recipes import RECIPES
 from gptlib.course.records import read_record
-from gptlib.course.sweep import run_sweep
+from gptlib.course.sweep import mean_rate, run_sweep
 from gptlib.errors import ConfigError
 from gptlib.model import GPT, GPTConfig
 from gptlib.presets import Preset, preset
@@ -94,3 +95,13 @@ def test_the_command_writes_the_comparison_into_the_record(tmp_path, monkeypatch
         "base", "plus-rotary", "plus-rmsnorm", "all", "without-rotary", "all-plus-rmsnorm",
     }  # fmt: skip
     assert about["command"].startswith("python -m gptlib.course.speedrun --preset nanogpt-cpu")
+    assert "speedrun-cpu" in RECIPES
+
+
+def test_the_rate_of_a_run_counts_every_stretch_and_survives_a_resume():
+    speed = [
+        {"seconds": 10.0, "tokens_per_s": 100.0},  # compiled here
+        {"seconds": 12.0, "tokens_per_s": 500.0},
+        {"seconds": 2.0, "tokens_per_s": 500.0},  # resumed: the clock began anew
+    ]
+    assert mean_rate(speed) == pytest.approx((1000 + 1000 + 1000) / 14)
