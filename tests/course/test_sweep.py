@@ -17,7 +17,6 @@ TEXT = "the goose sat on the ladder. the gull sat on the goose.\n" * 60
 PLAN = """
 corpus = "goose.txt"
 seeds = [0, 1]
-prompt = "the "
 [settings]
 block_size = 8
 n_layer = 1
@@ -108,6 +107,7 @@ def test_a_stopped_run_keeps_its_checkpoint_and_goes_on(place, monkeypatch):
 
 
 def test_only_some_runs_and_what_is_missing(place):
+    (place / "tiny.toml").write_text('prompt = "the "' + PLAN)
     sweeps.main(["tiny.toml", "--only", "alone", "--out", "out"])
     record = read_record(place / "out" / "tiny")
     assert [run["name"] for run in record.result["runs"]] == ["alone-s0", "alone-s1"]
