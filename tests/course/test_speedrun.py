@@ -53,6 +53,9 @@ def test_the_preset_is_the_base_with_all_parts():
     assert found | {"steps": 1000} == fast.model | fast.train
     sizes = [GPT(GPTConfig(vocab_size=65, **p.model)).num_params() for p in (base, fast)]
     assert sizes[1] == pytest.approx(sizes[0], rel=0.05)
+    kalevala = preset("speedrun-kalevala")
+    assert GPT(GPTConfig(vocab_size=51, **kalevala.model)).num_params() <= 160_051
+    TrainConfig(**kalevala.train)
 
 
 def test_the_ablation_runs_resumes_and_compares(tmp_path):
