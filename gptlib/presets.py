@@ -31,7 +31,7 @@ PRESETS = {
         "the model that ships as `tales`: 4 layers, 128 channels, a context for a whole tale",
         dict(n_layer=4, n_head=4, n_embd=128, block_size=704),
         dict(
-            steps=5200, batch_size=3, lr=4e-3, min_lr=1e-4, warmup=200, beta2=0.99,
+            steps=18_000, batch_size=3, lr=4e-3, min_lr=1e-4, warmup=200, beta2=0.99,
             optimizer="muon", eval_every=500, eval_windows=200,
         ),
     ),

@@ -91,21 +91,38 @@ def probes(points: Sequence[Mapping], floor: float) -> Plot:
     )
 
 
-def accuracy_by_distance(groups: Mapping[str, tuple[float, int]]) -> Plot:
-    """Draw a model's accuracy on two-choice probes grouped by how far back the cue stands.
+def accuracy_by_distance(models: Mapping[str, Mapping[str, Sequence[tuple]]]) -> Plot:
+    """Draw models' accuracy on two-choice probes by how far back the cue stands.
 
     Args:
-        groups: a label such as "40–80" (characters), the accuracy, and the number of probes.
+        models: for each model and each question, a list of (range of distances such as "60–105",
+            accuracy, number of probes), from near to far.
     """
-    fig, ax = figure(6.4, 3.0)
-    values = [accuracy for accuracy, _ in groups.values()]
-    errors = [(a * (1 - a) / n) ** 0.5 for a, n in groups.values()]
-    ax.errorbar(range(len(groups)), values, errors, marker="o", capsize=3)
+    fig, ax = figure(6.4, 3.2)
+    ticks: dict[float, str] = {}
+    told = []
+    for color, (model, questions) in zip(COLORS, models.items(), strict=False):
+        left = 0.0
+        for question, groups in questions.items():
+            at = [left + i for i in range(len(groups))]
+            left += len(groups) + 0.5  # a gap between questions: no line joins unlike things
+            labels, shares, counts = zip(*groups, strict=True)
+            ticks |= dict(zip(at, labels, strict=True))
+            errors = [(a * (1 - a) / n) ** 0.5 for a, n in zip(shares, counts, strict=True)]
+            ax.errorbar(at, shares, errors, fmt="o-", capsize=3, color=color, linewidth=1.4)
+            if color == COLORS[0]:
+                ax.annotate(question, (sum(at) / len(at), 1.08), ha="center", fontsize=9.5)
+            said = ", ".join(f"{a:.2f} at {name}" for name, a in zip(labels, shares, strict=True))
+            told.append(f"{model}, {question}: {said}")
+        ax.annotate(model, (at[-1], shares[-1]), (8, -3), textcoords="offset points",
+                    color=color, fontsize=9.5, annotation_clip=False)  # fmt: skip
     ax.axhline(0.5, color=FAINT, linewidth=0.8)
-    ax.annotate("a coin", (0, 0.5), (4, 4), textcoords="offset points", fontsize=9, color=FAINT)
-    ax.set_xticks(range(len(groups)), groups)
-    ax.set_ylim(0.4, 1.03)
-    ax.set_xlabel("distance between name and pronoun (characters)")
+    ax.annotate("a coin", (1.75, 0.5), (0, 4), textcoords="offset points", ha="center",
+                fontsize=9, color=FAINT)  # fmt: skip
+    ax.set_xticks(list(ticks), list(ticks.values()))
+    ax.set_xlim(-0.45, max(ticks) + 1.3)
+    ax.set_ylim(0.3, 1.16)
+    ax.set_yticks([0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+    ax.set_xlabel("distance to the last mention (characters)")
     ax.set_ylabel("accuracy (share of pairs)")
-    told = ", ".join(f"{a:.2f} at {name}" for name, (a, _) in groups.items())
-    return Plot(fig, f"Accuracy of the pronoun by its distance from the name: {told}.")
+    return Plot(fig, "Accuracy by distance. " + "; ".join(told) + ".")
