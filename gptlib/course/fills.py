@@ -15,6 +15,7 @@ from gptlib.train_config import FREE, OVERRIDABLE
 
 _COMMENT = re.compile(r"<!-- fill: (?P<name>[\w-]+)(?: (?P<argument>[\w.-]+))? -->")
 _SHOWN, _LINES = 210, 3  # characters and lines of a sample on the first page
+_WHOLE = 600, 12  # of the last one, which is there to be read to its end
 _RUNGS = 5
 
 
@@ -62,7 +63,8 @@ def descent(root: Path, name: str) -> str:
     """Return one prompt continued at several losses, from a record's samples.
 
     Samples that hold `val` (nats per character) and `step` are taken, from the highest loss to the
-    lowest, at most five, each about the same part of the loss below the one before.
+    lowest, at most five, each about the same part of the loss below the one before; the last one
+    is shown whole.
     """
     record = _record(root, name)
     samples = [s for s in record.get("samples", ()) if "val" in s and "step" in s]
@@ -76,7 +78,8 @@ def descent(root: Path, name: str) -> str:
     rungs = []
     for sample in sorted((samples[n] for n in picked), key=lambda sample: -sample["val"]):
         prompt = sample["prompt"]
-        tale = _cut(sample["text"].removeprefix(prompt))
+        limits = _WHOLE if sample["val"] == min(losses) else (_SHOWN, _LINES)
+        tale = _cut(sample["text"].removeprefix(prompt), *limits)
         rungs.append(
             f'<div class="rung"><div class="loss">{sample["val"]:.2f}'
             f"<small>step {sample['step']:,}</small></div>"
@@ -85,13 +88,14 @@ def descent(root: Path, name: str) -> str:
     return '<div class="descent">\n' + "\n".join(rungs) + "\n</div>"
 
 
-def _cut(text: str) -> str:
+def _cut(text: str, most: int, rows: int) -> str:
     """Shorten a sample to whole words and few lines; a blank line would end its HTML block."""
-    lines = [line.strip() for line in text.split("\n")]
-    short = "\n".join([lines[0], *filter(None, lines[1:])][:_LINES])
-    if len(short) > _SHOWN:
-        short = short[:_SHOWN].rsplit(" ", 1)[0]
-    return short if short == text.rstrip() else short.rstrip() + " …"
+    first, *rest = (line.strip() for line in text.split("\n"))
+    lines = [first, *filter(None, rest)]
+    short = "\n".join(lines[:rows])
+    if len(short) > most:
+        short = short[:most].rsplit(" ", 1)[0]
+    return short if short == "\n".join(lines).rstrip() else short.rstrip() + " …"
 
 
 def costs(root: Path, _: str) -> str:
