@@ -34,7 +34,7 @@ def measure(folder: str) -> dict:
     ids = torch.randint(50304, (4096,))
     config = TrainConfig(steps=1000, batch_size=1, eval_every=1000, eval_windows=1, warmup=1)
     trainer = Trainer(model, ids, ids[:1026], config, Path(folder) / "run")
-    seen: dict = {"seconds": []}
+    seen: dict = {"saves_s": []}
     save = trainer._save
 
     def timed_save(passing: bool = False) -> None:
@@ -42,7 +42,7 @@ def measure(folder: str) -> dict:
         for _ in range(3):
             begun = time.perf_counter()
             save(passing)
-            seen["seconds"].append(time.perf_counter() - begun)
+            seen["saves_s"].append(time.perf_counter() - begun)
         seen["peak_after_mb"] = peak_mb()
 
     trainer._save = timed_save
@@ -56,10 +56,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             seen = pool.apply(measure, (folder,))
-    seconds = statistics.median(seen["seconds"])
+    seconds = statistics.median(seen["saves_s"])
     result = {
         **seen,
-        "median_seconds": seconds,
+        "median_s": seconds,
         "share_of_time": seconds / (INTERVAL + seconds),
         "memory_grew_by": seen["peak_after_mb"] / seen["peak_before_mb"] - 1,
         "bytes_per_second": seen["bytes"] / seconds,

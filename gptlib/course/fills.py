@@ -178,7 +178,7 @@ def save_cost(root: Path, _: str) -> str:
         return "What a checkpoint costs is not measured yet."
     return (
         f"A checkpoint of GPT-2 124M, {result['bytes'] / 1e9:.2f} GB, took "
-        f"{result['median_seconds']:.1f} s at {result['bytes_per_second'] / 1e6:.0f} MB/s on the "
+        f"{result['median_s']:.1f} s at {result['bytes_per_second'] / 1e6:.0f} MB/s on the "
         f"disk of the machine that made this book, and the peak of its memory grew by "
         f"{result['memory_grew_by']:.1%}. The interval between saves, five minutes, grows on a "
         "slow disk, so that saving never takes more than a fiftieth of the time."

@@ -122,8 +122,17 @@ def _describe(app: Any, page: str, template: str, context: dict, doctree: Any) -
     context["metatags"] = context.get("metatags", "") + "\n" + "\n".join(lines)
 
 
+def _read_again(app: Any, env: Any, *_: set[str]) -> list[str]:
+    """Pages with fills are read at every build: records change without the page changing."""
+    paths = {name: Path(env.doc2path(name)) for name in env.found_docs}
+    return [
+        n for n, p in paths.items() if p.suffix == ".md" and "<!-- fill: " in p.read_text("utf8")
+    ]
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Register with Sphinx (`sphinx.extra_extensions` in `_config.yml`)."""
+    app.connect("env-get-outdated", _read_again)
     app.connect("source-read", _fill)
     app.connect("config-inited", _drop_thebe)
     app.connect("doctree-read", mark)
