@@ -25,7 +25,7 @@ FLOORS = {
     "runs train_config mirror parallel splits",
     4: "trainer evaluation hub",
     5: "presets course",
-    6: "__init__ cli __main__",
+    6: "__init__ arguments cli __main__",
 }
 FLOOR_OF = {module: floor for floor, modules in FLOORS.items() for module in modules.split()}
 

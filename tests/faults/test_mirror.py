@@ -7,6 +7,7 @@ import warnings
 import pytest
 
 from gptlib import checkpoint, mirror
+from gptlib.cli import main
 from gptlib.errors import CheckpointError
 from gptlib.train_config import TrainConfig
 from gptlib.trainer import Trainer
@@ -90,3 +91,18 @@ def test_pull_does_not_touch_a_run_that_has_checkpoints(run_dir, tmp_path):
     with pytest.raises(CheckpointError, match="of its own"):
         mirror.pull(tmp_path / "drive", run_dir)
     assert mirror.pull(tmp_path / "nowhere", tmp_path / "empty") is None
+
+
+def test_the_command_line_goes_on_from_the_mirror_on_a_new_machine(tmp_path):
+    words = "--n-layer 1 --n-head 2 --n-embd 16 --block-size 16 --batch-size 4 --warmup 1 --steps 6"
+    text = tmp_path / "fox.txt"
+    text.write_text("The fox sat. The hen ran.\n" * 100)
+    drive = ["--mirror-to", str(tmp_path / "drive")]
+    begin = ["train", "--corpus", str(text), *words.split(), "--save-every", "2", *drive]
+    assert main([*begin, "--out", str(tmp_path / "whole")]) == 0
+    shutil.rmtree(tmp_path / "drive")
+    assert main([*begin, "--out", str(tmp_path / "gone"), "--stop-after", "4"]) == 0
+    shutil.rmtree(tmp_path / "gone")  # the machine is another one now
+    assert main(["train", "--out", str(tmp_path / "new"), "--resume", *drive]) == 0
+    logs = [(tmp_path / name / "log.jsonl").read_bytes() for name in ("whole", "new")]
+    assert logs[0] == logs[1]
