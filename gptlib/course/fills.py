@@ -149,14 +149,14 @@ def faults(root: Path, _: str) -> str:
         return "The long version of these tests is not recorded yet."
     killed, damaged, log = (result[k] for k in ("R1_killed", "R2_damaged", "R6_log"))
     rows = [
-        ("a process killed (`SIGKILL`) at a random instant",
-         f"{killed['kills']}, {killed['inside_a_save']} of them inside a save",
-         f"{killed['runs_equal_to_the_unbroken']} of {killed['runs']} runs ended equal, to the "
-         "bit, to the run that was left alone"),
+        ("a process killed (`SIGKILL`), half of them at any instant, half inside a save",
+         f"{killed['kills']}, {killed['inside_a_save']} inside a save",
+         f"spread over {killed['runs']} runs; {killed['runs_equal_to_the_unbroken']} of them ended "
+         "equal, to the bit, to the run that was left alone"),
         ("bits flipped, or files cut, in a checkpoint", f"{damaged['damages']}",
          f"{damaged['noticed_named_and_passed_over']} noticed, named, and passed over"),
-        ("a log that tells of a step which is not repeated", f"{log['kills']} logs read",
-         f"{log['false_lines']} false lines"),
+        ("the log read after a kill: does it tell of a step that is not repeated?",
+         f"{log['kills']}", f"{log['false_lines']} false lines"),
         *((what, "", _passed(result[key])) for what, key in (
             ("a disk that is full, cannot be written, or vanishes", "R3_disk"),
             ("SIGTERM and Ctrl-C", "R4_signals"),
@@ -168,7 +168,7 @@ def faults(root: Path, _: str) -> str:
 
 
 def _passed(counts: dict) -> str:
-    return f"tests: {counts['tests']}"
+    return f"{counts['tests'].split()[0]} tests, all passed"
 
 
 def save_cost(root: Path, _: str) -> str:

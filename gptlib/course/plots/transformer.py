@@ -121,8 +121,8 @@ def accuracy_by_distance(models: Mapping[str, Mapping[str, Sequence[tuple]]]) ->
                 fontsize=9, color=FAINT)  # fmt: skip
     ax.set_xticks(list(ticks), list(ticks.values()))
     ax.set_xlim(-0.45, max(ticks) + 1.3)
-    ax.set_ylim(0.3, 1.16)
-    ax.set_yticks([0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+    ax.set_ylim(0.2, 1.16)
+    ax.set_yticks([0.2, 0.4, 0.6, 0.8, 1.0])
     ax.set_xlabel("distance to the last mention (characters)")
     ax.set_ylabel("accuracy (share of pairs)")
     return Plot(fig, "Accuracy by distance. " + "; ".join(told) + ".")
