@@ -131,6 +131,7 @@ def test_idx_files_are_read(tmp_path):
         (gzip.compress(gzip.decompress(idx(LABELS))[:-1]), "promises 3 bytes and holds 2"),
         (gzip.compress(gzip.decompress(idx(IMAGES))[:9]), "promises"),
     ],
+    ids=["no gzip", "cut gzip", "no idx", "empty", "a byte short", "no pictures"],
 )
 def test_damaged_idx_files_are_refused(tmp_path, raw, message):
     (tmp_path / "file.gz").write_bytes(raw)
