@@ -6,7 +6,10 @@ and how to mend it, in a sentence or two. Nothing else in the package raises on 
 
 
 class GptlibError(Exception):
-    """Base of every error that a user of gptlib can cause and mend."""
+    """Base of every error that a user can cause and mend: one line, whatever it quotes."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
 
 
 class ConfigError(GptlibError):

@@ -75,3 +75,10 @@ def test_a_run_made_before_a_setting_existed_goes_on(make_model):
     check_same_run(now | {"model": before}, now)
     with pytest.raises(CheckpointError, match="rotary was False and is now True"):
         check_same_run(now | {"model": before}, now | {"model": model | {"rotary": True}})
+
+
+def test_an_error_is_one_line_even_where_it_quotes_several():
+    manifest = {"model": {"\n": 1}, "train": {}, "data": {}, "tokenizer": None}
+    with pytest.raises(CheckpointError) as refused:
+        check_same_run(manifest, {**manifest, "model": {}, "threads": 1})
+    assert "\n" not in str(refused.value)
