@@ -247,7 +247,9 @@ class Trainer:
         if loaded is not None:
             try:
                 self._go_on(loaded[1], loaded[2]["step"])
-            except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            except (
+                KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError,
+            ) as error:  # fmt: skip
                 raise CheckpointError(
                     f"step {loaded[2]['step']} in {self.run_dir} has a state that this trainer "
                     f"cannot go on from ({type(error).__name__}: {error}); it expects one that it "
