@@ -94,6 +94,21 @@ def folds(count: int, parts: int = 5, seed: int | None = None) -> Iterator[tuple
         yield np.setdiff1d(order, test), test
 
 
+def calibration_error(sure: Array, right: NDArray[np.bool_], edges: Sequence[float]) -> float:
+    """Return the mean distance between confidence and accuracy (Guo et al. 2017, eq. 3).
+
+    Args:
+        sure: (B,), from 0 to 1. right: (B,). edges: the inner borders of the groups, ascending;
+            each group's distance weighs as much as its share of the answers.
+    """
+    group = np.digitize(sure, edges)
+    total = 0.0
+    for n in np.unique(group):
+        members = group == n
+        total += members.mean() * abs(right[members].mean() - sure[members].mean())
+    return float(total)
+
+
 def load_mnist(part: str, registry: str | Path | None = None) -> tuple[Array, Labels]:
     """Return MNIST's pictures (N, 784), 0 paper to 1 ink, and labels (N,), downloading them once.
 

@@ -94,6 +94,12 @@ def test_reliability_by_hand():
     assert highest == {"count": 1, "confidence": 1.0, "accuracy": 0.0}
 
 
+def test_calibration_error_by_hand():
+    """Two modest answers, one too sure, and a group that is empty; the gaps do not cancel."""
+    sure, right = np.array([0.6, 0.6, 0.96, 0.96]), np.array([True, True, True, False])
+    assert digits.calibration_error(sure, right, [0.7, 0.9]) == pytest.approx((0.4 + 0.46) / 2)
+
+
 def test_neighbors_by_hand():
     """Two writers, a hundred pictures each of one digit, and each like the writer's others."""
     x = np.concatenate([np.linspace(0, 0.1, 100), np.linspace(5, 5.1, 100)])[:, None]

@@ -106,7 +106,7 @@ def descents(curves: Mapping[float, Sequence[float]], start: float) -> Plot:
 
 
 def templates(w) -> Plot:
-    """Draw the ten columns of a weight matrix (64, 10) as pictures: blue pulls down, red up."""
+    """Draw the ten columns of a weight matrix (64, 10) as pictures: blue pulls down, orange up."""
     w = np.asarray(w)
     fig, axes = figure(6.8, 3.0, 2, 5)
     most = abs(w).max()
@@ -116,9 +116,9 @@ def templates(w) -> Plot:
     middle = w.reshape(8, 8, 10)[3:5, 3:5].mean(axis=(0, 1))
     return Plot(
         fig,
-        "Ten templates of 8 by 8 weights. Red, ink that speaks for the digit; blue, ink that "
+        "Ten templates of 8 by 8 weights. Orange, ink that speaks for the digit; blue, ink that "
         f"speaks against it. The middle of the 0 is blue ({middle[0]:.1f} on average), that of "
-        f"the 1 red ({middle[1]:+.1f}).",
+        f"the 1 orange ({middle[1]:+.1f}).",
     )
 
 
