@@ -32,3 +32,33 @@ part() { # part NAME SECONDS COMMAND...
 
 part correctness 120 "$python" bench/gpu/correctness.py
 part throughput 240 "$python" bench/gpu/throughput.py
+
+# Recorded sweeps: each finished run is a line in data/runs/NAME/log.jsonl and is not made again; one
+# that is cut off resumes. What they wrote is copied to $out, since only that comes back.
+sweep() { # sweep NAME RUN SECONDS COMMAND...
+    local name=$1 run=$2 seconds=$3
+    shift 3
+    grep -qs "\"$run\"" "data/runs/$name/log.jsonl" && return
+    if [ $((deadline - SECONDS)) -lt "$seconds" ]; then
+        echo "$name $run: left for the next time (needs $seconds s, $((deadline - SECONDS)) left)"
+        return
+    fi
+    echo "== $name $run"
+    timeout -s TERM $((deadline - SECONDS)) "$python" -m "$@" --only "$run" ||
+        echo "$name $run: ended with $?; the same command goes on"
+    mkdir -p "$out/$name" && cp data/runs/"$name"/*.json* "$out/$name/" 2>/dev/null
+}
+
+for seed in 0 1 2; do
+    for row in 6x6-5000:240 12x12-5000:420 2x2-5000:120 1x1-5000:90 6x1-5000:240 1x6-5000:90; do
+        sweep shakespeare-table "${row%:*}-s$seed" "${row#*:}" gptlib.course.sweep shakespeare-table
+    done
+done
+novel=${GPTLIB_DATA:-data}/german/meyer_juerg_jenatsch.txt
+if [ -f "$novel" ]; then
+    sweep novel large-s42 240 gptlib.course.sweep novel --corpus "$novel"
+fi
+for change in base plus- without-; do
+    sweep speedrun-gpu "$change" 300 gptlib.course.speedrun --preset nanogpt-gpu --seeds 1 \
+        --out data/runs/speedrun-gpu
+done
