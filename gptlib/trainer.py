@@ -288,6 +288,8 @@ class Trainer:
         if self.leads:
             self._cut("log.jsonl", state["log_bytes"])
             checkpoint.repair_pointers(self.run_dir, self.step, self.best["step"])
+            also = {self.best["step"], self.step}  # a kill may have come before the last pruning
+            checkpoint.prune(self.run_dir, self.config.keep_last, also)
 
     def _save(self, passing: bool = False) -> None:
         """Write a checkpoint of this instant, and delete those no longer needed.

@@ -297,3 +297,23 @@ def test_a_state_that_makes_no_sense_is_refused(change, make_model, ids, tokeniz
     checkpoint.save(tmp_path, 5, weights, state | change, about)
     with pytest.raises(CheckpointError, match="cannot go on from|cannot write"):
         trainer(make_model, ids, tokenizer, tmp_path).fit()
+
+
+def test_a_kill_before_the_last_pruning_leaves_no_checkpoint_too_many(
+    unbroken, make_model, ids, tokenizer, tmp_path, monkeypatch
+):
+    class Killed(BaseException):
+        pass
+
+    def die_at_the_end(run_dir, *others):
+        if checkpoint.saved_steps(run_dir)[-1] == CONFIG["steps"]:
+            raise Killed
+        return prune(run_dir, *others)
+
+    prune = checkpoint.prune
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(checkpoint, "prune", die_at_the_end)
+        trainer(make_model, ids, tokenizer, tmp_path / "run").fit()
+    assert len(checkpoint.saved_steps(tmp_path / "run")) > len(checkpoint.saved_steps(unbroken))
+    trainer(make_model, ids, tokenizer, tmp_path / "run").fit()
+    assert_same_run(tmp_path / "run", unbroken)
