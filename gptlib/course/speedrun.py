@@ -4,6 +4,9 @@ One job: `ablate`: it turns a preset and `PARTS` into a sweep, runs it, and comp
 it. `python -m gptlib.course.speedrun` trains what `data/runs/speedrun-cpu` does not hold yet;
 given again after any interruption, it goes on. All runs read equally many tokens, and the seeds are
 paired: seed 1 draws the same weights and the same text for all variants that share their shape.
+
+A change is added to `tuned`, the preset with a learning rate of its own, and not to the preset:
+at a rate that suits nobody, a change may only seem to help because it likes that rate better.
 """
 
 from __future__ import annotations
@@ -13,17 +16,19 @@ import itertools
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from gptlib.course.recipes import spread
 from gptlib.course.records import Record, read_record, save_record
 from gptlib.course.sweep import Point, Sweep, run_sweep
 from gptlib.errors import ConfigError
 from gptlib.presets import Preset, preset
 
-#: What leads from `nanogpt-cpu` to `speedrun-cpu`, one change a name.
+#: What leads from `tuned`, which is `nanogpt-cpu` at `LR`, to `speedrun-cpu`: one change a name.
 PARTS = {
     "no-replacement": dict(sampling="shuffled"),
     "larger-batch": dict(batch_size=24),
-    "rates": dict(lr=4e-3, min_lr=0.0, warmup=10, beta2=0.95),
+    "ends": dict(min_lr=0.0, warmup=10, beta2=0.95),
     "wsd": dict(schedule="wsd", decay=0.6),
     "rotary": dict(rotary=True),
     "qk-norm": dict(qk_norm=True),
@@ -35,20 +40,43 @@ PARTS = {
     "bfloat16": dict(dtype="bfloat16"),
 }
 
-#: What is measured in the same way and not taken: alone, and on top of all the others.
+#: What is measured in the same way and not taken: on top of `tuned`, and on top of all the others.
 OTHERS = {"rmsnorm": dict(norm="rmsnorm"), "compile": dict(compile=True)}
 
-BASE, ALL = "base", "all"
+#: The learning rate of `tuned` and of `all`, and what was tried beside it for both.
+LR, TRIED_LR = 4e-3, (2e-3, 8e-3)
+
+#: Characters at the end of the training text that the `test-` variants neither train on nor see
+#: before they are done. Nothing was ever chosen by them.
+TEST_CHARACTERS = 50_000
+
+BASE, TUNED, ALL = "base", "tuned", "all"
 
 
-def variants(parts: dict[str, dict], others: dict[str, dict]) -> dict[str, dict]:
-    """What each variant changes in the preset: nothing, one part, all parts, all but one, more."""
-    everything = {key: value for part in parts.values() for key, value in part.items()}
-    found = {BASE: {}} | {f"plus-{name}": part for name, part in (parts | others).items()}
-    found[ALL] = everything
+def variants(
+    parts: dict[str, dict] = PARTS,
+    others: dict[str, dict] = OTHERS,
+    lr: float = LR,
+    tried: tuple[float, ...] = TRIED_LR,
+) -> dict[str, dict]:
+    """What each variant changes in the preset.
+
+    `base` nothing, `tuned` the learning rate, `plus-X` that and one part; `all` everything,
+    `without-X` all but one; both at other rates; and the three once more for the test slice.
+    """
+    tuned = {"lr": lr}
+    everything = tuned | {key: value for part in parts.values() for key, value in part.items()}
+    found = {BASE: {}, TUNED: tuned, ALL: everything}
+    for name, settings in list(found.items()):
+        found[f"test-{name}"] = settings | {"test_characters": TEST_CHARACTERS}
+    for rate in tried:
+        found[f"{BASE}-lr-{rate:g}"] = {"lr": rate}
+        found[f"{ALL}-lr-{rate:g}"] = everything | {"lr": rate}
+    for name, part in (parts | others).items():
+        found[f"plus-{name}"] = tuned | part
     for name in parts:
         rest = [part for other, part in parts.items() if other != name]
-        found[f"without-{name}"] = {key: value for part in rest for key, value in part.items()}
+        found[f"without-{name}"] = tuned | {k: v for part in rest for k, v in part.items()}
     return found | {f"{ALL}-plus-{name}": everything | part for name, part in others.items()}
 
 
@@ -59,7 +87,7 @@ def plan(
     corpus: str = "shakespeare",
     seeds: int = 3,
     steps: int | None = None,
-    evals: int = 8,
+    evals: int = 4,
     name: str = "speedrun-cpu",
 ) -> Sweep:
     """The sweep of all variants: one seed of all of them, then the next.
@@ -92,8 +120,8 @@ def compare(record: Record) -> dict[str, dict]:
 
     Returns:
         name: `val` (nats per token, the whole split), `seconds` of training, `steps`, `tokens`,
-        `params`, and `val_minus_base` and `val_minus_all`: mean, sd and values over the seeds that
-        both have.
+        `params`, and `val_minus_base`, `val_minus_tuned` and `val_minus_all`: mean, sd and values
+        over the seeds that both have; `test` where it was measured.
     """
     runs: dict[str, dict[int, dict]] = {}
     for run in record.result["runs"]:
@@ -102,7 +130,9 @@ def compare(record: Record) -> dict[str, dict]:
     for variant, by_seed in runs.items():
         row = {key: spread([run[key] for run in by_seed.values()]) for key in ("val", "seconds")}
         row |= {key: next(iter(by_seed.values()))[key] for key in ("steps", "tokens", "params")}
-        for other in (BASE, ALL):
+        if "test" in next(iter(by_seed.values())):
+            row["test"] = spread([run["test"] for run in by_seed.values()])
+        for other in (BASE, TUNED, ALL):
             pairs = sorted(set(by_seed) & set(runs.get(other, {})))
             if pairs and variant != other:
                 gaps = [by_seed[seed]["val"] - runs[other][seed]["val"] for seed in pairs]
@@ -119,24 +149,28 @@ def ablate(
     seeds: int = 3,
     steps: int | None = None,
     only: str = "",
+    jobs: int = 1,
 ) -> tuple[Record, bool]:
     """Run what `out` does not hold yet, and put the comparison into its record.
 
     Args:
         out: the record's folder. work: for unfinished runs. only: leave out variants whose name
-            does not contain this. The rest is as in `plan`, `start` being the preset.
+            does not contain this. jobs: runs at a time. The rest is as in `plan`, `start` being
+            the preset.
 
     Returns:
         The record, and whether a signal stopped a run.
     """
     sweep = plan(preset(start), corpus=corpus, seeds=seeds, steps=steps, name=out.name)
-    stopped = run_sweep(sweep, out, work, only)
+    stopped = run_sweep(sweep, out, work, only, jobs)
     record = read_record(out)
     command = (
         f"python -m gptlib.course.speedrun --preset {start} --corpus {Path(corpus).name} "
         f"--seeds {seeds}" + (f" --steps {steps}" if steps else "")
     )
-    record = replace(record, command=command, result=record.result | {"variants": compare(record)})
+    result = record.result | {"variants": compare(record)}
+    about = record.config | {"threads": torch.get_num_threads(), "jobs": jobs}
+    record = replace(record, command=command, config=about, result=result)
     save_record(record, out)
     return record, stopped
 
@@ -151,10 +185,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("data/runs/speedrun-cpu"))
     parser.add_argument("--work", type=Path, default=Path("runs"), help="for unfinished runs")
     parser.add_argument("--only", default="", help="only variants whose name contains this")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     options = parser.parse_args(arguments)
     _, stopped = ablate(
         options.out, options.work / f"sweep-{options.out.name}", options.preset, options.corpus,
-        options.seeds, options.steps, options.only,
+        options.seeds, options.steps, options.only, options.jobs,
     )  # fmt: skip
     if stopped:
         raise SystemExit("stopped; the same command goes on from there")

@@ -48,7 +48,8 @@ from gptlib.trainer import Trainer
 
 #: Settings that are the sweep's own. tokens: read in training, in place of `steps`. characters: of
 #: the training text, from its beginning. evals: validations on the way, the last step's included.
-OWN = ("tokens", "characters", "evals")
+#: test_characters: cut off the training text's end, and measured once, when the run is over.
+OWN = ("tokens", "characters", "evals", "test_characters")
 _SHAPE = {f.name for f in fields(GPTConfig)} - {"vocab_size"}
 _TRAIN = {f.name for f in fields(TrainConfig)} - {"seed", "eval_every"}
 _PARTS = {"corpus", "corpus_size", "val_characters", "seeds", "prompt", "settings"}
@@ -174,6 +175,8 @@ def run_point(about: dict, point: Point, folder: Path) -> dict | None:
         about["corpus"], about.get("corpus_size"), about.get("val_characters")
     )
     train = train[: point.settings.get("characters")]
+    end = len(train) - point.settings.get("test_characters", 0)
+    train, test = train[:end], train[end:]
     torch.manual_seed(point.seed)
     shape = {key: value for key, value in point.settings.items() if key in _SHAPE}
     model = GPT(GPTConfig(vocab_size=tokenizer.vocab_size, **shape))
@@ -207,6 +210,8 @@ def run_point(about: dict, point: Point, folder: Path) -> dict | None:
         "sha256": corpus.sha256,
         "machine": hardware["gpu"] or hardware["cpu"],
     }
+    if len(test):
+        line["test"] = split_loss(model, test, autocast=autocast)
     if about.get("prompt"):
         line["samples"] = list(_samples(folder, about["prompt"]))
     shutil.rmtree(folder)

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 from gptlib.course import speedrun
 from gptlib.course.recipes import RECIPES
@@ -22,12 +23,18 @@ OTHERS = {"rmsnorm": dict(norm="rmsnorm")}
 
 
 def test_every_change_stands_alone_and_is_left_out():
-    found = speedrun.variants(PARTS, OTHERS)
-    both = dict(rotary=True, batch_size=2)
+    found = speedrun.variants(PARTS, OTHERS, lr=0.1, tried=(0.2,))
+    tuned, slice_ = dict(lr=0.1), dict(test_characters=speedrun.TEST_CHARACTERS)
+    both = tuned | dict(rotary=True, batch_size=2)
     assert found == {
-        "base": {}, "plus-rotary": dict(rotary=True), "plus-half-batch": dict(batch_size=2),
-        "plus-rmsnorm": dict(norm="rmsnorm"), "all": both, "without-rotary": dict(batch_size=2),
-        "without-half-batch": dict(rotary=True), "all-plus-rmsnorm": both | dict(norm="rmsnorm"),
+        "base": {}, "tuned": tuned, "all": both,
+        "test-base": slice_, "test-tuned": tuned | slice_, "test-all": both | slice_,
+        "base-lr-0.2": dict(lr=0.2), "all-lr-0.2": both | dict(lr=0.2),
+        "plus-rotary": tuned | dict(rotary=True), "plus-half-batch": tuned | dict(batch_size=2),
+        "plus-rmsnorm": tuned | dict(norm="rmsnorm"),
+        "without-rotary": tuned | dict(batch_size=2),
+        "without-half-batch": tuned | dict(rotary=True),
+        "all-plus-rmsnorm": both | dict(norm="rmsnorm"),
     }  # fmt: skip
 
 
@@ -38,17 +45,17 @@ def test_two_parts_may_not_set_one_field():
 
 def test_the_shipped_plan_is_made_of_settings_that_exist():
     sweep = speedrun.plan(preset("nanogpt-cpu"), seeds=2)
-    assert len(sweep.points) == 2 * len(speedrun.variants(speedrun.PARTS, speedrun.OTHERS))
+    assert len(sweep.points) == 2 * len(speedrun.variants())
     assert len({point.name for point in sweep.points}) == len(sweep.points)
     fields = set(GPTConfig.__dataclass_fields__) | set(TrainConfig.__dataclass_fields__)
     for point in sweep.points:
-        assert set(point.settings) - {"tokens", "evals"} <= fields
+        assert set(point.settings) - {"tokens", "evals", "test_characters"} <= fields
         assert point.settings["tokens"] == 2000 * 12 * 64
 
 
 def test_the_preset_is_the_base_with_all_parts():
     base, fast = preset("nanogpt-cpu"), preset("speedrun-cpu")
-    everything = speedrun.variants(speedrun.PARTS, {})["all"]
+    everything = speedrun.variants()["all"]
     found = base.model | base.train | everything
     assert found | {"steps": 1000} == fast.model | fast.train
     sizes = [GPT(GPTConfig(vocab_size=65, **p.model)).num_params() for p in (base, fast)]
@@ -58,28 +65,33 @@ def test_the_preset_is_the_base_with_all_parts():
     TrainConfig(**kalevala.train)
 
 
-def test_the_ablation_runs_resumes_and_compares(tmp_path):
+def test_the_ablation_runs_resumes_and_compares(tmp_path, monkeypatch):
     corpus = tmp_path / "goose.txt"
     corpus.write_text("the goose sat on the ladder. the gull sat on the goose.\n" * 60)
+    monkeypatch.setattr(speedrun, "TEST_CHARACTERS", 500)
     sweep = speedrun.plan(TINY, PARTS, OTHERS, str(corpus), seeds=2, evals=2, name="tiny")
     out, work = tmp_path / "tiny", tmp_path / "work"
     assert not run_sweep(sweep, out, work, only="base", report=lambda line: None)
     first = (out / "log.jsonl").read_text()
     said = []
     run_sweep(sweep, out, work, report=said.append)
-    assert len(said) == 14  # two of sixteen were there
+    assert len(said) == 24  # eight of thirty-two were there: base, at two other rates, and its test
     assert (out / "log.jsonl").read_text().startswith(first)
     run_sweep(sweep, out, work, report=said.append)
-    assert len(said) == 14
+    assert len(said) == 24
     record = read_record(out)
     rows = speedrun.compare(record)
     assert list(rows) == list(speedrun.variants(PARTS, OTHERS))
+    assert {name for name, row in rows.items() if "test" in row} == {
+        "test-base", "test-tuned", "test-all",
+    }  # fmt: skip
     assert rows["plus-half-batch"]["steps"] == 12 and rows["base"]["steps"] == 6
     assert {row["tokens"] for row in rows.values()} == {6 * 4 * 8}
     assert rows["plus-rotary"]["params"] == rows["base"]["params"] - 8 * 8
     alone, base = (rows[name]["val"]["values"] for name in ("plus-rotary", "base"))
     gaps = [a - b for a, b in zip(alone, base, strict=True)]
     assert rows["plus-rotary"]["val_minus_base"]["values"] == gaps and any(gaps)
+    assert "val_minus_tuned" in rows["plus-rotary"] and "val_minus_tuned" not in rows["tuned"]
     assert "val_minus_base" not in rows["base"] and "val_minus_all" not in rows["all"]
 
 
@@ -91,12 +103,14 @@ def test_the_command_writes_the_comparison_into_the_record(tmp_path, monkeypatch
     monkeypatch.setattr(speedrun, "preset", lambda name: TINY)
     corpus = tmp_path / "goose.txt"
     corpus.write_text("the goose sat on the ladder. the gull sat on the goose.\n" * 60)
+    monkeypatch.setattr(speedrun, "TEST_CHARACTERS", 500)
     arguments = ["--corpus", str(corpus), "--seeds", "1", "--steps", "2", "--out"]
     speedrun.main([*arguments, str(tmp_path / "run"), "--work", str(tmp_path / "work")])
     about = json.loads((tmp_path / "run" / "record.json").read_text())
-    assert set(about["result"]["variants"]) == {
-        "base", "plus-rotary", "plus-rmsnorm", "all", "without-rotary", "all-plus-rmsnorm",
-    }  # fmt: skip
+    assert set(about["result"]["variants"]) == set(
+        speedrun.variants({"rotary": dict(rotary=True)}, {"rmsnorm": dict(norm="rmsnorm")})
+    )
+    assert about["config"]["threads"] == torch.get_num_threads()
     assert about["command"].startswith("python -m gptlib.course.speedrun --preset nanogpt-cpu")
     assert "speedrun-cpu" in RECIPES
 
