@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,7 +120,7 @@ def compare(record: Record) -> dict[str, dict]:
     """What every variant reached, and what it changed against `base` and `all`, seed by seed.
 
     Returns:
-        name: `val` (nats per token, the whole split), `seconds` of training, `steps`, `tokens`,
+        name: `val` (nats per token, the whole split), `steps`, `tokens`,
         `params`, and `val_minus_base`, `val_minus_tuned` and `val_minus_all`: mean, sd and values
         over the seeds that both have; `test` where it was measured.
     """
@@ -128,7 +129,7 @@ def compare(record: Record) -> dict[str, dict]:
         runs.setdefault(run["name"].rpartition("-s")[0], {})[run["seed"]] = run
     found = {}
     for variant, by_seed in runs.items():
-        row = {key: spread([run[key] for run in by_seed.values()]) for key in ("val", "seconds")}
+        row = {"val": spread([run["val"] for run in by_seed.values()])}
         row |= {key: next(iter(by_seed.values()))[key] for key in ("steps", "tokens", "params")}
         if "test" in next(iter(by_seed.values())):
             row["test"] = spread([run["test"] for run in by_seed.values()])
@@ -169,6 +170,8 @@ def ablate(
         f"--seeds {seeds}" + (f" --steps {steps}" if steps else "")
     )
     result = record.result | {"variants": compare(record)}
+    if (out / "timing.json").is_file():
+        result["timing"] = json.loads((out / "timing.json").read_text())["variants"]
     about = record.config | {"threads": torch.get_num_threads(), "jobs": jobs}
     record = replace(record, command=command, config=about, result=result)
     save_record(record, out)

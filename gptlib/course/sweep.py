@@ -19,15 +19,16 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import multiprocessing
 import os
 import shutil
 import statistics
+import threading
 import tomllib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
-from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -165,22 +166,30 @@ def mean_rate(speed: list[dict]) -> float:
     return tokens / seconds
 
 
+def load_texts(about: dict) -> tuple:
+    """(corpus, tokenizer, train ids, val ids, floor of that validation text or None) of a sweep."""
+    return _texts(about["corpus"], about.get("corpus_size"), about.get("val_characters"))
+
+
+def model_and_config(point: Point, vocab_size: int) -> tuple[GPT, TrainConfig]:
+    """The untrained model of a run, drawn from its seed, and how it will be trained."""
+    torch.manual_seed(point.seed)
+    shape = {key: value for key, value in point.settings.items() if key in _SHAPE}
+    model = GPT(GPTConfig(vocab_size=vocab_size, **shape))
+    return model, train_config(point, model.config.block_size)
+
+
 def run_point(about: dict, point: Point, folder: Path) -> dict | None:
     """Train one run in `folder`, or go on with it; returns its line of the record.
 
     None if a signal stopped it; the folder then holds a checkpoint. A finished run's folder is
     deleted: the line is what stays of it.
     """
-    corpus, tokenizer, train, val, floor = _texts(
-        about["corpus"], about.get("corpus_size"), about.get("val_characters")
-    )
+    corpus, tokenizer, train, val, floor = load_texts(about)
     train = train[: point.settings.get("characters")]
     end = len(train) - point.settings.get("test_characters", 0)
     train, test = train[:end], train[end:]
-    torch.manual_seed(point.seed)
-    shape = {key: value for key, value in point.settings.items() if key in _SHAPE}
-    model = GPT(GPTConfig(vocab_size=tokenizer.vocab_size, **shape))
-    config = train_config(point, model.config.block_size)
+    model, config = model_and_config(point, tokenizer.vocab_size)
     trainer = Trainer(model, train, val, config, folder, tokenizer)
     run = trainer.fit()
     if not run.finished:
@@ -244,7 +253,7 @@ def run_sweep(
         DataError: a run of that name was recorded with other settings.
     """
     log = record / "log.jsonl"
-    done = {line["name"]: line for line in _whole_lines(log)}
+    done = {line["name"]: line for line in whole_lines(log)}
     for point in sweep.points:
         line = done.get(point.name)
         if line and line["settings"] != point.settings:
@@ -255,7 +264,8 @@ def run_sweep(
     todo = [p for p in sweep.points if p.name not in done and only in p.name]
     tasks = [(sweep.about, point, work / point.name) for point in todo]
     stopped = False
-    pool = ProcessPoolExecutor(jobs, get_context("spawn")) if jobs > 1 else nullcontext()
+    spawn = multiprocessing.get_context("spawn")
+    pool = nullcontext() if jobs == 1 else ProcessPoolExecutor(jobs, spawn, _end_with_owner)
     with pool:
         lines = pool.map(run_point, *zip(*tasks, strict=True)) if jobs > 1 and tasks else (
             run_point(*task) for task in tasks
@@ -263,8 +273,10 @@ def run_sweep(
         for number, line in enumerate(lines, 1):
             if line is None:
                 stopped = True
+                if jobs > 1:
+                    pool.shutdown(wait=False, cancel_futures=True)
                 break
-            _append(log, line)
+            append_line(log, line)
             _write_record(sweep, record)
             report(
                 f"{number}/{len(todo)} {line['name']}: val {line['val']:.4f}, best "
@@ -275,7 +287,17 @@ def run_sweep(
     return stopped
 
 
-def _whole_lines(log: Path) -> list[dict]:
+def _end_with_owner() -> None:
+    """Let a pool's process end when the one that owns the pool was killed, rather than wait on."""
+
+    def watch() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def whole_lines(log: Path) -> list[dict]:
     """The lines of a log, whose torn last line, left by a kill, is cut off first."""
     if log.is_file():
         text = log.read_bytes()
@@ -284,7 +306,7 @@ def _whole_lines(log: Path) -> list[dict]:
     return read_jsonl(log)
 
 
-def _append(log: Path, line: dict) -> None:
+def append_line(log: Path, line: dict) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "a", encoding="utf-8") as file:
         file.write(json.dumps(line, ensure_ascii=False) + "\n")

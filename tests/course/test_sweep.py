@@ -106,6 +106,17 @@ def test_a_stopped_run_keeps_its_checkpoint_and_goes_on(place, monkeypatch):
     assert begun == [7]
 
 
+def test_a_pool_begins_nothing_more_when_its_owner_is_killed(place):
+    command = [sys.executable, "-u", "-m", "gptlib.course.sweep", "tiny.toml", "--jobs", "2"]
+    owner = subprocess.Popen([*command, "--out", "out"], stdout=subprocess.PIPE)
+    owner.stdout.readline()  # one run has ended; up to three more wait in the pool's queue
+    owner.kill()
+    owner.stdout.read()  # ends when the last process that holds the pipe has ended
+    owner.wait()
+    unfinished = list((place / "runs").glob("*/*"))
+    assert len(unfinished) <= 2, "a process of the pool began another run after its owner's death"
+
+
 def test_only_some_runs_and_what_is_missing(place):
     (place / "tiny.toml").write_text('prompt = "the "' + PLAN)
     sweeps.main(["tiny.toml", "--only", "alone", "--out", "out"])

@@ -1,0 +1,124 @@
+"""The speedrun's races: whole commands, timed from the keystroke to the saved model.
+
+One job: `race`. `python -m gptlib.course.races` runs every command of `RACES` for every seed that
+`data/runs/speedrun-races` does not hold yet, one after another and turn by turn, so that a slow
+hour of the machine falls on all of them. Leave the machine alone meanwhile. Each command validates
+twice, before the first step and after the last, so that no side pays for looking more often.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from gptlib.course.recipes import make_record, spread
+from gptlib.course.records import Record, save_record
+from gptlib.course.sweep import append_line, mean_rate, whole_lines
+from gptlib.presets import preset
+from gptlib.runs import load_run, read_jsonl
+
+#: name: corpus, preset, what is changed in it. The first race of a corpus is the one to beat.
+RACES = {
+    "shakespeare-base": ("shakespeare", "nanogpt-cpu", {}),
+    "shakespeare-tuned": ("shakespeare", "nanogpt-cpu", {"lr": 4e-3, "steps": 1300}),
+    "shakespeare-sixth": ("shakespeare", "speedrun-cpu", {"steps": 150}),
+    "shakespeare-whole": ("shakespeare", "speedrun-cpu", {}),
+    "kalevala-base": ("kalevala", "kalevala-gpt", {}),
+    "kalevala-half": ("kalevala", "speedrun-kalevala", {}),
+}
+
+
+def command(name: str, seed: int) -> list[str]:
+    """The arguments of `gptlib` for one race, but for the folder it saves to."""
+    corpus, start, changes = RACES[name]
+    steps = changes.get("steps", preset(start).train["steps"])
+    changes = {"seed": seed, "eval_every": steps} | changes
+    flags = [text for key, v in changes.items() for text in (f"--{key.replace('_', '-')}", str(v))]
+    return ["train", "--corpus", corpus, "--preset", start, *flags]
+
+
+def run_race(name: str, seed: int) -> dict:
+    """Run one command in a process of its own, in an empty folder; returns its line of the log.
+
+    `wall` is the whole command's time, importing included; `training` that of the steps alone.
+    Both in seconds; `val` in nats per token over the whole split.
+    """
+    arguments = command(name, seed)
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "gptlib", *arguments, "--out", folder],
+            check=True, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        wall = time.perf_counter() - began
+        losses = [line["val"] for line in read_jsonl(Path(folder) / "log.jsonl") if "val" in line]
+        rate = mean_rate(read_jsonl(Path(folder) / "speed.jsonl"))
+        model, _, about = load_run(folder, "latest")
+    config = about["train"]
+    tokens = config["steps"] * config["batch_size"] * model.config.block_size
+    return {
+        "name": name, "seed": seed, "command": "gptlib " + " ".join(arguments), "val": losses[-1],
+        "wall": wall, "training": tokens / rate, "steps": config["steps"], "tokens": tokens,
+        "params": model.num_params(),
+    }  # fmt: skip
+
+
+def compare(lines: list[dict]) -> dict[str, dict]:
+    """What the runs of each race reached; `faster` is against the first race of its corpus."""
+    races = {}
+    for name in RACES:
+        runs = [line for line in lines if line["name"] == name]
+        if not runs:
+            continue
+        row = {key: spread([run[key] for run in runs]) for key in ("val", "wall", "training")}
+        row |= {key: runs[0][key] for key in ("steps", "tokens", "params", "command")}
+        first = next(other for other in races | {name: 0} if RACES[other][0] == RACES[name][0])
+        if first != name:
+            row["faster"] = {
+                key: races[first][key]["mean"] / row[key]["mean"] for key in ("wall", "training")
+            }
+        races[name] = row
+    return races
+
+
+def race(out: Path, seeds: int = 3, only: str = "", report=print) -> Record:
+    """Run what `out` does not hold yet, and write its record.
+
+    Args:
+        out: the record's folder. only: leave out races whose name does not contain this.
+    """
+    log = out / "log.jsonl"
+    done = {(line["name"], line["seed"]) for line in whole_lines(log)}
+    for seed in range(seeds):
+        for name in RACES:
+            if only in name and (name, seed) not in done:
+                line = run_race(name, seed)
+                append_line(log, line)
+                report(f"{name} seed {seed}: val {line['val']:.4f}, {line['training']:.1f} s of "
+                       f"training, {line['wall']:.1f} s in all")  # fmt: skip
+    lines = read_jsonl(log)
+    result = {"races": compare(lines), "seconds": spread([line["wall"] for line in lines])}
+    config = {"races": RACES, "seeds": list(range(seeds)), "threads": torch.get_num_threads()}
+    record = make_record(out.name, config, result, command="python -m gptlib.course.races")
+    save_record(record, out)
+    return record
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the races from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m gptlib.course.races")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("data/runs/speedrun-races"))
+    parser.add_argument("--only", default="", help="only races whose name contains this")
+    options = parser.parse_args(arguments)
+    race(options.out, options.seeds, options.only)
+
+
+if __name__ == "__main__":
+    main()
