@@ -2,8 +2,8 @@
 
 import math
 
-import pytest
 import torch
+from check_promises import CheckPromises
 
 from gptlib.course.checks import attention
 
@@ -92,37 +92,7 @@ WRONG = [
     (attention.shuffle_the_past, "absolute value", signed),
 ]
 
-CHECKS = [
-    attention.causal_weights,
-    attention.softmax,
-    attention.scaled_scores,
-    attention.shuffle_the_past,
-]
 
-
-@pytest.mark.parametrize(("check", "answer"), RIGHT)
-def test_right_answers_pass(check, answer):
-    result = check(answer)
-    assert result.passed is True, result
-
-
-@pytest.mark.parametrize(("check", "says", "answer"), WRONG)
-def test_each_wrong_answer_has_its_own_diagnosis(check, says, answer):
-    result = check(answer)
-    assert result.passed is False
-    assert says in result.message
-    others = {other for at, other, _ in WRONG if at is check and other != says}
-    assert not [other for other in others if other in result.message]
-
-
-@pytest.mark.parametrize("check", CHECKS)
-def test_stubs_errors_and_wrong_shapes(check):
-    assert check(lambda *args: None).passed is None
-    assert check(lambda *args: ...).passed is None
-    raised = check(lambda *args: {}["scores"])
-    assert raised.passed is False and "KeyError" in raised.message
-    shape = check(lambda *args: torch.zeros(3, 2))
-    assert shape.passed is False and "expected" in shape.message
-    assert check(lambda: 0).passed is False
-    assert check("not a function").passed is False
-    assert "0x" not in repr(shape)
+class TestAttention(CheckPromises):
+    module, right = attention, RIGHT
+    wrong = tuple((check, answer, words) for check, words, answer in WRONG)

@@ -2,8 +2,8 @@
 
 import math
 
-import pytest
 import torch
+from check_promises import CheckPromises
 
 from gptlib.course.checks import bigram
 
@@ -72,60 +72,6 @@ WRONG = [
     ),
 ]
 
-CHECKS = sorted({check for check, _ in RIGHT}, key=lambda check: check.__name__)
 
-
-@pytest.mark.parametrize(("check", "answer"), RIGHT)
-def test_right_answer_passes(check, answer):
-    result = check(answer)
-    assert result.passed is True, result
-
-
-@pytest.mark.parametrize(("check", "answer", "words"), WRONG)
-def test_wrong_answer_gets_its_own_diagnosis(check, answer, words):
-    result = check(answer)
-    assert result.passed is False
-    assert words in result.message
-    assert not repr(result).endswith("…")
-    others = [w for c, _, w in WRONG if c is check and w != words]
-    assert not [w for w in others if w in result.message]
-
-
-@pytest.mark.parametrize("check", CHECKS)
-def test_stub_exception_and_nonsense_get_one_line(check):
-    def stub(*args): ...
-
-    def broken(*args):
-        raise RuntimeError("the goose is loose")
-
-    assert check(stub).passed is None
-    assert "not written yet" in repr(check(stub))
-    assert "the goose is loose" in check(broken).message
-    assert check(3).passed is False
-    for nonsense in (torch.zeros(7, 5), "seven", [1.0], float("nan")):
-        result = check(lambda *args, value=nonsense: value)
-        assert result.passed is False
-        assert "expected" in result.message
-        assert "\n" not in repr(result)
-
-
-@pytest.mark.parametrize("check", CHECKS)
-def test_a_function_that_changes_its_arguments_harms_nothing(check):
-    def vandal(*args):
-        args[0].zero_()
-        return None
-
-    assert check(vandal).passed is None
-    right = next(answer for known, answer in RIGHT if known is check)
-    assert check(right).passed is True
-
-
-def test_every_check_is_tested():
-    public = {
-        value
-        for name, value in vars(bigram).items()
-        if callable(value)
-        and getattr(value, "__module__", "") == bigram.__name__
-        and not name.startswith("_")
-    }
-    assert public == set(CHECKS)
+class TestBigram(CheckPromises):
+    module, right, wrong = bigram, RIGHT, WRONG
