@@ -44,8 +44,8 @@ PARTS = {
 #: What is measured in the same way and not taken: on top of `tuned`, and on top of all the others.
 OTHERS = {"rmsnorm": dict(norm="rmsnorm"), "compile": dict(compile=True)}
 
-#: The learning rate of `tuned` and of `all`, and what was tried beside it for both.
-LR, TRIED_LR = 4e-3, (2e-3, 8e-3)
+#: The learning rate of `tuned` and of `all`, and the multiples of it that are tried for both.
+LR, TRIED = 4e-3, (0.5, 2.0)
 
 #: Characters at the end of the training text that the `test-` variants neither train on nor see
 #: before they are done. Nothing was ever chosen by them.
@@ -58,7 +58,7 @@ def variants(
     parts: dict[str, dict] = PARTS,
     others: dict[str, dict] = OTHERS,
     lr: float = LR,
-    tried: tuple[float, ...] = TRIED_LR,
+    tried: tuple[float, ...] = TRIED,
 ) -> dict[str, dict]:
     """What each variant changes in the preset.
 
@@ -70,7 +70,7 @@ def variants(
     found = {BASE: {}, TUNED: tuned, ALL: everything}
     for name, settings in list(found.items()):
         found[f"test-{name}"] = settings | {"test_characters": TEST_CHARACTERS}
-    for rate in tried:
+    for rate in (factor * lr for factor in tried):
         found[f"{BASE}-lr-{rate:g}"] = {"lr": rate}
         found[f"{ALL}-lr-{rate:g}"] = everything | {"lr": rate}
     for name, part in (parts | others).items():
@@ -90,12 +90,14 @@ def plan(
     steps: int | None = None,
     evals: int = 4,
     name: str = "speedrun-cpu",
+    lr: float = LR,
 ) -> Sweep:
     """The sweep of all variants: one seed of all of them, then the next.
 
     Args:
         base: where every variant starts from. parts, others: see `PARTS` and `OTHERS`.
         steps: of the base, None for the preset's; every variant reads as many tokens.
+        lr: of `tuned` and `all`.
 
     Raises:
         ConfigError: two parts set the same field, so that leaving one out would not undo it.
@@ -110,7 +112,7 @@ def plan(
     points = [
         Point(f"{variant}-s{seed}", seed, shared | changes)
         for seed in range(seeds)
-        for variant, changes in variants(parts, others).items()
+        for variant, changes in variants(parts, others, lr).items()
     ]
     about = {"corpus": corpus, "seeds": list(range(seeds)), "settings": shared}
     return Sweep(name, about, tuple(points))
@@ -151,6 +153,7 @@ def ablate(
     steps: int | None = None,
     only: str = "",
     jobs: int = 1,
+    lr: float = LR,
 ) -> tuple[Record, bool]:
     """Run what `out` does not hold yet, and put the comparison into its record.
 
@@ -162,12 +165,12 @@ def ablate(
     Returns:
         The record, and whether a signal stopped a run.
     """
-    sweep = plan(preset(start), corpus=corpus, seeds=seeds, steps=steps, name=out.name)
+    sweep = plan(preset(start), corpus=corpus, seeds=seeds, steps=steps, name=out.name, lr=lr)
     stopped = run_sweep(sweep, out, work, only, jobs)
     record = read_record(out)
     command = (
         f"python -m gptlib.course.speedrun --preset {start} --corpus {Path(corpus).name} "
-        f"--seeds {seeds}" + (f" --steps {steps}" if steps else "")
+        f"--seeds {seeds} --lr {lr:g}" + (f" --steps {steps}" if steps else "")
     )
     result = record.result | {"variants": compare(record)}
     if (out / "timing.json").is_file():
@@ -185,6 +188,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--corpus", default="shakespeare")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, help="of the preset; all variants read its tokens")
+    parser.add_argument("--lr", type=float, default=LR, help="of all variants but the base")
     parser.add_argument("--out", type=Path, default=Path("data/runs/speedrun-cpu"))
     parser.add_argument("--work", type=Path, default=Path("runs"), help="for unfinished runs")
     parser.add_argument("--only", default="", help="only variants whose name contains this")
@@ -192,7 +196,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     _, stopped = ablate(
         options.out, options.work / f"sweep-{options.out.name}", options.preset, options.corpus,
-        options.seeds, options.steps, options.only, options.jobs,
+        options.seeds, options.steps, options.only, options.jobs, options.lr,
     )  # fmt: skip
     if stopped:
         raise SystemExit("stopped; the same command goes on from there")

@@ -23,7 +23,7 @@ OTHERS = {"rmsnorm": dict(norm="rmsnorm")}
 
 
 def test_every_change_stands_alone_and_is_left_out():
-    found = speedrun.variants(PARTS, OTHERS, lr=0.1, tried=(0.2,))
+    found = speedrun.variants(PARTS, OTHERS, lr=0.1, tried=(2.0,))
     tuned, slice_ = dict(lr=0.1), dict(test_characters=speedrun.TEST_CHARACTERS)
     both = tuned | dict(rotary=True, batch_size=2)
     assert found == {
