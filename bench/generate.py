@@ -1,70 +1,96 @@
-"""Generation with gptlib's cache, without it, and with transformers' cache.
+"""Generation with gptlib's cache, without it, with transformers' cache, and by nanoGPT.
 
-    python bench/generate.py [--threads 2] [--new-tokens 256]
+    python bench/generate.py [--nanogpt FOLDER] [--threads 2]
 
-Same weights, same prompt, greedy, batch of one; the tokens must agree, or nothing is reported.
+Same weights, same prompt, greedy, batch of one; the tokens must agree, or nothing is reported. With
+`--nanogpt` the model in FOLDER (see `plain_loop.py`) takes part, with gptlib's weights in it and
+GPT-2's approximate GELU; it has no cache. GPT-2 124M writes fewer tokens, since without a cache
+they take long.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from timing import interleaved, peak_memory_mb, report
+from plain_loop import load_nanogpt
+from timing import arguments, interleaved, peak_memory_mb, report
 
 from gptlib.hub import to_hf
 from gptlib.model import GPT, GPTConfig
 from gptlib.sampling import generate
 
-SHAPES = {"0.8M": GPTConfig(512, 65, 4, 4, 128), "10.7M": GPTConfig(512, 65, 6, 6, 384)}
 PROMPT = [1, 2, 3, 4, 5, 6, 7, 8]
 
 
-def make_run(contender: str, shape: str, new_tokens: int, threads: int) -> Callable:
+@dataclass(frozen=True)
+class Size:
+    config: GPTConfig
+    new_tokens: int
+    rounds: int
+
+
+SIZES = {
+    "0.8M": Size(GPTConfig(512, 65, 4, 4, 128), new_tokens=256, rounds=5),
+    "10.7M": Size(GPTConfig(512, 65, 6, 6, 384), new_tokens=256, rounds=3),
+    "124M": Size(GPTConfig(), new_tokens=32, rounds=3),
+}
+
+
+def make_run(contender: str, size: Size, threads: int, nanogpt: Path | None = None) -> Callable:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    model = GPT(SHAPES[shape]).eval()
+    model, n, idx = GPT(size.config).eval(), size.new_tokens, torch.tensor([PROMPT])
     for p in model.parameters():  # untrained logits are nearly tied; spread them
         torch.nn.init.normal_(p, std=0.1)
-    if contender != "transformers":
+    if contender in ("gptlib", "uncached"):
         cached = contender == "gptlib"
-        return lambda: generate(model, PROMPT, new_tokens, temperature=0, use_cache=cached)
-    hf, idx = to_hf(model), torch.tensor([PROMPT])
+        return lambda: generate(model, PROMPT, n, temperature=0, use_cache=cached)
+    if contender == "nanoGPT":
+        theirs = load_nanogpt(nanogpt, size.config).eval()
+        theirs.load_state_dict(model.state_dict())
+        for block in theirs.transformer.h:
+            block.mlp.gelu = torch.nn.GELU(approximate="tanh")
+        return lambda: theirs.generate(idx, n, top_k=1)
+    hf = to_hf(model)
     return lambda: hf.generate(
-        idx, attention_mask=torch.ones_like(idx), max_new_tokens=new_tokens,
-        min_new_tokens=new_tokens, do_sample=False, use_cache=True, pad_token_id=0,
+        idx, attention_mask=torch.ones_like(idx), max_new_tokens=n, min_new_tokens=n,
+        do_sample=False, use_cache=True, pad_token_id=0,
     )  # fmt: skip
 
 
+def compare(name: str, size: Size, threads: int, nanogpt: Path | None) -> list[dict]:
+    """Check that one size's contenders agree and time them; returns a row for each."""
+    contenders = ["gptlib", "uncached", "transformers"] + ["nanoGPT"] * bool(nanogpt)
+    made = {c: (c, size, threads, nanogpt) for c in contenders}
+    runs = {c: make_run(*args) for c, args in made.items()}
+    outputs = {c: run() for c, run in runs.items()}
+    for contender, output in outputs.items():
+        if not torch.equal(output, outputs["gptlib"]):
+            raise SystemExit(f"{name}: {contender} wrote other tokens than gptlib")
+    seconds = interleaved(runs, size.rounds)
+    return [
+        {
+            "model": name,
+            "contender": contender,
+            "new_tokens": size.new_tokens,
+            "tokens_per_s": size.new_tokens / s,
+            "gptlib_is_faster_by": s / seconds["gptlib"],
+            "peak_mb": peak_memory_mb(make_run, *made[contender]),
+        }
+        for contender, s in seconds.items()
+    ]
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--new-tokens", type=int, default=256)
-    parser.add_argument("--out", type=Path, default=Path("bench/results"))
+    parser = arguments(__doc__)
+    parser.add_argument("--nanogpt", type=Path, help="a folder with nanoGPT's model.py")
     args = parser.parse_args()
     rows = []
-    for shape in SHAPES:
-        runs = {
-            name: make_run(name, shape, args.new_tokens, args.threads)
-            for name in ("gptlib", "uncached", "transformers")
-        }
-        outputs = [run() for run in runs.values()]
-        if not all(torch.equal(outputs[0], other) for other in outputs):
-            raise SystemExit(f"{shape}: the contenders wrote different tokens")
-        seconds = interleaved(runs, args.repeats)
-        for name, s in seconds.items():
-            rows.append(
-                {
-                    "model": shape,
-                    "contender": name,
-                    "tokens_per_s": args.new_tokens / s,
-                    "gptlib_is_faster_by": s / seconds["gptlib"],
-                    "peak_mb": peak_memory_mb(make_run, name, shape, args.new_tokens, args.threads),
-                }
-            )
+    for name, size in SIZES.items():
+        rows += compare(name, size, args.threads, args.nanogpt)
     report("generate", rows, args.out)
 
 

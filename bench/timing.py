@@ -5,16 +5,26 @@ Contenders take turns, so that a machine that slows down slows all of them.
 
 from __future__ import annotations
 
+import argparse
 import json
 import multiprocessing
 import re
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from gptlib.course.records import this_machine
+
+
+def arguments(about: str) -> argparse.ArgumentParser:
+    """The options that most benches share; `about` is the bench's docstring."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    return parser
 
 
 def interleaved(contenders: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
@@ -48,15 +58,23 @@ def _measure(make: Callable[..., Callable[[], None]], args: tuple) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # macOS counts bytes
 
 
-def report(name: str, rows: list[dict], out: Path) -> None:
-    """Print rows as a table and write them, with the machine, to `out`/`name`.json."""
+def report(name: str, rows: list[dict], out: Path, **also) -> None:
+    """Print rows as a table and write them, with the machine, to `out`/`name`.json.
+
+    Args:
+        also: what else to write, under its own keys; short facts that no row holds.
+    """
     columns = list(rows[0])
     widths = [max(len(c), *(len(_cell(r[c])) for r in rows)) for c in columns]
     for cells in ([*columns], *([_cell(r[c]) for c in columns] for r in rows)):
         print("  ".join(cell.rjust(w) for cell, w in zip(cells, widths, strict=True)))
+    for fact, value in also.items():
+        print(f"{fact}: {value}")
     hardware, versions = this_machine()
+    if "transformers" in sys.modules:
+        versions["transformers"] = sys.modules["transformers"].__version__
     out.mkdir(parents=True, exist_ok=True)
-    about = {"hardware": hardware, "versions": versions, "rows": rows}
+    about = {"hardware": hardware, "versions": versions, **also, "rows": rows}
     (out / f"{name}.json").write_text(json.dumps(about, indent=1) + "\n")
 
 

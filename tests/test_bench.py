@@ -1,0 +1,175 @@
+"""The benches in small: each runs, compares like with like, and writes what it says. No times."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import numpy as np
+import pytest
+import torch
+
+import gptlib
+from gptlib import GPT, GPTConfig
+
+sys.path.append(str(Path(__file__).parent.parent / "bench"))
+
+import generate
+import growth
+import import_time
+import loading
+import plain_loop
+import profile_step
+import train_step
+
+TINY = train_step.Size(GPTConfig(32, 65, 2, 2, 32), batch_size=2, T=16, rounds=1)
+STAND_IN = """
+from dataclasses import dataclass
+import torch, gptlib
+
+@dataclass
+class GPTConfig:
+    block_size: int; vocab_size: int; n_layer: int; n_head: int; n_embd: int
+    dropout: float; bias: bool
+
+class GPT(gptlib.GPT):
+    def __init__(self, config):
+        super().__init__(gptlib.GPTConfig(**vars(config)))
+        print("number of parameters: many")
+
+    def configure_optimizers(self, weight_decay, learning_rate, betas, device_type):
+        print("using fused AdamW: False")
+        return torch.optim.AdamW(self.parameters(), learning_rate, betas)
+
+    def generate(self, idx, max_new_tokens, top_k):
+        return gptlib.generate(self, idx, max_new_tokens, temperature=0)
+"""
+
+
+@pytest.fixture
+def nanogpt(tmp_path) -> str:
+    """A folder with a model.py that has nanoGPT's names."""
+    (tmp_path / "model.py").write_text(STAND_IN)
+    return str(tmp_path)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A function that runs a bench's `main` and returns what it wrote."""
+
+    def go(bench, *options: str) -> dict:
+        command = [bench.__name__, "--threads", "1", "--out", str(tmp_path), *options]
+        monkeypatch.setattr(sys, "argv", command)
+        if hasattr(bench, "peak_memory_mb"):  # a fresh process each would take seconds
+            monkeypatch.setattr(bench, "peak_memory_mb", lambda make, *args: 1.0)
+        bench.main()
+        about = json.loads((tmp_path / f"{bench.__name__}.json").read_text())
+        assert {"hardware", "versions", "rows"} <= about.keys()
+        return about
+
+    return go
+
+
+def test_a_training_step_is_compared_in_both_precisions(run, monkeypatch, nanogpt):
+    monkeypatch.setattr(train_step, "SIZES", {"tiny": TINY})
+    about = run(train_step, "--nanogpt", nanogpt)
+    seen = [(row["contender"], row["dtype"]) for row in about["rows"]]
+    assert seen == TINY.contenders() and ("plain", "float32") in seen
+    assert {row["batch"] for row in about["rows"]} == {"2 x 16"}
+    assert about["plain"].startswith("nanoGPT") and "transformers" in about["versions"]
+    assert run(train_step)["plain"].startswith("gptlib")
+
+
+def test_contenders_begin_at_the_same_loss():
+    first = {c: train_step.make_step(*c, TINY, 1)() for c in TINY.contenders()}
+    for (name, dtype), loss in first.items():
+        if name != "transformers":  # it leaves the last position out
+            exact = first["gptlib", "float32"]
+            assert loss == pytest.approx(exact, abs=1e-4 if dtype == "float32" else 0.02)
+
+
+def test_generation_is_compared_token_for_token(run, monkeypatch, nanogpt):
+    size = generate.Size(GPTConfig(32, 65, 2, 2, 32), new_tokens=4, rounds=1)
+    monkeypatch.setattr(generate, "SIZES", {"tiny": size})
+    rows = run(generate, "--nanogpt", nanogpt)["rows"]
+    names = [row["contender"] for row in rows]
+    assert names == ["gptlib", "uncached", "transformers", "nanoGPT"]
+
+    monkeypatch.setattr(gptlib, "generate", lambda model, ids, n, temperature: ids)
+    with pytest.raises(SystemExit, match="nanoGPT wrote other tokens"):
+        run(generate, "--nanogpt", nanogpt)
+
+
+def test_the_plain_loop_is_the_last_row(run, monkeypatch, nanogpt):
+    monkeypatch.setattr(plain_loop, "STEPS", 1)
+    monkeypatch.setattr(plain_loop, "TOKENS", 2000)
+    about = run(plain_loop, "--repeats", "1", "--nanogpt", nanogpt)
+    assert about["plain"] == about["rows"][-1]["contender"] == "nanoGPT"
+    assert about["rows"][-1]["speed_vs_plain"] == 1
+    assert [row["batch"] for row in about["rows"]] == ["12 x 64", "24 x 64", "12 x 64", "12 x 64"]
+    assert run(plain_loop, "--repeats", "1")["plain"] == "plain loop"
+
+
+def test_random_windows_and_what_follows_them(tmp_path):
+    np.arange(100, dtype=np.uint16).tofile(tmp_path / "train.bin")
+    x, y = plain_loop.random_windows(tmp_path / "train.bin", 50, 8)
+    assert x.shape == (50, 8) and x.dtype == torch.int64
+    assert torch.equal(y, x + 1) and x.min() >= 0 and y.max() <= 99
+
+
+def test_a_plain_step_learns():
+    torch.manual_seed(0)
+    batch = torch.randint(65, (2, 2, 16))
+    step = plain_loop.plain_step(GPT(TINY.config), lambda: tuple(batch))
+    losses = [step() for _ in range(20)]
+    assert losses[-1] < losses[0]
+
+
+def test_growth_along_every_axis(run, monkeypatch):
+    sizes = [replace(TINY, T=T) for T in (8, 16)]
+    monkeypatch.setattr(growth, "AXES", {"T": sizes})
+    monkeypatch.setattr(growth, "matmul_flops", lambda: 1e9)
+    about = run(growth, "--repeats", "1")
+    assert [row["T"] for row in about["rows"]] == [8, 16]
+    flops = 16 * 2 * GPT(TINY.config).flops_per_token(16)
+    assert about["rows"][1]["gflop_per_step"] == pytest.approx(flops / 1e9)
+    assert 1 < about["exponents"]["T"]["gflop_per_step"] < 2
+    assert growth.exponent([1, 2, 4], [3, 12, 48]) == pytest.approx(2)
+
+
+def test_loaders_beside_the_step_that_they_feed(run, monkeypatch):
+    monkeypatch.setattr(loading, "SIZES", {"0.8M": TINY, "10.7M": TINY})
+    monkeypatch.setattr(loading, "READS", 2)
+    monkeypatch.setattr(loading, "SHARD_BYTES", 5000)
+    monkeypatch.setattr(loading, "load_corpus", lambda name: gptlib.load_corpus(name, 20_000))
+    about = run(loading, "--repeats", "1")
+    assert about["shards"] > 1 and len(about["rows"]) == 10
+    assert about["rows"][4]["contender"] == loading.STEP
+    assert about["rows"][4]["share_of_step"] == 1
+
+
+def test_import_times_come_from_fresh_processes(run, monkeypatch):
+    tree = "import time:  7 |  300000 |   torch\nimport time:  7 |  400000 | gptlib\n"
+
+    def process(program: str, *options: str) -> CompletedProcess:
+        printed = "" if "sys.modules" in program else "0.5"
+        return CompletedProcess(program, 0, printed, tree)
+
+    monkeypatch.setattr(import_time, "run", process)
+    about = run(import_time, "--repeats", "1")
+    assert about["gptlib_beyond_torch"] == pytest.approx(0.25)
+    assert [row["import"] for row in about["rows"]] == [*import_time.STATEMENTS]
+    monkeypatch.setattr(import_time, "heavy_modules", lambda: ["matplotlib"])
+    with pytest.raises(SystemExit, match="also imports matplotlib"):
+        run(import_time)
+
+
+def test_every_kind_of_operation_is_found(run, monkeypatch):
+    monkeypatch.setattr(profile_step, "SIZES", {"0.8M": TINY, "10.7M": TINY})
+    rows = run(profile_step, "--steps", "1")["rows"]
+    for dtype in ("float32", "bfloat16"):
+        ms = {r["kind"]: r["ms"] for r in rows if (r["model"], r["dtype"]) == ("0.8M", dtype)}
+        assert {*profile_step.KINDS, "other operations", "Python between them"} == ms.keys()
+    shares = [row["share"] for row in rows if row["model"] == "10.7M"]
+    assert sum(shares) == pytest.approx(2)  # one for each precision
