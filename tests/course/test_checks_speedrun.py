@@ -1,0 +1,193 @@
+"""Every exercise of the speedrun: the right answer passes, each mistake gets its own diagnosis."""
+
+import math
+import statistics
+
+import pytest
+import torch
+
+from gptlib.course.checks import speedrun as checks
+from gptlib.rotary import Rotary
+
+
+def right_steps(steps, B, ms, new_B, new_ms):
+    return steps * B / new_B, steps * ms / new_ms
+
+
+def right_gain(base, change):
+    return sorted(base.values())[0] - sorted(change.values())[0]
+
+
+def best_rate(losses):
+    return sorted((loss, rate) for rate, loss in losses.items())[0][1]
+
+
+def gaps(a, b):
+    return [p - q for p, q in zip(a, b, strict=True)]
+
+
+def right_paired(a, b):
+    d = gaps(a, b)
+    return sum(d) / len(d), statistics.stdev(d) / math.sqrt(len(d))
+
+
+def paired_with(error):
+    return lambda a, b: (right_paired(a, b)[0], error(a, b))
+
+
+def unpaired(a, b):
+    return math.sqrt(sum(statistics.variance(x) / len(x) for x in (a, b)))
+
+
+def sizes(a, b):
+    d = [abs(gap) for gap in gaps(a, b)]
+    return statistics.fmean(d), statistics.stdev(d) / math.sqrt(len(d))
+
+
+def right_seeds(sd, difference):
+    n = 1
+    while sd / math.sqrt(n) > difference / 2:
+        n += 1
+    return n
+
+
+def right_rotate(x, m):
+    return Rotary(m + 1, len(x))(x.view(1, 1, 1, -1), start=m).flatten()
+
+
+def rotate_with(angle, bend=lambda a, b, t: (a * t.cos() - b * t.sin(), a * t.sin() + b * t.cos())):
+    def fn(x, m):
+        half = len(x) // 2
+        t = torch.as_tensor([float(angle(j, len(x), m)) for j in range(half)])
+        return torch.cat(bend(x[:half], x[half:], t))
+
+    return fn
+
+
+def neighbors(x, m):
+    point = torch.view_as_complex(x.view(-1, 2))
+    angle = m * 10_000.0 ** (-torch.arange(0, len(x), 2) / len(x))
+    return torch.view_as_real(point * torch.polar(torch.ones_like(angle), angle)).flatten()
+
+
+def right_angle(j, D, m):
+    return m * 10_000 ** (-2 * j / D)
+
+
+def right_interaction(neither, a, b, both):
+    return a + b - neither - both
+
+
+RIGHT = {
+    "fair_steps": right_steps,
+    "gain": right_gain,
+    "paired": right_paired,
+    "seeds_needed": right_seeds,
+    "rotate": right_rotate,
+    "interaction": right_interaction,
+}
+
+WRONG = [
+    ("fair_steps", lambda *case: right_steps(*case)[::-1], "swapped"),
+    ("fair_steps", lambda s, B, ms, nB, nms: (s * nB / B, s * nms / ms), "both upside down"),
+    ("fair_steps", lambda s, B, ms, nB, nms: (s * nB / B, s * ms / nms), "tokens are upside"),
+    ("fair_steps", lambda s, B, ms, nB, nms: (s * B / nB, s * nms / ms), "time is upside"),
+    ("fair_steps", lambda s, B, ms, nB, nms: (s, s), "equally many steps"),
+    ("fair_steps", lambda s, B, ms, nB, nms: (s, s * ms / nms), "kept for the tokens"),
+    ("fair_steps", lambda s, B, ms, nB, nms: (s * B / nB, s * B / nB), "for equal tokens"),
+    ("gain", lambda base, change: -right_gain(base, change), "the sign"),
+    ("gain", lambda base, change: base[min(base)] - change[min(base)], "first rate"),
+    (
+        "gain",
+        lambda base, change: base[best_rate(base)] - change[best_rate(base)],
+        "change had to run",
+    ),
+    (
+        "gain",
+        lambda base, change: base[best_rate(change)] - change[best_rate(change)],
+        "baseline had to run",
+    ),
+    ("gain", lambda base, change: max(base[r] - change[r] for r in change), "largest gain"),
+    (
+        "gain",
+        lambda base, change: sum(base[r] - change[r] for r in base) / len(base),
+        "mean over rates",
+    ),
+    ("paired", lambda a, b: right_paired(b, a), "sign"),
+    ("paired", paired_with(unpaired), "not paired"),
+    ("paired", paired_with(lambda a, b: statistics.stdev(gaps(a, b))), "one difference scatters"),
+    ("paired", paired_with(lambda a, b: statistics.stdev(gaps(a, b)) / len(a)), "divided by n"),
+    (
+        "paired",
+        paired_with(lambda a, b: statistics.pstdev(gaps(a, b)) / math.sqrt(len(a))),
+        "n - 1",
+    ),
+    ("paired", paired_with(lambda a, b: right_paired(a, b)[1] ** 2), "root is missing"),
+    ("paired", sizes, "signs were dropped"),
+    ("seeds_needed", lambda sd, d: math.ceil(2 * sd / d), "square is missing"),
+    ("seeds_needed", lambda sd, d: math.ceil((sd / d) ** 2), "one error from zero"),
+    ("seeds_needed", lambda sd, d: math.ceil(8 * (sd / d) ** 2), "share nothing"),
+    ("seeds_needed", lambda sd, d: 4 * (sd / d) ** 2, "part of a seed"),
+    ("seeds_needed", lambda sd, d: int(4 * (sd / d) ** 2), "rounded down"),
+    ("seeds_needed", lambda sd, d: round(4 * (sd / d) ** 2), "to the nearest"),
+    ("seeds_needed", lambda sd, d: math.ceil(4 * (d / sd) ** 2), "upside down"),
+    ("rotate", rotate_with(lambda j, D, m: -right_angle(j, D, m)), "other way"),
+    ("rotate", neighbors, "neighbors"),
+    ("rotate", rotate_with(lambda j, D, m: m * 10_000 ** (-j / D)), "too slowly"),
+    ("rotate", rotate_with(lambda j, D, m: m), "one speed"),
+    ("rotate", rotate_with(lambda j, D, m: right_angle(j, D, 1)), "position is missing"),
+    (
+        "rotate",
+        rotate_with(
+            right_angle, lambda a, b, t: (a * t.cos() - b * t.sin(), b * t.cos() - a * t.sin())
+        ),
+        "length changes",
+    ),
+    ("interaction", lambda n, a, b, both: -right_interaction(n, a, b, both), "the sign"),
+    ("interaction", lambda n, a, b, both: n - both, "all that the two"),
+    ("interaction", lambda n, a, b, both: (n - a) + (n - b), "add up to"),
+    ("interaction", lambda n, a, b, both: a - both, "b saves where a"),
+    ("interaction", lambda n, a, b, both: b - both, "a saves where b"),
+    ("interaction", lambda n, a, b, both: a + b - 2 * n - both, "twice over"),
+]
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_the_right_answer_passes(name):
+    result = getattr(checks, name)(RIGHT[name])
+    assert result.passed is True, repr(result)
+
+
+@pytest.mark.parametrize(("name", "wrong", "diagnosis"), WRONG)
+def test_a_wrong_answer_gets_its_own_diagnosis(name, wrong, diagnosis):
+    result = getattr(checks, name)(wrong)
+    assert result.passed is False
+    assert diagnosis in repr(result)
+
+
+def test_no_two_mistakes_share_a_diagnosis():
+    lines = {(name, diagnosis): repr(getattr(checks, name)(fn)) for name, fn, diagnosis in WRONG}
+    assert len(set(lines.values())) == len(lines)
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_stub_is_not_written_yet(name):
+    assert getattr(checks, name)(lambda *arguments: None).passed is None
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_an_exception_becomes_a_line(name):
+    def broken(*arguments):
+        raise RuntimeError("no such rate")
+
+    result = getattr(checks, name)(broken)
+    assert result.passed is False
+    assert "RuntimeError: no such rate" in repr(result)
+
+
+@pytest.mark.parametrize("name", RIGHT)
+@pytest.mark.parametrize("value", [torch.zeros(2, 2), "seven", [1.0]])
+def test_another_shape_or_type_fails_in_words(name, value):
+    result = getattr(checks, name)(lambda *arguments: value)
+    assert result.passed is False
+    assert "expected" in repr(result)
