@@ -27,7 +27,7 @@ from gptlib.runs import load_run, read_jsonl
 RACES = {
     "shakespeare-base": ("shakespeare", "nanogpt-cpu", {}),
     "shakespeare-tuned": ("shakespeare", "nanogpt-cpu", {"lr": 4e-3, "steps": 1300}),
-    "shakespeare-sixth": ("shakespeare", "speedrun-cpu", {"steps": 150}),
+    "shakespeare-sixth": ("shakespeare", "speedrun-cpu", {"steps": 170}),
     "shakespeare-whole": ("shakespeare", "speedrun-cpu", {}),
     "kalevala-base": ("kalevala", "kalevala-gpt", {}),
     "kalevala-half": ("kalevala", "speedrun-kalevala", {}),
