@@ -3,8 +3,8 @@
 import math
 import statistics
 
-import pytest
 import torch
+from check_promises import CheckPromises
 
 from gptlib.course.checks import speedrun as checks
 from gptlib.rotary import Rotary
@@ -152,42 +152,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("name", RIGHT)
-def test_the_right_answer_passes(name):
-    result = getattr(checks, name)(RIGHT[name])
-    assert result.passed is True, repr(result)
-
-
-@pytest.mark.parametrize(("name", "wrong", "diagnosis"), WRONG)
-def test_a_wrong_answer_gets_its_own_diagnosis(name, wrong, diagnosis):
-    result = getattr(checks, name)(wrong)
-    assert result.passed is False
-    assert diagnosis in repr(result)
-
-
-def test_no_two_mistakes_share_a_diagnosis():
-    lines = {(name, diagnosis): repr(getattr(checks, name)(fn)) for name, fn, diagnosis in WRONG}
-    assert len(set(lines.values())) == len(lines)
-
-
-@pytest.mark.parametrize("name", RIGHT)
-def test_a_stub_is_not_written_yet(name):
-    assert getattr(checks, name)(lambda *arguments: None).passed is None
-
-
-@pytest.mark.parametrize("name", RIGHT)
-def test_an_exception_becomes_a_line(name):
-    def broken(*arguments):
-        raise RuntimeError("no such rate")
-
-    result = getattr(checks, name)(broken)
-    assert result.passed is False
-    assert "RuntimeError: no such rate" in repr(result)
-
-
-@pytest.mark.parametrize("name", RIGHT)
-@pytest.mark.parametrize("value", [torch.zeros(2, 2), "seven", [1.0]])
-def test_another_shape_or_type_fails_in_words(name, value):
-    result = getattr(checks, name)(lambda *arguments: value)
-    assert result.passed is False
-    assert "expected" in repr(result)
+class TestSpeedrun(CheckPromises):
+    module = checks
+    right = tuple((getattr(checks, name), answer) for name, answer in RIGHT.items())
+    wrong = tuple((getattr(checks, name), answer, words) for name, answer, words in WRONG)
