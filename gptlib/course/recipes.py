@@ -249,10 +249,19 @@ def speedrun_cpu() -> Record:
     from gptlib.course.speedrun import ablate  # which itself needs this module
 
     with tempfile.TemporaryDirectory() as folder:
-        record, stopped = ablate(Path(folder) / "speedrun-cpu", Path(folder) / "work")
+        record, stopped = ablate(Path(folder) / "speedrun-cpu", Path(folder) / "work", steps=1000)
     if stopped:
         raise SystemExit("stopped before the end; nothing is kept")
     return record
+
+
+@recipe("speedrun-races")
+def speedrun_races() -> Record:
+    """To be run on an idle machine: seconds are what it is about."""
+    from gptlib.course.races import race  # which itself needs this module
+
+    with tempfile.TemporaryDirectory() as folder:
+        return race(Path(folder) / "speedrun-races")
 
 
 def _sweep(name: str) -> Callable[[], Record]:

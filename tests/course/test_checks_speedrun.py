@@ -113,7 +113,7 @@ WRONG = [
         lambda base, change: sum(base[r] - change[r] for r in base) / len(base),
         "mean over rates",
     ),
-    ("paired", lambda a, b: right_paired(b, a), "sign"),
+    ("paired", lambda a, b: right_paired(b, a), "the sign: a minus b"),
     ("paired", paired_with(unpaired), "not paired"),
     ("paired", paired_with(lambda a, b: statistics.stdev(gaps(a, b))), "one difference scatters"),
     ("paired", paired_with(lambda a, b: statistics.stdev(gaps(a, b)) / len(a)), "divided by n"),
