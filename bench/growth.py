@@ -3,9 +3,8 @@
     python bench/growth.py [--threads 2] [--repeats 5]
 
 Each axis doubles one thing and holds the rest; float32. Beside the milliseconds stand the FLOPs of
-the step by `GPT.flops_per_token`, the rate they were done at, and what part that is of the rate of
-one large matrix product on this machine. An exponent is the slope of a straight line through the
-logarithms: where time's is below that of the FLOPs, larger steps use the machine better. Memory is
+the step by `GPT.flops_per_token` and the rate they were done at. An exponent is the slope of a
+straight line through the logarithms: where time's is below that of the FLOPs, larger steps use the machine better. Memory is
 what the step's process holds at its peak beyond one that trains a thousand weights; differences
 below a megabyte are noise and count as one.
 """
@@ -44,18 +43,12 @@ def memory_mb(size: Size) -> float:
     return peak_memory_mb(make_step, "gptlib", "float32", size, torch.get_num_threads())
 
 
-def matmul_flops(n: int = 1024) -> float:
-    """FLOP/s of an (n, n) by (n, n) product in float32."""
-    a, b = torch.randn(2, n, n)
-    return 2 * n**3 / interleaved({"product": lambda: a @ b}, 20)["product"]
-
-
 def exponent(x: list[float], y: list[float]) -> float:
     """The b of y = a x^b that fits best in the logarithms."""
     return float(np.polyfit(np.log(x), np.log(y), 1)[0])
 
 
-def measure(axis: str, sizes: list[Size], repeats: int, peak: float) -> list[dict]:
+def measure(axis: str, sizes: list[Size], repeats: int) -> list[dict]:
     """Time the points of one axis in turns; returns a row for each."""
     threads = torch.get_num_threads()
     steps = {size: make_step("gptlib", "float32", size, threads) for size in sizes}
@@ -73,7 +66,6 @@ def measure(axis: str, sizes: list[Size], repeats: int, peak: float) -> list[dic
                 "ms_per_step": s * 1000,
                 "gflop_per_step": flops / 1e9,
                 "gflops": flops / s / 1e9,
-                "of_matmul_rate": flops / s / peak,
                 "step_mb": max(1.0, memory_mb(size) - floor),
             }
         )
@@ -85,17 +77,16 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    peak = matmul_flops()
     rows, exponents = [], {}
     for axis, sizes in AXES.items():
-        points = measure(axis, sizes, args.repeats, peak)
+        points = measure(axis, sizes, args.repeats)
         x = [point[axis] for point in points]
         exponents[axis] = {
             key: round(exponent(x, [point[key] for point in points]), 3)
             for key in ("ms_per_step", "gflop_per_step", "step_mb")
         }
         rows += points
-    report("growth", rows, args.out, matmul_gflops=peak / 1e9, exponents=exponents)
+    report("growth", rows, args.out, exponents=exponents)
 
 
 if __name__ == "__main__":

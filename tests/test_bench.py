@@ -129,7 +129,6 @@ def test_a_plain_step_learns():
 def test_growth_along_every_axis(run, monkeypatch):
     sizes = [replace(TINY, T=T) for T in (8, 16)]
     monkeypatch.setattr(growth, "AXES", {"T": sizes})
-    monkeypatch.setattr(growth, "matmul_flops", lambda: 1e9)
     about = run(growth, "--repeats", "1")
     assert [row["T"] for row in about["rows"]] == [8, 16]
     flops = 16 * 2 * GPT(TINY.config).flops_per_token(16)
