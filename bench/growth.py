@@ -4,9 +4,9 @@
 
 Each axis doubles one thing and holds the rest; float32. Beside the milliseconds stand the FLOPs of
 the step by `GPT.flops_per_token` and the rate they were done at. An exponent is the slope of a
-straight line through the logarithms: where time's is below that of the FLOPs, larger steps use the machine better. Memory is
-what the step's process holds at its peak beyond one that trains a thousand weights; differences
-below a megabyte are noise and count as one.
+straight line through the logarithms: where time's is below that of the FLOPs, larger steps use the
+machine better. Memory is what the step's process holds at its peak beyond one that trains a
+thousand weights; differences below a megabyte are noise and count as one.
 """
 
 from __future__ import annotations
