@@ -73,11 +73,10 @@ def nudge_errors(nudges: Sequence[float], errors: Mapping[str, Sequence[float]])
     ax.set_xlabel("nudge ε, in units of the weight")
     ax.set_ylabel("error of the slope, as a share of it")
     label_ends(ax)
-    best = "; ".join(
-        f"{name} is best at {nudges[int(np.argmin(values))]:.0e}, with {min(values):.0e}"
-        for name, values in errors.items()
+    names = ", ".join(errors)
+    return Plot(  # where each turns hangs on the processor's last digits
+        fig, f"Error of a nudged slope against the nudge, each curve a V or a U: {names}."
     )
-    return Plot(fig, f"Error of a nudged slope against the nudge, each curve a V or a U: {best}.")
 
 
 def descents(curves: Mapping[float, Sequence[float]], start: float) -> Plot:
@@ -99,10 +98,15 @@ def descents(curves: Mapping[float, Sequence[float]], start: float) -> Plot:
     ax.set_ylabel("loss (nats per picture, logarithmic)")
     label_ends(ax)
     ends = ", ".join(
-        f"{losses[-1]:.2g} at rate {rate:g} after a peak of {max(losses):.2g}"
-        for rate, losses in curves.items()
+        f"at rate {rate:g} to {_end(losses, start)}" for rate, losses in curves.items()
     )
     return Plot(fig, f"Loss against step for {len(curves)} rates, from {start:.2f}: {ends}.")
+
+
+def _end(losses: Sequence[float], start: float) -> str:
+    """Where a descent ends, as far as no processor changes it: a wild one has no digits."""
+    climb = " after a climb" if max(losses) > 1.1 * start else ""
+    return f"{losses[-1]:.1g}{climb}" if losses[-1] < start else f"above its start{climb}"
 
 
 def templates(w) -> Plot:

@@ -91,6 +91,11 @@ def probes(points: Sequence[Mapping], floor: float) -> Plot:
     )
 
 
+def _share(accuracy: float) -> str:
+    """An accuracy in words that the last digits of a training run do not change."""
+    return "nearly always right" if accuracy > 0.9 else "less often" if accuracy > 0.2 else "rarely"
+
+
 def accuracy_by_distance(models: Mapping[str, Mapping[str, Sequence[tuple]]]) -> Plot:
     """Draw models' accuracy on two-choice probes by how far back the cue stands.
 
@@ -112,7 +117,9 @@ def accuracy_by_distance(models: Mapping[str, Mapping[str, Sequence[tuple]]]) ->
             ax.errorbar(at, shares, errors, fmt="o-", capsize=3, color=color, linewidth=1.4)
             if color == COLORS[0]:
                 ax.annotate(question, (sum(at) / len(at), 1.08), ha="center", fontsize=9.5)
-            said = ", ".join(f"{a:.2f} at {name}" for name, a in zip(labels, shares, strict=True))
+            said = ", ".join(
+                f"{_share(a)} at {name}" for name, a in zip(labels, shares, strict=True)
+            )
             told.append(f"{model}, {question}: {said}")
         ax.annotate(model, (at[-1], shares[-1]), (8, -3), textcoords="offset points",
                     color=color, fontsize=9.5, annotation_clip=False)  # fmt: skip
