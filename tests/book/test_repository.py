@@ -92,15 +92,16 @@ def test_files_are_small():
 
 def test_importing_gptlib_is_light():
     program = (
-        "import sys, time, torch; start = time.perf_counter(); import gptlib;"
-        "print(time.perf_counter() - start);"
+        "import sys, torch; before = set(sys.modules); import gptlib;"
+        "print(len(set(sys.modules) - before));"
         "print(*{'transformers', 'peft', 'datasets', 'matplotlib', 'pooch', 'gradio'}"
         " & set(sys.modules))"
     )
     printed = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
     ).stdout.splitlines()
-    assert float(printed[0]) < 1.0, f"importing gptlib took {printed[0]} s over torch"
+    # `bench/import_time.py` has the seconds; a test counts what takes them.
+    assert int(printed[0]) < 300, f"importing gptlib imports {printed[0]} modules beside torch's"
     assert not printed[1].strip(), f"importing gptlib also imports {printed[1]}"
 
 

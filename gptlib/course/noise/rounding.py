@@ -29,7 +29,7 @@ OPERATIONS = (
     "_scaled_dot_product_flash_attention_for_cpu",
     "_scaled_dot_product_flash_attention_for_cpu_backward",
     # sums
-    "sum.dim_IntList", "mean.dim", "mean", "cumsum", "linalg_vector_norm", "var.correction",
+    "sum.dim_IntList", "mean.dim", "cumsum", "linalg_vector_norm", "var.correction",
     "std.correction", "native_layer_norm", "native_layer_norm_backward", "nll_loss_forward",
     "embedding_dense_backward",
     # transcendental functions

@@ -93,7 +93,7 @@ def probes(points: Sequence[Mapping], floor: float) -> Plot:
 
 def _share(accuracy: float) -> str:
     """An accuracy in words that the last digits of a training run do not change."""
-    return "nearly always right" if accuracy > 0.9 else "less often" if accuracy > 0.2 else "rarely"
+    return "nearly always right" if accuracy > 0.9 else "a coin" if accuracy > 0.25 else "wrong"
 
 
 def accuracy_by_distance(models: Mapping[str, Mapping[str, Sequence[tuple]]]) -> Plot:
@@ -117,9 +117,7 @@ def accuracy_by_distance(models: Mapping[str, Mapping[str, Sequence[tuple]]]) ->
             ax.errorbar(at, shares, errors, fmt="o-", capsize=3, color=color, linewidth=1.4)
             if color == COLORS[0]:
                 ax.annotate(question, (sum(at) / len(at), 1.08), ha="center", fontsize=9.5)
-            said = ", ".join(
-                f"{_share(a)} at {name}" for name, a in zip(labels, shares, strict=True)
-            )
+            said = ", ".join(f"{_share(a)} at {far}" for far, a in zip(labels, shares, strict=True))
             told.append(f"{model}, {question}: {said}")
         ax.annotate(model, (at[-1], shares[-1]), (8, -3), textcoords="offset points",
                     color=color, fontsize=9.5, annotation_clip=False)  # fmt: skip
