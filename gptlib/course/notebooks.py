@@ -10,8 +10,9 @@ an unchanged file.
 
 import argparse
 import hashlib
+import json
 import os
-import resource
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -132,23 +133,48 @@ def execute(source: Path, root: Path, timeout: int = 600) -> float:
         coalesce_streams=True,
         resources={"metadata": {"path": str(source.parent.parent)}},
     )
-    start = _seconds_of_children()
+    notebook.cells.append(nbformat.v4.new_code_cell(_MEASURE))
     client.execute(env=_alone(os.environ))
-    seconds = _seconds_of_children() - start
+    used = json.loads(notebook.cells.pop().outputs[0].text)
     _tidy(notebook)
-    notebook.metadata["gptlib"] = stamp(source, root) | {"seconds": round(seconds)}
     target = notebook_of(source)
     partial = target.with_name(f".{source.stem}.ipynb")  # beside it: cells see the same folder
     try:
         nbformat.write(notebook, partial)
         _try_elsewhere(partial, root, source.stem)
-        notebook.metadata["gptlib"]["machines"] = list(GUARDS)
+        _fill_card(source, notebook, **used)
+        measured = {"seconds": round(used["seconds"]), "machines": list(GUARDS)}
+        notebook.metadata["gptlib"] = stamp(source, root) | measured
         nbformat.validate(notebook)
         nbformat.write(notebook, partial)
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
-    return seconds
+    return used["seconds"]
+
+
+# The CPU seconds that the kernel has used and the most memory that it held.
+_MEASURE = """\
+import json, resource
+_used = resource.getrusage(resource.RUSAGE_SELF)
+print(json.dumps({"seconds": _used.ru_utime + _used.ru_stime,
+                  "gigabytes": _used.ru_maxrss / 1e6}))"""
+
+_CARD = re.compile(r"^\| `cpu`, one thread \|.*\|$", re.M)
+
+
+def card(seconds: float, gigabytes: float) -> str:
+    """Return the line of a chapter's cost card that was measured."""
+    return f"| `cpu`, one thread | {seconds / 60:.1f} | {gigabytes:.1f} GB |"
+
+
+def _fill_card(source: Path, notebook, seconds: float, gigabytes: float) -> None:
+    """Write what was measured into the cost card, in the notebook and in its text twin."""
+    text = source.read_text("utf8")
+    source.write_text(_CARD.sub(card(seconds, gigabytes), text), "utf8")
+    for cell in notebook.cells:
+        cell.source = _CARD.sub(card(seconds, gigabytes), cell.source)
+    _name_cells(notebook)
 
 
 def _alone(variables: dict[str, str]) -> dict[str, str]:
@@ -156,11 +182,6 @@ def _alone(variables: dict[str, str]) -> dict[str, str]:
     alone = {**variables, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
     alone.pop("GPTLIB_DATA", None)
     return alone
-
-
-def _seconds_of_children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def _try_elsewhere(notebook: Path, root: Path, name: str) -> None:
