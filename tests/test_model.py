@@ -134,6 +134,15 @@ def test_cached_logits_equal_uncached():
     torch.testing.assert_close(logits, model(idx)[0], atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("options", [{}, {"rotary": True, "qk_norm": True, "softcap": 5.0}])
+def test_it_can_be_exported_with_any_number_of_tokens(options):
+    model, idx = tiny(**options).eval(), torch.randint(23, (2, 16))
+    shapes = {"idx": {1: torch.export.Dim("T", min=1, max=16)}}
+    exported = torch.export.export(model, (idx[:, :8].clone(),), dynamic_shapes=shapes).module()
+    for T in (1, 5, 16):
+        torch.testing.assert_close(exported(idx[:, :T])[0], model(idx[:, :T])[0])
+
+
 def test_dropout_acts_in_training_only():
     model, idx = tiny(dropout=0.5, attn_dropout=0.5), torch.randint(23, (1, 16))
     assert not torch.equal(model(idx)[0], model(idx)[0])
@@ -168,6 +177,14 @@ def test_bad_inputs_are_refused():
         model(torch.zeros(1, 4, dtype=torch.int64), torch.zeros(1, 3, dtype=torch.int64))
     with pytest.raises(DataError, match="only -1 is ignored"):
         model(torch.zeros(1, 2, dtype=torch.int64), torch.tensor([[0, -2]]))
+    for kind in (torch.float32, torch.bool, torch.uint8):
+        with pytest.raises(DataError, match=f"idx has the type {kind}; token ids are whole"):
+            model(torch.zeros(1, 4, dtype=kind))
+    idx = torch.zeros(1, 4, dtype=torch.int64)
+    with pytest.raises(DataError, match="idx is on meta and the model on cpu; move it there"):
+        model(idx.to("meta"))
+    with pytest.raises(DataError, match="targets is on meta and the model on cpu"):
+        model(idx, idx.to("meta"))
     cache = KVCache(model.config, 1, torch.float32, "cpu")
     model.hidden(torch.zeros(1, 3, dtype=torch.int64), cache)
     with pytest.raises(DataError, match="one at a time"):
