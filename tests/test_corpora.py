@@ -20,6 +20,7 @@ from gptlib.corpora import Corpus, list_corpora, load_corpus
 from gptlib.downloads import cache_folder, fetch, read_registry
 from gptlib.errors import DataError
 from gptlib.grammar import Grammar
+from gptlib.sources import open_source
 from gptlib.tokenizers import BPETokenizer
 
 POEM = ("The goose, the keeper and the light:\nwho lit whom? ß 🪿\n" * 200).encode()
@@ -498,6 +499,51 @@ def test_a_file_that_cannot_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(DataError, match=r"a\.txt cannot be read \(Permission denied\)"):
         load_corpus(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.ndjson", "a.json", "a.JSONL", "a b.parquet"])
+def test_documents_are_no_corpus(tmp_path, name):
+    """Else a model would learn the syntax of JSON, and nobody would notice."""
+    (tmp_path / name).write_text('{"text": "the fox"}\n' * 20)
+    with pytest.raises(DataError, match="holds documents.*gptlib data prepare .*--out FOLDER"):
+        load_corpus(tmp_path / name)
+
+
+def close(monkeypatch, folder: Path) -> None:
+    """Let nobody look into a folder, not even the superuser that a test may run as."""
+    stat, access = os.stat, os.access
+
+    def closed(path, *args, **options):
+        if folder.name in Path(os.fspath(path)).parent.parts if isinstance(path, Path | str) else 0:
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, *args, **options)
+
+    monkeypatch.setattr(os, "stat", closed)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != folder and access(path, mode))
+
+
+def test_what_may_not_be_looked_at_is_not_called_missing(tmp_path, monkeypatch):
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    (folder / "a.txt").write_text("secret")
+    close(monkeypatch, folder)
+    for path in (folder / "a.txt", folder / "a.jsonl", folder):
+        for reader in (load_corpus, open_source):
+            with pytest.raises(DataError, match=r"cannot be read .Permission denied.; check its"):
+                reader(path)
+    with pytest.raises(DataError, match="no such file"):
+        load_corpus(tmp_path / "open.txt")
+
+
+def test_a_cached_file_that_may_not_be_read_is_not_called_damaged(
+    server, cache, registry, monkeypatch
+):
+    (cache / "poem.txt").write_bytes(POEM)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != cache / "poem.txt")
+    monkeypatch.setattr(downloads, "_sha256", lambda path: "")
+    entry = registry(server.url + "/poem.txt")
+    with pytest.warns(UserWarning, match=r"poem.txt cannot be read .Permission denied."):
+        assert fetch("poem", entry).read_bytes() == POEM
 
 
 # The embedded corpus
