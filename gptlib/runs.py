@@ -9,15 +9,17 @@ import json
 import os
 import warnings
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from gptlib import checkpoint
 from gptlib.errors import CheckpointError, ConfigError, DataError
 from gptlib.model import GPT, GPTConfig
+from gptlib.paths import user_path
 from gptlib.resources import data_path
 from gptlib.tokenizers import Tokenizer, load_tokenizer
 from gptlib.train_config import FREE, OVERRIDABLE, TrainConfig
@@ -72,7 +74,8 @@ def load_run(run_dir: str | Path, which: str = "best") -> tuple[GPT, Tokenizer, 
     """Load a trained model, ready to sample.
 
     Args:
-        run_dir: a run folder, or the name of a model that ships with gptlib ("tales").
+        run_dir: a run folder, or the name of a model that ships with gptlib ("tales"). A name wins
+            over a folder of that name; "./tales" or a Path means the folder.
         which: "best" (lowest validation loss) or "latest".
 
     Returns:
@@ -85,15 +88,7 @@ def load_run(run_dir: str | Path, which: str = "best") -> tuple[GPT, Tokenizer, 
     """
     if which not in ("best", "latest"):
         raise ConfigError(f"which is {which!r}; use 'best' or 'latest'")
-    folder = Path(run_dir)
-    if not os.path.exists(folder):  # unlike Path.exists, no error where a name is too long
-        try:
-            folder = data_path(f"models/{run_dir}")
-        except (DataError, OSError, ValueError):
-            raise CheckpointError(
-                f"{str(run_dir)[:200]} is neither a run folder nor a model that ships with gptlib "
-                "(tales); check the path, or train one with `gptlib train --out`"
-            ) from None
+    folder = _run_folder(run_dir)
     weights, manifest = _first_whole(folder, which)
     try:
         config = GPTConfig.from_dict(manifest["model"])
@@ -113,12 +108,71 @@ def load_run(run_dir: str | Path, which: str = "best") -> tuple[GPT, Tokenizer, 
     return model.eval(), tokenizer, manifest
 
 
+def initial_weights(model: GPT, run_dir: str | Path, which: str = "best") -> dict:
+    """Fill `model` with the weights of a trained one of the same shape, to train on from them.
+
+    Args:
+        run_dir, which: as for `load_run`.
+
+    Returns:
+        The manifest of the checkpoint.
+
+    Raises:
+        CheckpointError: what `load_run` raises, or another shape.
+    """
+    weights, manifest = _first_whole(_run_folder(run_dir), which)
+    try:
+        checkpoint.load_weights(model, weights)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"the model cannot begin with the weights of {run_dir}: {error}; give it the same shape"
+        ) from error
+    return manifest
+
+
+def _run_folder(run_dir: str | Path) -> Path:
+    """The folder of a shipped model's name or of a path: the rule of `load_corpus`."""
+    if isinstance(run_dir, str) and (shipped := _shipped(run_dir)):
+        if os.path.isdir(run_dir):
+            warnings.warn(
+                f"{run_dir} is the model that ships with gptlib; the folder of that name here is "
+                f"./{run_dir}",
+                stacklevel=3,
+            )
+        return shipped
+    folder = user_path(run_dir)
+    if not os.path.exists(folder):  # unlike Path.exists, no error where a name is too long
+        raise CheckpointError(
+            f"{str(run_dir)[:200]} is neither a run folder nor a model that ships with gptlib "
+            "(tales); check the path, or train one with `gptlib train --out`"
+        )
+    return folder
+
+
+def _shipped(name: str) -> Path | None:
+    """The folder of a model that ships with gptlib, or None where none has that name."""
+    return next((p for p in data_path("models").iterdir() if p.name == name), None)
+
+
+class _Unfilled(TorchFunctionMode):
+    """Inside it modules are made without drawing weights, which on the meta device would import
+    torch's compiler."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
 def _check_size(config: GPTConfig, weights: dict[str, Tensor]) -> None:
     """Refuse a config that the weights do not fill before memory is taken for it."""
     found, expected = sum(w.numel() for w in weights.values()), None
     if config.n_layer <= len(weights):
-        with torch.device("meta"), suppress(RuntimeError):  # sizes whose product overflows
-            expected = GPT(config).num_params()
+        with torch.device("meta"), _Unfilled(), suppress(RuntimeError):  # sizes that overflow
+            learned = GPT(replace(config, rotary=False))
+            positions = learned.transformer.wpe.weight.numel() if config.rotary else 0
+            expected = learned.num_params() - positions  # rotary ones have no weights
     if found != expected:
         raise CheckpointError(
             f"the checkpoint has {found:,} weights, and its manifest speaks of a model of "

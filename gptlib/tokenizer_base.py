@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +49,14 @@ class Tokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of `ids`, a flat sequence of whole numbers."""
         raise NotImplementedError
+
+    def decode_each(self, ids: Iterable[int]) -> Iterator[str]:
+        """Yield the text that each id adds; joined, it is what `decode` gives for all of them.
+
+        A character whose bytes are spread over several ids comes with the last of them.
+        """
+        for token in ids:
+            yield self.decode([token])
 
     @functools.cached_property
     def sha256(self) -> str:
