@@ -156,6 +156,7 @@ def _steps(
     generator leaves nothing behind.
     """
     rows, block_size = ids.size(0), model.config.block_size
+    modules = list(model.modules())
     window = ids.new_empty(rows, block_size + 1)
     end = min(ids.size(1), block_size)
     window[:, :end] = ids[:, ids.size(1) - end :]
@@ -169,7 +170,7 @@ def _steps(
             end = keep
             if cache is not None:
                 cache.length = 0
-        with evaluating(model):
+        with evaluating(model, modules):
             fresh = window[:, cache.length if cache is not None else 0 : end]
             token = draw(model.logits(model.hidden(fresh, cache)[:, -1]))
         window[:, end] = token

@@ -26,6 +26,7 @@ from filelock import FileLock, Timeout
 from gptlib.checkpoint import write_atomic
 from gptlib.corpora import TRAIN_SHARE, Corpus
 from gptlib.errors import ConfigError, DataError, TokenizerError
+from gptlib.paths import user_path
 from gptlib.shard_groups import Group, deal
 from gptlib.sharded_tokens import (
     DTYPES,
@@ -99,7 +100,7 @@ def prepare(
         "seed": seed,
         "shard_bytes": shard_bytes,
     }
-    folder = Path(out_dir)
+    folder = user_path(out_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock", timeout=0):

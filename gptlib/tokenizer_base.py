@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from gptlib.errors import TokenizerError
+from gptlib.paths import user_path
 
 FILE = "tokenizer.json"
 FORMAT = "gptlib tokenizer 1"
@@ -77,7 +78,7 @@ class Tokenizer:
         Raises:
             TokenizerError: the folder cannot be made or written.
         """
-        folder = Path(folder)
+        folder = user_path(folder)
         text = json.dumps({**self.content(), "sha256": self.sha256})
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -135,7 +136,7 @@ def read_content(folder: str | Path) -> tuple[Path, dict]:
     Raises:
         TokenizerError: no tokenizer there, one of another program, or a damaged one.
     """
-    places = [Path(folder) / FILE, Path(folder) / "tokenizer" / FILE]
+    places = [user_path(folder) / FILE, user_path(folder) / "tokenizer" / FILE]
     path = next((place for place in places if os.path.isfile(place)), None)
     if path is None:
         raise TokenizerError(

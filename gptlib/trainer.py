@@ -28,6 +28,7 @@ from gptlib.errors import CheckpointError, ConfigError, DataError
 from gptlib.evaluation import split_loss
 from gptlib.model import GPT
 from gptlib.optim import learning_rate, make_optimizers, set_learning_rate
+from gptlib.paths import user_path
 from gptlib.runs import Run, check_same_run, read_jsonl
 from gptlib.runtime import Runtime
 from gptlib.splits import open_split, split_sha256
@@ -69,8 +70,8 @@ class Trainer:
         separator: Sequence[int] | None = None,
         mirror_to: str | Path | None = None,
     ) -> None:
-        self.note, self.mirror_to = note, Path(mirror_to) if mirror_to else None
-        self.config, self.run_dir, self.tokenizer = config, Path(run_dir), tokenizer
+        self.note, self.mirror_to = note, user_path(mirror_to) if mirror_to else None
+        self.config, self.run_dir, self.tokenizer = config, user_path(run_dir), tokenizer
         self.runtime = Runtime.detect(config.device, config.dtype)
         parallel.check_strategy(config.parallel, self.runtime, config.optimizer)
         self.leads = self.runtime.rank == 0  # one process writes and speaks for all
@@ -207,9 +208,8 @@ class Trainer:
         """Set up the optimizer and every random generator, from a checkpoint or from the seed."""
         c = self.config
         self.step, self.best, self.last_val = 0, {"val": math.inf, "step": 0}, math.inf
-        self._seconds, self._timed_from = 0.0, 0
+        self._seconds, self._timed_from, self._saved_step = 0.0, 0, None
         self._saved_at, self._save_seconds = time.monotonic(), 0.0
-        self._saved_step = None
         self.about = {
             "model": self.model.config.to_dict(),
             "train": asdict(c),
