@@ -36,7 +36,7 @@ from gptlib.sharded_tokens import is_shard_folder, open_shards
 from gptlib.shards import prepare
 from gptlib.sources import open_source
 from gptlib.tokenizers import BPETokenizer, CharTokenizer, load_tokenizer
-from gptlib.train_config import TrainConfig
+from gptlib.train_config import TrainConfig, with_changes
 from gptlib.trainer import Trainer
 
 MOST_THREADS = 1024  # more would end the process where the system has no more to give
@@ -152,7 +152,7 @@ def run_train(args: argparse.Namespace) -> None:
         tokenizer = tokenizer or _tokenizer(args.tokenizer, corpus.text)
         splits = [torch.tensor(tokenizer.encode(part)) for part in (corpus.train, corpus.val)]
     model_args |= _given(args, GPTConfig) | {"vocab_size": tokenizer.vocab_size}
-    config = TrainConfig.from_dict(train_args | _given(args, TrainConfig))
+    config = TrainConfig.from_dict(with_changes(train_args, _given(args, TrainConfig)))
     torch.manual_seed(config.seed)
     trainer = Trainer(
         GPT(GPTConfig.from_dict(model_args)),

@@ -35,6 +35,7 @@ class Run:
         step: updates made so far. finished: False if the run was stopped and can be resumed.
         best_val, best_step: lowest validation loss in nats per token, and where it was.
         last_val: the latest validation loss. log: the lines of `log.jsonl`.
+        stopped_early: it finished before the end of the schedule, for want of `patience`.
     """
 
     run_dir: Path
@@ -45,6 +46,7 @@ class Run:
     best_step: int
     last_val: float
     log: list[dict]
+    stopped_early: bool = False
 
 
 def read_jsonl(path: Path) -> list[dict]:
@@ -136,6 +138,8 @@ def _first_whole(folder: Path, which: str) -> tuple[dict, dict]:
         try:
             found = checkpoint.load_model(place)
         except CheckpointError as error:
+            if isinstance(error.__cause__, PermissionError):
+                raise  # to be mended, not passed over
             problems.append(str(error))
             continue
         if problems:
