@@ -64,34 +64,37 @@ def flush(descriptor: int, folder: Path) -> None:
     except OSError as error:
         if error.errno not in NOT_OFFERED:
             raise
-        say_once(
+        _say_once(
+            "fsync",
             f"the disk of {folder} does not flush on demand ({error.strerror}): what is saved "
-            "there outlives a crash of this program, but perhaps not a power cut"
+            "there outlives a crash of this program, but perhaps not a power cut",
         )
 
 
-def take_lock(path: Path) -> AbstractContextManager:
-    """Lock `path` now, or raise `filelock.Timeout`; what is returned lets go of it at its end.
+def take_lock(path: Path, seconds: float = 0) -> AbstractContextManager:
+    """Lock `path` within so many seconds (-1: however long it takes), or raise `filelock.Timeout`;
+    what is returned lets go of it at its end.
 
     Where the disk has no locks, nothing keeps a second process out, and that is said.
     """
     try:
-        return FileLock(path).acquire(timeout=0)
+        return FileLock(path).acquire(timeout=seconds)
     except (OSError, NotImplementedError) as error:
         missing = isinstance(error, NotImplementedError) or error.errno in NOT_OFFERED
         if not missing:
             raise
-        say_once(
+        _say_once(
+            "flock",
             f"the disk of {path.parent} has no locks ({error}): see to it that no second process "
-            "writes there"
+            "writes there",
         )
         return nullcontext()
 
 
-def say_once(line: str) -> None:
-    """Warn, the first time only in this process."""
-    if line not in _said:
-        _said.add(line)
+def _say_once(call: str, line: str) -> None:
+    """Warn of a call that is missing, the first time only in this process."""
+    if call not in _said:
+        _said.add(call)
         warnings.warn(line, stacklevel=2)
 
 

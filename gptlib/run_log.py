@@ -30,8 +30,8 @@ class RunLog:
     def __init__(self, run_dir: Path, leads: bool, report: Callable[[str], None] | None) -> None:
         self.run_dir, self.leads = run_dir, leads
         self._report = report if leads else None
-        self._seconds, self._timed_from = 0.0, 0
-        self._began = time.perf_counter()
+        self._stretch = 0.0
+        self.start_clock(0)
 
     def report(self, line: str) -> None:
         """Say a line. A terminal that was closed hears nothing, and the run goes on."""
@@ -60,10 +60,10 @@ class RunLog:
             file.truncate(min(size, file.tell()))
 
     def start_clock(self, step: int | None = None) -> None:
-        """Time training from now on, and from `step` where one is given."""
+        """Time training from now on; a run that begins or goes on gives its `step`."""
         self._began = time.perf_counter()
         if step is not None:
-            self._timed_from = step
+            self._seconds, self._timed_from = 0.0, step
 
     def stop_clock(self) -> None:
         """What comes now, such as a validation, is not training time."""

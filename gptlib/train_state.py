@@ -84,7 +84,7 @@ def same_runtime(now: Runtime, asked: str, before: object) -> tuple[Runtime, str
     """Compute as a run did so far, where the machine can and no other number type was asked for.
 
     Args:
-        now: what would be chosen for a new run. asked: the dtype of the settings, or "auto".
+        now: what would be chosen for a new run. asked: the dtype of the settings.
         before: the `runtime` of the checkpoint's manifest: {"device": kind, "dtype": name}.
 
     Returns:
@@ -93,7 +93,7 @@ def same_runtime(now: Runtime, asked: str, before: object) -> tuple[Runtime, str
     if not isinstance(before, dict) or not isinstance(before.get("dtype"), str):
         return now, ""  # saved by a version that did not tell
     device, dtype, why = before.get("device"), before["dtype"], ""
-    if asked == "auto" and dtype != now.dtype:
+    if asked in ("auto", "fast") and dtype != now.dtype:  # a choice that was left to the machine
         try:
             kept = Runtime.detect(now.device, dtype)
         except DeviceError as error:

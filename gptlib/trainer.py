@@ -77,6 +77,7 @@ class Trainer:
         parallel.check_strategy(config.parallel, self.runtime, config.optimizer)
         self.leads = self.runtime.rank == 0  # one process writes and speaks for all
         self.log = RunLog(self.run_dir, self.leads, report)
+        self.report = self.log.report
         self.model = model
         self.train = open_split(train, "train", model.config, tokenizer)
         self.val = open_split(val, "val", model.config, tokenizer)
@@ -227,12 +228,12 @@ class Trainer:
         """Say how `fit` ended."""
         steps, state, early = self.config.steps, self.state, self._is_out_of_patience()
         if early:
-            self.log.report(
+            self.report(
                 f"stopped early at step {state.step} of {steps}: no better validation since step "
                 f"{state.best['step']} ({state.best['val']:.4f}), which is the best"
             )
         elif state.step < steps:
-            self.log.report(f"stopped at step {state.step} of {steps} and saved; resume to go on")
+            self.report(f"stopped at step {state.step} of {steps} and saved; resume to go on")
         return Run(
             self.run_dir, self.model, state.step, early or state.step == steps, state.best["val"],
             state.best["step"], state.last_val, read_jsonl(self.run_dir / LOG), early,
@@ -301,7 +302,7 @@ class Trainer:
             )
         self.runtime, line = same_runtime(self.runtime, c.dtype, manifest.get("runtime"))
         if line:
-            self.log.report(line)
+            self.report(line)
         parallel.check_strategy(c.parallel, self.runtime, c.optimizer)
 
     def _start(self) -> None:
@@ -332,7 +333,7 @@ class Trainer:
                 "version of gptlib that wrote it, or a new folder"
             ) from error
         if line:
-            self.log.report(line)
+            self.report(line)
         self._saved_step = step
         if self.leads:
             best = self.state.best["step"]
