@@ -37,6 +37,7 @@ class Run:
         step: updates made so far. finished: False if the run was stopped and can be resumed.
         best_val, best_step: lowest validation loss in nats per token, and where it was.
         last_val: the latest validation loss. log: the lines of `log.jsonl`.
+        stopped_early: it finished before the end of the schedule, for want of `patience`.
     """
 
     run_dir: Path
@@ -47,6 +48,7 @@ class Run:
     best_step: int
     last_val: float
     log: list[dict]
+    stopped_early: bool = False
 
 
 def read_jsonl(path: Path) -> list[dict]:
@@ -70,7 +72,7 @@ def read_jsonl(path: Path) -> list[dict]:
     return objects
 
 
-def load_run(run_dir: str | Path, which: str = "best") -> tuple[GPT, Tokenizer, dict]:
+def load_run(run_dir: str | Path, which: str = "best") -> tuple[GPT, Tokenizer | None, dict]:
     """Load a trained model, ready to sample.
 
     Args:
@@ -79,11 +81,12 @@ def load_run(run_dir: str | Path, which: str = "best") -> tuple[GPT, Tokenizer, 
         which: "best" (lowest validation loss) or "latest".
 
     Returns:
-        (model in evaluation mode, tokenizer, manifest of the checkpoint).
+        (model in evaluation mode, tokenizer, manifest of the checkpoint). The tokenizer is None
+        where the run was trained on bare ids.
 
     Raises:
-        CheckpointError: no such folder, nothing saved in it yet, the checkpoint is damaged, or its
-            weights or the tokenizer beside it are of another model.
+        CheckpointError: no such folder, nothing saved in it yet, the checkpoint is damaged or may
+            not be read, or its weights or the tokenizer beside it are of another model.
         ConfigError: `which` is neither "best" nor "latest".
     """
     if which not in ("best", "latest"):
@@ -99,6 +102,8 @@ def load_run(run_dir: str | Path, which: str = "best") -> tuple[GPT, Tokenizer, 
     _check_size(config, weights)
     model = GPT(config)
     checkpoint.load_weights(model, weights)
+    if manifest.get("tokenizer", "") is None and not os.path.isdir(folder / "tokenizer"):
+        return model.eval(), None, manifest
     tokenizer = load_tokenizer(folder / "tokenizer")
     if manifest.get("tokenizer") not in (None, tokenizer.sha256):
         raise CheckpointError(
@@ -108,26 +113,55 @@ def load_run(run_dir: str | Path, which: str = "best") -> tuple[GPT, Tokenizer, 
     return model.eval(), tokenizer, manifest
 
 
-def initial_weights(model: GPT, run_dir: str | Path, which: str = "best") -> dict:
-    """Fill `model` with the weights of a trained one of the same shape, to train on from them.
+def initial_weights(model: GPT, run: str | Path, tokenizer: Tokenizer | None = None) -> dict:
+    """Give a new model the weights of a finished run, to train it on from there.
 
     Args:
-        run_dir, which: as for `load_run`.
+        model: of the run's shape; what is left out in training may differ (dropout).
+        run: a run folder, or a model that ships with gptlib; its best checkpoint is taken.
+        tokenizer: of the new run; it has to be the old one, since ids mean nothing else.
 
     Returns:
-        The manifest of the checkpoint.
+        What to keep in the new run's note: which run, which step and which weights.
 
     Raises:
-        CheckpointError: what `load_run` raises, or another shape.
+        CheckpointError: it cannot be loaded, or is of another shape or another tokenizer.
     """
-    weights, manifest = _first_whole(_run_folder(run_dir), which)
-    try:
-        checkpoint.load_weights(model, weights)
-    except CheckpointError as error:
+    source, old_tokenizer, manifest = load_run(run)
+    old, new = source.config.to_dict(), model.config.to_dict()
+    differences = [
+        f"{name} is {old[name]!r} there and {new[name]!r} here"
+        for name in old
+        if old[name] != new[name] and name not in ("dropout", "attn_dropout")
+    ]
+    if tokenizer is not None and old_tokenizer is not None and tokenizer != old_tokenizer:
+        differences.append(
+            f"the tokenizer's sha256 begins {old_tokenizer.sha256[:8]} there and "
+            f"{tokenizer.sha256[:8]} here"
+        )
+    if differences:
         raise CheckpointError(
-            f"the model cannot begin with the weights of {run_dir}: {error}; give it the same shape"
-        ) from error
-    return manifest
+            f"{run} cannot be where this run begins: {'; '.join(differences)}; give the new run "
+            "the same shape and the tokenizer of the old one"
+        )
+    checkpoint.load_weights(model, checkpoint.plain_weights(source))
+    weights = manifest["sha256"][checkpoint.MODEL]
+    return {"run": str(run), "step": manifest["step"], "weights_sha256": weights}
+
+
+def _is_there(folder: Path) -> bool:
+    """Like `Path.exists`, without an error where a name is too long.
+
+    Raises:
+        CheckpointError: only a permission is missing to tell.
+    """
+    try:
+        os.stat(folder)
+    except PermissionError as error:
+        raise checkpoint.may_not_read(folder, error) from error
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _run_folder(run_dir: str | Path) -> Path:
@@ -141,7 +175,7 @@ def _run_folder(run_dir: str | Path) -> Path:
             )
         return shipped
     folder = user_path(run_dir)
-    if not os.path.exists(folder):  # unlike Path.exists, no error where a name is too long
+    if not _is_there(folder):
         raise CheckpointError(
             f"{str(run_dir)[:200]} is neither a run folder nor a model that ships with gptlib "
             "(tales); check the path, or train one with `gptlib train --out`"
@@ -190,6 +224,8 @@ def _first_whole(folder: Path, which: str) -> tuple[dict, dict]:
         try:
             found = checkpoint.load_model(place)
         except CheckpointError as error:
+            if isinstance(error.__cause__, PermissionError):
+                raise  # to be mended, not passed over
             problems.append(str(error))
             continue
         if problems:

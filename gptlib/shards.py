@@ -125,7 +125,7 @@ class _Writer:
         self.folder, self.plan, self.tokenizer, self.report = folder, plan, tokenizer, report
         self.finished = self._read_finished()
         self.shards: list[Shard] = []
-        for pattern in (".*.tmp", "tokenizer/.tokenizer-*"):
+        for pattern in (".*.tmp", "tokenizer/.*.tmp"):
             for left in folder.glob(pattern):  # of a process that was killed while it wrote
                 left.unlink(missing_ok=True)
         tokenizer.save(folder / "tokenizer")

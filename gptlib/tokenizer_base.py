@@ -9,13 +9,13 @@ import functools
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from gptlib.errors import TokenizerError
+from gptlib.files import write_atomic
 from gptlib.paths import user_path
 
 FILE = "tokenizer.json"
@@ -82,17 +82,7 @@ class Tokenizer:
         text = json.dumps({**self.content(), "sha256": self.sha256})
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=folder, prefix=".tokenizer-")
-            try:
-                with os.fdopen(handle, "w", encoding="ascii") as file:
-                    file.write(text)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.chmod(temporary, 0o644)  # mkstemp's own mode hides the file from everyone else
-                os.replace(temporary, folder / FILE)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
+            write_atomic(folder / FILE, text.encode("ascii"))
         except OSError as error:
             raise TokenizerError(
                 f"cannot save the tokenizer in {folder} ({error.strerror}); "
@@ -146,6 +136,10 @@ def read_content(folder: str | Path) -> tuple[Path, dict]:
         content = json.loads(path.read_bytes())
         stated = content.pop("sha256")
         found = content_hash(content)
+    except PermissionError as error:
+        raise TokenizerError(
+            f"{path} may not be read: you lack the permission; let its owner grant it (chmod a+r)"
+        ) from error
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise TokenizerError(
             f"{path} is not a tokenizer that gptlib saved, or it is cut short; "

@@ -7,14 +7,13 @@ import json
 import math
 
 from gptlib.batches import document_starts
-from gptlib.cli.texts import encoded, noted_place, open_text
+from gptlib.cli.texts import encoded, load_writer, noted_place, open_text
 from gptlib.evaluation import bits_per_byte, split_loss
-from gptlib.runs import load_run
 from gptlib.sharded_tokens import open_shards
 
 
 def run(args: argparse.Namespace) -> int:
-    model, tokenizer, manifest = load_run(args.run, args.which)
+    model, tokenizer, manifest = load_writer(args.run, args.which)
     note, data = (manifest.get(part) for part in ("note", "data"))
     note = note if isinstance(note, dict) else {}
     name = args.corpus or noted_place(note, args.run)

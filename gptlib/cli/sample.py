@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from gptlib.cli.arguments import plain_text
+from gptlib.cli.texts import load_writer
 from gptlib.errors import ConfigError, DataError, TokenizerError
 from gptlib.model import GPT
-from gptlib.runs import load_run
 from gptlib.sampling import stream
 from gptlib.text_stream import until_stop
 from gptlib.tokenizers import END_OF_TEXT, Tokenizer
@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
     if "" in args.stop:
         raise ConfigError("--stop is empty; give a text, or leave it out")
     prompt = args.prompt if args.prompt_file is None else read_prompt(args.prompt_file)
-    model, tokenizer, manifest = load_run(args.run)
+    model, tokenizer, manifest = load_writer(args.run)
     hints = manifest.get("sampling")
     hints = hints if isinstance(hints, dict) else {}
     # A model trained on documents writes a whole one: it is shown where one begins.

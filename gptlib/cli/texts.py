@@ -16,7 +16,9 @@ from torch import Tensor
 
 from gptlib.corpora import Corpus, load_corpus
 from gptlib.downloads import read_registry
-from gptlib.errors import ConfigError, DataError
+from gptlib.errors import CheckpointError, ConfigError, DataError
+from gptlib.model import GPT
+from gptlib.runs import load_run
 from gptlib.sharded_tokens import is_shard_folder
 from gptlib.tokenizers import BPETokenizer, Tokenizer, load_tokenizer
 
@@ -85,6 +87,21 @@ def noted_place(note: dict, run_dir: Path | str) -> str:
         f"{run_dir} was trained on {name}, and there is no {' nor '.join(places)}; say where that "
         "text is now with --corpus"
     )
+
+
+def load_writer(run: str, which: str = "best") -> tuple[GPT, Tokenizer, dict]:
+    """`load_run` for a command that reads or writes text.
+
+    Raises:
+        CheckpointError: what `load_run` raises, or the run was trained on bare ids.
+    """
+    model, tokenizer, manifest = load_run(run, which)
+    if tokenizer is None:
+        raise CheckpointError(
+            f"{run} was trained on token ids without a tokenizer, so it has no text; sample or "
+            "measure it in Python, with load_run and the ids"
+        )
+    return model, tokenizer, manifest
 
 
 def named_tokenizer(choice: str) -> Tokenizer:

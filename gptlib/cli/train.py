@@ -11,15 +11,22 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
-from gptlib import checkpoint, mirror
+from gptlib import mirror
 from gptlib.cli.console import progress, shell_line
-from gptlib.cli.texts import Text, named_tokenizer, noted, noted_place, open_text
+from gptlib.cli.texts import (
+    Text,
+    load_writer,
+    named_tokenizer,
+    noted,
+    noted_place,
+    open_text,
+)
 from gptlib.errors import CheckpointError, ConfigError
 from gptlib.model import GPT, GPTConfig
 from gptlib.presets import preset
-from gptlib.runs import initial_weights, load_run
+from gptlib.runs import initial_weights
 from gptlib.tokenizers import BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer
-from gptlib.train_config import TrainConfig
+from gptlib.train_config import TrainConfig, with_changes
 from gptlib.trainer import Trainer
 
 MOST_THREADS = 1024  # more would end the process where the system has no more to give
@@ -53,25 +60,27 @@ def run(args: argparse.Namespace) -> int:
     plan = begin(args) if saved is None else go_on(args, saved)
     tokenizer = plan.tokenizer or _tokenizer(args.tokenizer, plan.text)
     plan.model |= _given(args, GPTConfig) | {"vocab_size": tokenizer.vocab_size}
-    config = TrainConfig.from_dict(plan.train | _given(args, TrainConfig))
+    config = TrainConfig.from_dict(with_changes(plan.train, _given(args, TrainConfig)))
     splits = plan.text.splits(tokenizer)
     torch.manual_seed(config.seed)
     model = GPT(GPTConfig.from_dict(plan.model))
     if args.init_from and saved is None:
-        initial_weights(model, args.init_from)
+        plan.note["initial"] = initial_weights(model, args.init_from, tokenizer)
     trainer = Trainer(
         model, *splits, config, args.out, tokenizer, report=progress, note=plan.note,
         mirror_to=args.mirror_to,
     )  # fmt: skip
-    if args.resume:
-        steps = checkpoint.saved_steps(args.out)
-        begun = f"goes on with the run in {args.out}, from step {steps[-1] if steps else 0}"
-        trainer.report(begun if saved is not None else f"begins a new run in {args.out}")
-    done = trainer.fit(args.resume, args.stop_after, args.override)
+
+    def began(step: int) -> None:
+        if args.resume:
+            what = f"goes on from step {step} of the run" if step else "begins a new run"
+            progress(f"{what} in {args.out}")
+
+    done = trainer.fit(args.resume, args.stop_after, args.override, began)
     if trainer.leads:
         _show(args, done, plan.text)
-    asked = min(config.steps, args.stop_after or config.steps)
-    return INTERRUPTED if done.step < asked else 0
+    told = done.finished or done.step >= (args.stop_after or config.steps)
+    return 0 if told else INTERRUPTED
 
 
 def begin(args: argparse.Namespace) -> Plan:
@@ -82,7 +91,7 @@ def begin(args: argparse.Namespace) -> Plan:
     chosen = preset(name)
     model_args, tokenizer = dict(chosen.model), None
     if args.init_from:
-        _, tokenizer, manifest = load_run(args.init_from)
+        _, tokenizer, manifest = load_writer(args.init_from)
         model_args = dict(manifest["model"])
     note = noted(args.corpus, args.out) | {
         "corpus_size": args.corpus_size, "preset": name, "init_from": args.init_from,
