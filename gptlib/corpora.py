@@ -11,16 +11,19 @@ no nats of its own. Then `entropy` is E[H(document)] / E[characters of document 
 `val_floor` is the surprisal of the validation documents / all characters of `.val`.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
 import shlex
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 from gptlib.downloads import Entry, fetch, find_cached, read_registry, unknown_name
 from gptlib.errors import DataError
 from gptlib.grammar import Grammar, sample_corpus
+from gptlib.paths import user_path
 
 TRAIN_SHARE = 0.9
 OF_DOCUMENTS = (".jsonl", ".ndjson", ".json", ".parquet")  # many texts, not one
@@ -111,6 +114,12 @@ def load_corpus(
         raise DataError(f"size is {size!r}; expected a whole number of characters, at least 1")
     entries = read_registry(registry)
     entry = entries.get(name_or_path) if isinstance(name_or_path, str) else None
+    if entry is not None and os.path.exists(name_or_path):
+        warnings.warn(
+            f"{name_or_path} is the corpus that gptlib knows by that name; the file or folder of "
+            f"that name here is ./{name_or_path}",
+            stacklevel=2,
+        )
     if entry is None:
         path = _existing(name_or_path, entries)
         if path.suffix.lower() in OF_DOCUMENTS:
@@ -141,7 +150,9 @@ def list_corpora(registry: str | Path | None = None) -> list[CorpusInfo]:
 def _state(entry: Entry) -> str:
     if entry.kind == "embedded":
         return "embedded"
-    return "in cache" if find_cached(entry) else "to download"
+    with contextlib.suppress(DataError):  # no cache folder, until GPTLIB_DATA names one
+        return "in cache" if find_cached(entry) else "to download"
+    return "to download"
 
 
 def _texts(entries: dict[str, Entry]) -> list[str]:
@@ -154,7 +165,7 @@ def _existing(name_or_path: str | Path, entries: dict[str, Entry]) -> Path:
             f"{name_or_path!r} is neither a corpus nor a path; "
             f"expected one of {', '.join(_texts(entries))}, or the path of a text file"
         )
-    path = Path(name_or_path).expanduser()
+    path = user_path(name_or_path)
     try:
         there, folder = path.exists(), path.is_dir()
     except (OSError, ValueError):  # a name too long for the disk, or with a null byte

@@ -12,7 +12,7 @@ Shapes: B batch, T time, C channels (`n_embd`), H heads, D = C / H head size, V 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -65,14 +65,19 @@ def fused_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool, dropout: floa
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Switch dropout off inside the block and put the model back as it was after it."""
-    was_training = model.training
-    model.eval()
+def evaluating(model: nn.Module, modules: Sequence[nn.Module] | None = None) -> Iterator[None]:
+    """Switch dropout off inside the block and put each module back as it was after it.
+
+    `modules` are the model's own, where a caller that comes here for every token lists them once.
+    """
+    training = [m for m in (model.modules() if modules is None else modules) if m.training]
+    if training:  # setting it costs as much as a token of a small model
+        model.eval()
     try:
         yield
     finally:
-        model.train(was_training)
+        for module in training:
+            module.training = True
 
 
 class KVCache:
@@ -85,16 +90,20 @@ class KVCache:
     """
 
     def __init__(self, config: GPTConfig, batch_size: int, dtype: torch.dtype, device) -> None:
-        shape = (config.n_layer, 2, batch_size, config.n_head, config.block_size)
-        self.kv = torch.empty(*shape, config.head_size, dtype=dtype, device=device)
+        shape = (batch_size, config.n_head, config.block_size, config.head_size)
+        self.layers = [  # keys and values of each
+            tuple(torch.empty(shape, dtype=dtype, device=device) for _ in range(2))
+            for _ in range(config.n_layer)
+        ]
         self.length = 0
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Store k, v (B, H, T, D) of one layer; return all so far, (B, H, length + T, D)."""
-        end = self.length + k.size(2)
-        self.kv[layer, 0, :, :, self.length : end] = k
-        self.kv[layer, 1, :, :, self.length : end] = v
-        return self.kv[layer, 0, :, :, :end], self.kv[layer, 1, :, :, :end]
+        keys, values = self.layers[layer]
+        T = k.size(2)
+        keys.narrow(2, self.length, T).copy_(k)
+        values.narrow(2, self.length, T).copy_(v)
+        return keys.narrow(2, 0, self.length + T), values.narrow(2, 0, self.length + T)
 
     def advance(self, T: int) -> None:
         self.length += T

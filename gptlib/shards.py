@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 from gptlib.checkpoint import write_atomic
 from gptlib.corpora import TRAIN_SHARE, Corpus
 from gptlib.errors import ConfigError, DataError, TokenizerError
+from gptlib.paths import user_path
 from gptlib.shard_groups import Group, deal
 from gptlib.sharded_tokens import (
     DTYPES,
@@ -99,7 +100,7 @@ def prepare(
         "seed": seed,
         "shard_bytes": shard_bytes,
     }
-    folder = Path(out_dir)
+    folder = user_path(out_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock", timeout=0):
@@ -124,7 +125,7 @@ class _Writer:
         self.folder, self.plan, self.tokenizer, self.report = folder, plan, tokenizer, report
         self.finished = self._read_finished()
         self.shards: list[Shard] = []
-        for pattern in (".*.tmp", "tokenizer/.tokenizer-*"):
+        for pattern in (".*.tmp", "tokenizer/.*.tmp"):
             for left in folder.glob(pattern):  # of a process that was killed while it wrote
                 left.unlink(missing_ok=True)
         tokenizer.save(folder / "tokenizer")

@@ -21,6 +21,7 @@ from pathlib import Path
 from gptlib.corpora import TRAIN_SHARE, Corpus, check_permission, load_corpus, plain_lines
 from gptlib.downloads import read_registry
 from gptlib.errors import ConfigError, DataError
+from gptlib.paths import user_path
 from gptlib.tokenizers import END_OF_TEXT
 
 SEPARATOR = "\n\n"  # ends a document where the tokenizer has no token for that
@@ -107,7 +108,7 @@ def open_source(
     if isinstance(source, str | Path):
         if source == "" or source in read_registry():
             return _from_corpus(load_corpus(source), val_fraction, revision)
-        path = Path(os.path.expanduser(source))
+        path = user_path(source)
         files = _files(path)
         if len(files) == 1 and _kind(files[0]) not in KINDS[1:] and not _has(files[0], separator):
             return _from_corpus(load_corpus(files[0]), val_fraction, revision)

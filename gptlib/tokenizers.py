@@ -9,9 +9,10 @@ its text never takes part in a merge. Tokenizers with the same `sha256` give the
 """
 
 import base64
+import codecs
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -269,6 +270,18 @@ class BPETokenizer(Tokenizer):
             TokenizerError: an id that the tokenizer does not have, with its position.
         """
         return self._encoding.decode(self.checked_ids(ids).tolist())
+
+    def decode_each(self, ids: Iterable[int]) -> Iterator[str]:
+        """Yield the text that each id adds, and last what an unfinished character leaves.
+
+        Raises:
+            TokenizerError: an id that the tokenizer does not have.
+        """
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        for token in ids:
+            (known,) = self.checked_ids([token]).tolist()
+            yield decoder.decode(self._encoding.decode_single_token_bytes(known))
+        yield decoder.decode(b"", final=True)
 
     def content(self) -> dict:
         """All that decides the ids, as plain JSON values."""

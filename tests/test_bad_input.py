@@ -291,7 +291,7 @@ def full_disk(here: Here) -> None:
     def refuse(*args):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    here.monkeypatch.setattr(checkpoint, "_move_into_place", refuse)
+    here.monkeypatch.setattr(checkpoint, "move_into_place", refuse)
     try:
         config = TrainConfig(**(QUICK | dict(steps=6)))
         Trainer(tiny(), IDS[:2000], IDS[2000:], config, run, TOKENIZER).fit(override=True)

@@ -17,7 +17,7 @@ import torch
 from gptlib.errors import DataError
 from gptlib.resources import data_path
 from gptlib.runs import read_jsonl
-from gptlib.trainer import package_version
+from gptlib.versions import package_version
 
 
 @dataclass(frozen=True)
