@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from gptlib.checkpoint import write_atomic
 from gptlib.corpora import TRAIN_SHARE, Corpus
 from gptlib.errors import ConfigError, DataError, TokenizerError
+from gptlib.files import write_atomic
 from gptlib.paths import user_path
 from gptlib.shard_groups import Group, deal
 from gptlib.sharded_tokens import (

@@ -18,12 +18,12 @@ from pathlib import Path
 
 import torch
 
-from gptlib.checkpoint import write_atomic
 from gptlib.course.command import answer, at_least_one
 from gptlib.course.recipes import spread
 from gptlib.course.records import this_machine
 from gptlib.course.speedrun import plan
 from gptlib.course.sweep import Point, Sweep, load_texts, model_and_config
+from gptlib.files import write_atomic
 from gptlib.presets import preset
 from gptlib.trainer import Trainer
 

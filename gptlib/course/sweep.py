@@ -30,7 +30,6 @@ from pathlib import Path
 
 import torch
 
-from gptlib import checkpoint
 from gptlib.corpora import Corpus, load_corpus
 from gptlib.course.command import answer, at_least_one
 from gptlib.course.jobs import results
@@ -38,6 +37,7 @@ from gptlib.course.recipes import make_record
 from gptlib.course.records import Record, read_record, save_record, this_machine
 from gptlib.errors import ConfigError, DataError
 from gptlib.evaluation import split_loss
+from gptlib.files import write_atomic
 from gptlib.model import GPT, GPTConfig
 from gptlib.resources import data_path
 from gptlib.runs import load_run, read_jsonl
@@ -301,7 +301,7 @@ def whole_lines(log: Path) -> list[dict]:
     if log.is_file():
         text = log.read_bytes()
         if not text.endswith(b"\n"):
-            checkpoint.write_atomic(log, text[: text.rfind(b"\n") + 1])
+            write_atomic(log, text[: text.rfind(b"\n") + 1])
     return read_jsonl(log)
 
 
@@ -309,7 +309,7 @@ def append_line(log: Path, line: dict) -> None:
     """Add a line to a log; when this returns, it is on the disk."""
     log.parent.mkdir(parents=True, exist_ok=True)
     if not log.exists():
-        checkpoint.write_atomic(log, b"")
+        write_atomic(log, b"")
     with open(log, "a", encoding="utf-8") as file:
         file.write(json.dumps(line, ensure_ascii=False) + "\n")
         file.flush()
