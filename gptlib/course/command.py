@@ -24,7 +24,7 @@ def answer(main: Callable[[], None]) -> NoReturn:
         print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print(f"{name}: stopped; the same command begins again", file=sys.stderr)
+        print(f"{name}: stopped by Ctrl-C", file=sys.stderr)
         sys.exit(130)
     sys.exit(0)
 

@@ -11,7 +11,8 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 
 
 def results(function: Callable, tasks: list[tuple], jobs: int) -> Iterator[dict | None]:
@@ -30,7 +31,12 @@ def results(function: Callable, tasks: list[tuple], jobs: int) -> Iterator[dict 
     left, error, stopped = iter(tasks), None, False
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, spawn, _end_with_owner) as pool:
-        running = {pool.submit(function, *task) for task in itertools.islice(left, jobs)}
+
+        def begin(n: int) -> set[Future]:
+            with _deaf_children():
+                return {pool.submit(function, *task) for task in itertools.islice(left, n)}
+
+        running = begin(jobs)
         while running:
             ended, running = wait(running, return_when=FIRST_COMPLETED)
             for future in ended:
@@ -39,10 +45,25 @@ def results(function: Callable, tasks: list[tuple], jobs: int) -> Iterator[dict 
                     stopped = stopped or future.result() is None
                     yield future.result()
             if not (stopped or error):
-                following = itertools.islice(left, jobs - len(running))
-                running |= {pool.submit(function, *task) for task in following}
+                running |= begin(jobs - len(running))
     if error:
         raise error
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Processes begun inside the block keep a Ctrl-C for later, until `_end_with_owner` listens.
+
+    It would print a traceback from wherever in their imports it found them (POSIX only).
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_with_owner() -> None:
@@ -51,6 +72,8 @@ def _end_with_owner() -> None:
     And quietly at Ctrl-C while it does not train; a run in training saves itself.
     """
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
     def watch() -> None:
         multiprocessing.parent_process().join()

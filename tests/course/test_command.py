@@ -72,7 +72,7 @@ def interrupt(*args, **options):
 def test_an_interrupt_is_answered_in_one_line(place, capsys, monkeypatch, module, line, within):
     monkeypatch.setattr(module, within, interrupt)
     code, said = ending(module, line, capsys)
-    assert code == 130 and re.fullmatch(r".*: stopped; the same command begins again\n", said)
+    assert code == 130 and re.fullmatch(r".*: stopped by Ctrl-C\n", said)
     assert not (place / "a").exists()
 
 

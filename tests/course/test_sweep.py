@@ -250,6 +250,35 @@ def test_nothing_is_begun_after_a_stop_or_an_error_and_what_runs_gets_its_line(
     assert [folder.name for folder in folders[1].iterdir()] == [first]
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no signal masks here")
+def test_a_process_hears_ctrl_c_once_it_can_answer(monkeypatch):
+    """A new process inherits what is blocked; until its imports are done, Ctrl-C has to wait."""
+    masks = []
+
+    class Pool(ThreadPoolExecutor):
+        def submit(self, *task):
+            masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+            return super().submit(*task)
+
+    monkeypatch.setattr(jobs, "ProcessPoolExecutor", lambda n, *_: Pool(n))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert sorted(jobs.results(lambda n: {"n": n}, [(1,), (2,), (3,)], 2), key=str) == [
+        {"n": 1}, {"n": 2}, {"n": 3},
+    ]  # fmt: skip
+    assert len(masks) == 3 and all(signal.SIGINT in mask for mask in masks)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+    code = (
+        "import os, signal; from gptlib.course.jobs import _deaf_children, _end_with_owner\n"
+        "import multiprocessing; multiprocessing.parent_process = lambda: type('P', (), "
+        "{'join': lambda self: __import__('time').sleep(60)})()\n"
+        "with _deaf_children():\n"
+        "    os.kill(os.getpid(), signal.SIGINT); print('deaf', flush=True); _end_with_owner()\n"
+        "print('not reached')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "deaf\n", "")
+
+
 @pytest.mark.parametrize("options", [{"only": "nobody"}, {"jobs": 0}])
 def test_a_sweep_of_nothing_is_refused(tmp_path, options):
     with pytest.raises(ConfigError, match="no run's name contains 'nobody'; 2 are|jobs is 0"):
