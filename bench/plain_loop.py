@@ -92,7 +92,7 @@ def trainer_step(name: str, tokens: np.ndarray, run_dir: Path) -> Callable[[], f
 
     def step() -> float:
         loss, norm = trainer._update()
-        trainer.step += 1
+        trainer.state.step += 1
         trainer._agree(loss, norm, asked_to_stop=False)
         return loss
 

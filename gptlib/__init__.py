@@ -17,7 +17,8 @@ from gptlib.runtime import Runtime
 from gptlib.sampling import generate, stream
 from gptlib.tokenizers import BPETokenizer, CharTokenizer, load_tokenizer
 from gptlib.train_config import TrainConfig
-from gptlib.trainer import Trainer, package_version
+from gptlib.trainer import Trainer
+from gptlib.versions import package_version
 
 __version__ = package_version()
 

@@ -24,11 +24,12 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from torch import Tensor
 
 from gptlib import parallel
 from gptlib.errors import CheckpointError
+from gptlib.files import as_any_file, sha256, sync, sync_folder, take_lock, way_out, write_atomic
 
 MODEL, STATE, MANIFEST = "model.safetensors", "state.pt", "manifest.json"
 _WRAPPERS = ("_orig_mod.", "module.")  # torch.compile's and DDP's prefixes
@@ -42,50 +43,33 @@ def only_writer(run_dir: Path) -> Iterator[None]:
         CheckpointError: another process is writing to this folder, or it cannot be written.
     """
     try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        with FileLock(run_dir / ".lock", timeout=0):
-            yield
+        with writing(run_dir):
+            run_dir.mkdir(parents=True, exist_ok=True)
+            lock = take_lock(run_dir / ".lock")
     except Timeout as error:
         raise CheckpointError(
             f"another process is training in {run_dir}; wait for it, or choose another folder"
         ) from error
+    with lock:
+        yield
+
+
+@contextmanager
+def writing(run_dir: Path) -> Iterator[None]:
+    """Explain what keeps the lines inside from writing to the run folder.
+
+    Raises:
+        CheckpointError: they raised an OSError.
+    """
+    try:
+        yield
+    except Timeout:
+        raise
     except OSError as error:
         raise CheckpointError(
-            f"cannot write in {run_dir} ({error}); make room or choose a folder that can be "
-            "written, then resume: what was saved is untouched"
+            f"cannot write in {run_dir} ({error}); {way_out(error)}, then resume: what was saved "
+            "is untouched"
         ) from error
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Replace `path` by `data` in one step: readers see the old file or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(data)
-    _sync(temporary)
-    os.replace(temporary, path)
-    _sync_folder(path.parent)
-
-
-def _sync(path: Path) -> None:
-    """Flush a file's contents to the disk."""
-    with open(path, "r+b") as file:
-        os.fsync(file.fileno())
-
-
-def sha256(path: Path) -> str:
-    """Hex sha256 of a file, read a piece at a time."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Flush a folder's entries, so that a rename outlives a power cut (POSIX only)."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def folder_of(run_dir: Path, step: int) -> Path:
@@ -94,15 +78,25 @@ def folder_of(run_dir: Path, step: int) -> Path:
 
 def plain_weights(model: torch.nn.Module) -> dict[str, Tensor]:
     """The model's state without wrappers' prefixes, on the CPU, whole, shared tensors once."""
-    first = {name for name, _ in model.named_parameters()}
-    again = {name for name, _ in model.named_parameters(remove_duplicate=False)} - first
-    weights = {}
-    for name, tensor in model.state_dict().items():
-        if name not in again:
-            for prefix in _WRAPPERS:
-                name = name.replace(prefix, "")
-            weights[name] = parallel.whole(tensor).contiguous()
-    return weights
+    again = _second_names(model)
+    return {
+        _plain(name): parallel.whole(tensor).contiguous()
+        for name, tensor in model.state_dict().items()
+        if name not in again
+    }
+
+
+def _second_names(model: torch.nn.Module) -> set[str]:
+    """The other names of parameters that have two, such as a tied head's."""
+    every = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    return every - {name for name, _ in model.named_parameters()}
+
+
+def _plain(name: str) -> str:
+    """A tensor's name without the prefixes of wrappers around the whole model."""
+    while prefix := next((p for p in _WRAPPERS if name.startswith(p)), ""):
+        name = name.removeprefix(prefix)
+    return name
 
 
 def save(run_dir: Path, step: int, weights: dict[str, Tensor], state: dict, about: dict) -> Path:
@@ -125,8 +119,8 @@ def save_weights(run_dir: Path, step: int, weights: dict[str, Tensor], about: di
 
 
 def _write_weights(weights: dict[str, Tensor], path: Path) -> None:
-    try:
-        safetensors.torch.save_file(weights, path)  # straight from the tensors, without a copy
+    try:  # straight from the tensors, without a copy
+        as_any_file(path, partial(safetensors.torch.save_file, weights))
     except safetensors.SafetensorError as error:  # how it tells of a full disk
         raise OSError(str(error)) from error
 
@@ -145,14 +139,14 @@ def _write(run_dir: Path, step: int, writers: dict[str, Callable], about: dict) 
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         _fill(temporary, step, writers, about)
-        _move_into_place(temporary, place)
+        move_into_place(temporary, place)
         point(run_dir, "latest", step)
     except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError on a full disk
         shutil.rmtree(temporary, ignore_errors=True)  # a full disk needs the space
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise CheckpointError(
-            f"step {step} could not be saved in {run_dir} ({reason}); make room or mend "
-            "the folder, then resume: the checkpoints before it are untouched"
+            f"step {step} could not be saved in {run_dir} ({reason}); {way_out(error)}, then "
+            "resume: the checkpoints before it are untouched"
         ) from error
     reached("latest moved")
     return place
@@ -164,17 +158,17 @@ def _fill(folder: Path, step: int, writers: dict[str, Callable], about: dict) ->
     hashes = {}
     for name, write in writers.items():
         write(folder / name)
-        _sync(folder / name)
+        sync(folder / name)
         hashes[name] = sha256(folder / name)
         reached(f"{name} written")
     manifest = _sealed({**about, "step": step, "sha256": hashes})
     (folder / MANIFEST).write_bytes(manifest)
-    _sync(folder / MANIFEST)
+    sync(folder / MANIFEST)
     reached(f"{MANIFEST} written")
-    _sync_folder(folder)
+    sync_folder(folder)
 
 
-def _move_into_place(temporary: Path, place: Path) -> None:
+def move_into_place(temporary: Path, place: Path) -> None:
     """Rename a finished folder; one that is there from an earlier attempt steps aside."""
     aside = place.with_name(f".{place.name}.old")
     if place.exists():
@@ -183,7 +177,7 @@ def _move_into_place(temporary: Path, place: Path) -> None:
     os.replace(temporary, place)
     reached("folder renamed")
     shutil.rmtree(aside, ignore_errors=True)
-    _sync_folder(place.parent)
+    sync_folder(place.parent)
 
 
 def reached(point: str) -> None:
@@ -207,10 +201,21 @@ def point(run_dir: Path, name: str, step: int) -> None:
 
 def pointed(run_dir: Path, name: str) -> Path | None:
     """The checkpoint that `latest` or `best` names, or None."""
-    path = run_dir / name
-    if not path.is_file():
+    try:
+        named = (run_dir / name).read_text(errors="replace").strip()
+    except PermissionError as error:
+        raise may_not_read(run_dir, error) from error
+    except OSError:
         return None
-    return run_dir / "checkpoints" / path.read_text(errors="replace").strip()
+    return run_dir / "checkpoints" / named
+
+
+def may_not_read(folder: Path, error: PermissionError) -> CheckpointError:
+    """What to raise where a permission is missing: nothing is damaged, and a copy mends nothing."""
+    return CheckpointError(
+        f"{folder} may not be read: no permission for {Path(error.filename or folder).name}; let "
+        f"its owner grant it: chmod -R a+rX {folder}"
+    )
 
 
 def repair_pointers(run_dir: Path, step: int, best_step: int) -> None:
@@ -228,16 +233,38 @@ def repair_pointers(run_dir: Path, step: int, best_step: int) -> None:
 
 def saved_steps(run_dir: Path) -> list[int]:
     """Steps that have a checkpoint, verified or not, oldest first."""
-    names = [p.name for p in (run_dir / "checkpoints").glob("step_*") if p.is_dir()]
+    try:
+        with os.scandir(run_dir / "checkpoints") as entries:
+            names = {e.name for e in entries if e.name.startswith("step_") and e.is_dir()}
+    except PermissionError as error:
+        raise may_not_read(run_dir, error) from error
+    except OSError:
+        return []
     steps = (int(name[5:]) for name in names if name[5:].isdecimal())
     return sorted({step for step in steps if folder_of(run_dir, step).name in names})
+
+
+def is_whole(folder: Path) -> bool:
+    """Is everything there that was written?"""
+    try:
+        return bool(verify(folder))
+    except CheckpointError as error:
+        if isinstance(error.__cause__, PermissionError):
+            raise
+        return False
+
+
+def has_whole(run_dir: Path) -> bool:
+    """Is there a checkpoint to go on from?"""
+    return any(is_whole(folder_of(run_dir, step)) for step in reversed(saved_steps(run_dir)))
 
 
 def verify(folder: Path) -> dict:
     """Check every file of a checkpoint against its manifest and return the manifest.
 
     Raises:
-        CheckpointError: a file is missing, or its bytes are not those that were written.
+        CheckpointError: a file is missing, its bytes are not those that were written, or it may
+            not be read.
     """
     try:
         sealed = (folder / MANIFEST).read_bytes()
@@ -253,6 +280,8 @@ def verify(folder: Path) -> dict:
                 raise ValueError(f"{name!r} is no file name")
             if sha256(folder / name) != expected:
                 raise CheckpointError(f"{folder.name}/{name} is damaged: its sha256 is wrong")
+    except PermissionError as error:
+        raise may_not_read(folder, error) from error
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(
             f"{folder.name} is no whole checkpoint ({type(error).__name__}: {error}); restore it "
@@ -316,6 +345,8 @@ def load_newest(run_dir: Path) -> tuple[dict[str, Tensor], dict, dict] | None:
         try:
             loaded = load(folder_of(run_dir, step))
         except CheckpointError as error:
+            if isinstance(error.__cause__, PermissionError):
+                raise  # to be mended, not passed over
             problems.append(str(error))
             continue
         for problem in problems:
@@ -335,13 +366,9 @@ def load_weights(model: torch.nn.Module, weights: dict[str, Tensor]) -> None:
     Raises:
         CheckpointError: a tensor is missing, unknown, or of another shape.
     """
-    own = {}
-    for name, tensor in model.state_dict().items():
-        for prefix in _WRAPPERS:
-            name = name.replace(prefix, "")
-        own[name] = tensor
-    shared = {t.data_ptr(): name for name, t in own.items() if name in weights}
-    problems = [f"{name} is missing" for name, t in own.items() if t.data_ptr() not in shared] + [
+    own = {_plain(name): tensor for name, tensor in model.state_dict().items()}
+    needed = own.keys() - {_plain(name) for name in _second_names(model)}
+    problems = [f"{name} is missing" for name in own if name in needed - weights.keys()] + [
         f"{name} is {tuple(w.shape)} there and "
         f"{tuple(own[name].shape) if name in own else 'unknown'} here"
         for name, w in weights.items()

@@ -25,6 +25,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from gptlib.errors import DataError
+from gptlib.paths import user_path
 from gptlib.resources import data_path
 from gptlib.transfer import reason, receive
 
@@ -62,12 +63,22 @@ def read_registry(path: str | Path | None = None) -> dict[str, Entry]:
 
 
 def cache_folder() -> Path:
-    """Return the folder where downloads are kept: GPTLIB_DATA, or the user's cache folder."""
+    """Return the folder where downloads are kept: GPTLIB_DATA, or the user's cache folder.
+
+    Raises:
+        DataError: this user has no home folder, and GPTLIB_DATA is not set.
+    """
     if chosen := os.environ.get("GPTLIB_DATA"):
-        return Path(chosen).expanduser()
+        return user_path(chosen)
     import pooch
 
-    return Path(pooch.os_cache("gptlib"))
+    with contextlib.suppress(RuntimeError):
+        if (folder := Path(pooch.os_cache("gptlib"))).is_absolute():
+            return folder
+    raise DataError(
+        "this machine knows no home folder for you, so there is no place for downloads; set "
+        "GPTLIB_DATA to a folder that can be written, or that has the file"
+    )
 
 
 def find_cached(entry: Entry) -> Path | None:
@@ -101,6 +112,13 @@ def fetch(name: str, registry: str | Path | None = None) -> Path:
         return found
     for path in _places(entry):
         if os.path.isfile(path):  # unlike Path.is_file, no error where a folder is closed to us
+            if not os.access(path, os.R_OK):
+                warnings.warn(
+                    f"{path} cannot be read (Permission denied); downloading it again, since what "
+                    "it holds is not known: check its permissions",
+                    stacklevel=2,
+                )
+                continue
             warnings.warn(
                 f"{path} is damaged or another file: its sha256 begins {_sha256(path)[:8]}, "
                 f"that of {name} {entry.sha256[:8]}; downloading it again",

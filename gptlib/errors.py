@@ -4,6 +4,9 @@ One job: give every bad input one clear error. A message says what was found, wh
 and how to mend it, in a sentence or two. Nothing else in the package raises on the user's behalf.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class GptlibError(Exception):
     """Base of every error that a user can cause and mend: one line, whatever it quotes."""
@@ -34,3 +37,9 @@ class CheckpointError(GptlibError):
 
 class DeviceError(GptlibError):
     """A device or a number type that this machine does not have."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A half sentence that names the known word most like `name`, or nothing if none is."""
+    close = get_close_matches(str(name), list(known), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

@@ -11,10 +11,11 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
+import tempfile
 import warnings
 from pathlib import Path
 
-from gptlib import checkpoint
+from gptlib import checkpoint, files
 from gptlib.errors import CheckpointError
 
 LIST = "mirror.json"
@@ -51,31 +52,61 @@ def push(place: Path, run_dir: Path, mirror: Path, keep: int = 2, tries: int = 3
 
 
 def pull(mirror: Path, run_dir: Path) -> Path | None:
-    """Restore the newest whole copy into an empty run folder, warning of each that is damaged.
+    """Restore the newest whole copy into a run folder that has no whole checkpoint, warning of each
+    copy that is damaged.
 
     Returns:
         The restored checkpoint's folder, or None if the mirror holds no whole copy.
 
+    A checkpoint appears in its place last, in one step and verified, so a restore that was killed
+    is made again; what it or an earlier one left half-copied is swept away.
+
     Raises:
-        CheckpointError: the run folder already has checkpoints; resume those.
+        CheckpointError: the run folder already has a whole checkpoint, to be resumed, or cannot be
+            written.
     """
-    if checkpoint.saved_steps(run_dir):
+    before = [checkpoint.folder_of(run_dir, step) for step in checkpoint.saved_steps(run_dir)]
+    if checkpoint.has_whole(run_dir):
         raise CheckpointError(f"{run_dir} has checkpoints of its own; resume them, or empty it")
     for copy in reversed(_copies(mirror)):
         try:
-            names = _verify(copy)
-        except (OSError, CheckpointError) as error:
+            place = _restore(copy, run_dir)
+        except OSError as error:
+            raise CheckpointError(
+                f"{copy} could not be restored to {run_dir} ({error}); {files.way_out(error)}, "
+                "then try again: the copy is untouched"
+            ) from error
+        except CheckpointError as error:
             warnings.warn(f"passed over {copy.name}: {error}", stacklevel=2)
             continue
-        place = run_dir / "checkpoints" / copy.name.split("-")[0]
-        for name in names:
-            target = (run_dir if name in BESIDE else place) / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(copy / name, target)
-        step = checkpoint.verify(place)["step"]
-        checkpoint.point(run_dir, "latest", step)
+        for half in {*before, *(run_dir / "checkpoints").glob(".step_*")} - {place}:
+            shutil.rmtree(half, ignore_errors=True)
         return place
     return None
+
+
+def _restore(copy: Path, run_dir: Path) -> Path:
+    """Put a copy where it came from: the files beside it first, each in one step, then itself."""
+    names = _verify(copy)
+    with tempfile.TemporaryDirectory(dir=_made(run_dir / "checkpoints"), prefix=".step_") as folder:
+        temporary = _made(Path(folder) / "whole")  # with a new folder's permissions
+        for name in names:
+            if name in BESIDE:
+                _made((run_dir / name).parent)
+                files.write_atomic(run_dir / name, (copy / name).read_bytes())
+            else:
+                shutil.copyfile(copy / name, temporary / name)
+                files.sync(temporary / name)
+        step = checkpoint.verify(temporary)["step"]
+        place = checkpoint.folder_of(run_dir, step)
+        checkpoint.move_into_place(temporary, place)
+    checkpoint.point(run_dir, "latest", step)
+    return place
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _copies(mirror: Path) -> list[Path]:
@@ -96,7 +127,7 @@ def _copy(place: Path, run_dir: Path, target: Path) -> None:
     for name, source in sources.items():
         (target / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(source, target / name)
-        hashes[name] = checkpoint.sha256(source)
+        hashes[name] = files.sha256(source)
     (target / LIST).write_text(json.dumps(hashes), encoding="utf-8")
 
 
@@ -109,8 +140,10 @@ def _verify(copy: Path) -> list[str]:
     try:
         hashes = json.loads((copy / LIST).read_bytes())
         for name, expected in hashes.items():
-            if checkpoint.sha256(copy / name) != expected:
+            if name not in BESIDE and name != Path(name).name:
+                raise ValueError(f"{name!r} is no file name")
+            if files.sha256(copy / name) != expected:
                 raise CheckpointError(f"{copy.name}/{name} is not what was written")
         return list(hashes)
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{copy.name} is no whole copy ({error})") from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, fields
 
-from gptlib.errors import ConfigError
+from gptlib.errors import ConfigError, nearest
 
 NORMS = ("layernorm", "rmsnorm")
 ACTIVATIONS = ("gelu_tanh", "gelu", "relu", "relu2")
@@ -100,5 +100,7 @@ class GPTConfig:
         """Rebuild a config from `to_dict`, refusing keys that this version does not know."""
         unknown = set(values) - {f.name for f in fields(cls)}
         if unknown:
-            raise ConfigError(f"a GPTConfig has no {', '.join(sorted(unknown))}; update gptlib?")
+            name = min(unknown, key=str)
+            known = [f.name for f in fields(cls)]
+            raise ConfigError(f"a GPTConfig has no {name}{nearest(name, known)}; update gptlib?")
         return cls(**values)

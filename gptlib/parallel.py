@@ -10,7 +10,6 @@ hands back what it was given.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
@@ -19,6 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from gptlib import ranks
 from gptlib.errors import CheckpointError, ConfigError, DeviceError
 from gptlib.runtime import Runtime
 
@@ -38,9 +38,9 @@ def joined(runtime: Runtime) -> Iterator[None]:
     if runtime.kind == "cuda":
         torch.cuda.set_device(runtime.device)
     backend = "cpu:gloo,cuda:nccl" if runtime.kind == "cuda" else "gloo"
-    minutes = float(os.environ.get("GPTLIB_TIMEOUT_MINUTES", 10))
+    timeout = timedelta(minutes=ranks.minutes_to_wait())
     try:
-        dist.init_process_group(backend, timeout=timedelta(minutes=minutes))
+        dist.init_process_group(backend, timeout=timeout)
         yield
     except RuntimeError as error:  # DistError is one; gloo's own come without a class
         if not (isinstance(error, dist.DistError) or "gloo" in str(error).lower()):
@@ -80,11 +80,14 @@ def wrap(model: nn.Module, runtime: Runtime, strategy: str, compile: bool) -> nn
 
 
 def check_strategy(strategy: str, runtime: Runtime, optimizer: str) -> None:
-    """Refuse what cannot be sharded.
+    """Refuse what cannot be shared out.
 
     Raises:
         ConfigError: "fsdp" with float16 or with Muon.
+        DeviceError: there are several processes, and no place where they meet.
     """
+    if runtime.world_size > 1 and not dist.is_initialized():
+        ranks.check_meeting()
     if runtime.world_size == 1 or strategy != "fsdp":
         return
     if runtime.dtype == "float16":
@@ -94,6 +97,23 @@ def check_strategy(strategy: str, runtime: Runtime, optimizer: str) -> None:
             "parallel is fsdp and optimizer is muon, which needs each matrix whole; use "
             "optimizer=adamw, or parallel=ddp"
         )
+
+
+def check_compiler(runtime: Runtime) -> None:
+    """Compile something small, so that a machine that cannot says so before a run begins.
+
+    Raises:
+        DeviceError: no compiler, or one that does not work with this PyTorch.
+    """
+    x = torch.ones(2, device=runtime.device)
+    try:
+        torch.compile(torch.square, options={"fx_graph_cache": False})(x)  # not from an earlier run
+    except Exception as error:  # torch, its compiler and the system's raise many kinds
+        first = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+        raise DeviceError(
+            f"torch.compile does not work here ({first}); install a C++ compiler (g++ or clang++; "
+            "on a GPU also triton), or leave out --compile (compile=False)"
+        ) from error
 
 
 def sync_gradients(called: nn.Module, now: bool) -> AbstractContextManager:

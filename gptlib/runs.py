@@ -9,15 +9,17 @@ import json
 import os
 import warnings
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from gptlib import checkpoint
 from gptlib.errors import CheckpointError, ConfigError, DataError
 from gptlib.model import GPT, GPTConfig
+from gptlib.paths import user_path
 from gptlib.resources import data_path
 from gptlib.tokenizers import Tokenizer, load_tokenizer
 from gptlib.train_config import FREE, OVERRIDABLE, TrainConfig
@@ -35,6 +37,7 @@ class Run:
         step: updates made so far. finished: False if the run was stopped and can be resumed.
         best_val, best_step: lowest validation loss in nats per token, and where it was.
         last_val: the latest validation loss. log: the lines of `log.jsonl`.
+        stopped_early: it finished before the end of the schedule, for want of `patience`.
     """
 
     run_dir: Path
@@ -45,6 +48,7 @@ class Run:
     best_step: int
     last_val: float
     log: list[dict]
+    stopped_early: bool = False
 
 
 def read_jsonl(path: Path) -> list[dict]:
@@ -68,32 +72,26 @@ def read_jsonl(path: Path) -> list[dict]:
     return objects
 
 
-def load_run(run_dir: str | Path, which: str = "best") -> tuple[GPT, Tokenizer, dict]:
+def load_run(run_dir: str | Path, which: str = "best") -> tuple[GPT, Tokenizer | None, dict]:
     """Load a trained model, ready to sample.
 
     Args:
-        run_dir: a run folder, or the name of a model that ships with gptlib ("tales").
+        run_dir: a run folder, or the name of a model that ships with gptlib ("tales"). A name wins
+            over a folder of that name; "./tales" or a Path means the folder.
         which: "best" (lowest validation loss) or "latest".
 
     Returns:
-        (model in evaluation mode, tokenizer, manifest of the checkpoint).
+        (model in evaluation mode, tokenizer, manifest of the checkpoint). The tokenizer is None
+        where the run was trained on bare ids.
 
     Raises:
-        CheckpointError: no such folder, nothing saved in it yet, the checkpoint is damaged, or its
-            weights or the tokenizer beside it are of another model.
+        CheckpointError: no such folder, nothing saved in it yet, the checkpoint is damaged or may
+            not be read, or its weights or the tokenizer beside it are of another model.
         ConfigError: `which` is neither "best" nor "latest".
     """
     if which not in ("best", "latest"):
         raise ConfigError(f"which is {which!r}; use 'best' or 'latest'")
-    folder = Path(run_dir)
-    if not os.path.exists(folder):  # unlike Path.exists, no error where a name is too long
-        try:
-            folder = data_path(f"models/{run_dir}")
-        except (DataError, OSError, ValueError):
-            raise CheckpointError(
-                f"{str(run_dir)[:200]} is neither a run folder nor a model that ships with gptlib "
-                "(tales); check the path, or train one with `gptlib train --out`"
-            ) from None
+    folder = _run_folder(run_dir)
     weights, manifest = _first_whole(folder, which)
     try:
         config = GPTConfig.from_dict(manifest["model"])
@@ -104,6 +102,8 @@ def load_run(run_dir: str | Path, which: str = "best") -> tuple[GPT, Tokenizer, 
     _check_size(config, weights)
     model = GPT(config)
     checkpoint.load_weights(model, weights)
+    if manifest.get("tokenizer", "") is None and not os.path.isdir(folder / "tokenizer"):
+        return model.eval(), None, manifest
     tokenizer = load_tokenizer(folder / "tokenizer")
     if manifest.get("tokenizer") not in (None, tokenizer.sha256):
         raise CheckpointError(
@@ -113,12 +113,100 @@ def load_run(run_dir: str | Path, which: str = "best") -> tuple[GPT, Tokenizer, 
     return model.eval(), tokenizer, manifest
 
 
+def initial_weights(model: GPT, run: str | Path, tokenizer: Tokenizer | None = None) -> dict:
+    """Give a new model the weights of a finished run, to train it on from there.
+
+    Args:
+        model: of the run's shape; what is left out in training may differ (dropout).
+        run: a run folder, or a model that ships with gptlib; its best checkpoint is taken.
+        tokenizer: of the new run; it has to be the old one, since ids mean nothing else.
+
+    Returns:
+        What to keep in the new run's note: which run, which step and which weights.
+
+    Raises:
+        CheckpointError: it cannot be loaded, or is of another shape or another tokenizer.
+    """
+    source, old_tokenizer, manifest = load_run(run)
+    old, new = source.config.to_dict(), model.config.to_dict()
+    differences = [
+        f"{name} is {old[name]!r} there and {new[name]!r} here"
+        for name in old
+        if old[name] != new[name] and name not in ("dropout", "attn_dropout")
+    ]
+    if tokenizer is not None and old_tokenizer is not None and tokenizer != old_tokenizer:
+        differences.append(
+            f"the tokenizer's sha256 begins {old_tokenizer.sha256[:8]} there and "
+            f"{tokenizer.sha256[:8]} here"
+        )
+    if differences:
+        raise CheckpointError(
+            f"{run} cannot be where this run begins: {'; '.join(differences)}; give the new run "
+            "the same shape and the tokenizer of the old one"
+        )
+    checkpoint.load_weights(model, checkpoint.plain_weights(source))
+    weights = manifest["sha256"][checkpoint.MODEL]
+    return {"run": str(run), "step": manifest["step"], "weights_sha256": weights}
+
+
+def _is_there(folder: Path) -> bool:
+    """Like `Path.exists`, without an error where a name is too long.
+
+    Raises:
+        CheckpointError: only a permission is missing to tell.
+    """
+    try:
+        os.stat(folder)
+    except PermissionError as error:
+        raise checkpoint.may_not_read(folder, error) from error
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _run_folder(run_dir: str | Path) -> Path:
+    """The folder of a shipped model's name or of a path: the rule of `load_corpus`."""
+    if isinstance(run_dir, str) and (shipped := _shipped(run_dir)):
+        if os.path.isdir(run_dir):
+            warnings.warn(
+                f"{run_dir} is the model that ships with gptlib; the folder of that name here is "
+                f"./{run_dir}",
+                stacklevel=3,
+            )
+        return shipped
+    folder = user_path(run_dir)
+    if not _is_there(folder):
+        raise CheckpointError(
+            f"{str(run_dir)[:200]} is neither a run folder nor a model that ships with gptlib "
+            "(tales); check the path, or train one with `gptlib train --out`"
+        )
+    return folder
+
+
+def _shipped(name: str) -> Path | None:
+    """The folder of a model that ships with gptlib, or None where none has that name."""
+    return next((p for p in data_path("models").iterdir() if p.name == name), None)
+
+
+class _Unfilled(TorchFunctionMode):
+    """Inside it modules are made without drawing weights, which on the meta device would import
+    torch's compiler."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
 def _check_size(config: GPTConfig, weights: dict[str, Tensor]) -> None:
     """Refuse a config that the weights do not fill before memory is taken for it."""
     found, expected = sum(w.numel() for w in weights.values()), None
     if config.n_layer <= len(weights):
-        with torch.device("meta"), suppress(RuntimeError):  # sizes whose product overflows
-            expected = GPT(config).num_params()
+        with torch.device("meta"), _Unfilled(), suppress(RuntimeError):  # sizes that overflow
+            learned = GPT(replace(config, rotary=False))
+            positions = learned.transformer.wpe.weight.numel() if config.rotary else 0
+            expected = learned.num_params() - positions  # rotary ones have no weights
     if found != expected:
         raise CheckpointError(
             f"the checkpoint has {found:,} weights, and its manifest speaks of a model of "
@@ -136,6 +224,8 @@ def _first_whole(folder: Path, which: str) -> tuple[dict, dict]:
         try:
             found = checkpoint.load_model(place)
         except CheckpointError as error:
+            if isinstance(error.__cause__, PermissionError):
+                raise  # to be mended, not passed over
             problems.append(str(error))
             continue
         if problems:

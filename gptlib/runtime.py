@@ -7,7 +7,6 @@ when the machine does not have them.
 
 from __future__ import annotations
 
-import os
 import random
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from gptlib import ranks
 from gptlib.errors import DeviceError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -56,12 +56,10 @@ class Runtime:
         wide models on recent processors, so it is yours to ask for.
 
         Raises:
-            DeviceError: the device or the dtype is unknown, or this machine does not have it.
+            DeviceError: the device or the dtype is unknown, or this machine does not have it; or
+                torchrun's variables do not go together.
         """
-        rank, world_size, local = (
-            int(os.environ.get(k, d))
-            for k, d in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
-        )
+        rank, world_size, local = ranks.from_environment()
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
         if device == "cuda" and world_size > 1:

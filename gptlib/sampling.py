@@ -8,12 +8,15 @@ so are the tokens.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import operator
 import warnings
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from numbers import Integral, Real
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,20 +25,19 @@ from gptlib.model import GPT, KVCache, evaluating
 from gptlib.tokenizer_base import shorten
 
 Stop = Sequence[int | Sequence[int]]
-_FRACTIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64)
 
 
 def _check(max_new_tokens: int, temperature: float, top_k, top_p, seed, vocab_size: int) -> None:
     if not _whole(max_new_tokens, 0, math.inf):
         raise ConfigError(f"max_new_tokens is {max_new_tokens!r}; give a whole number, 0 or more")
-    if not (isinstance(temperature, Real) and 0 <= temperature < math.inf):
+    if not (_real(temperature) and 0 <= temperature < math.inf):
         raise ConfigError(f"temperature is {temperature!r}; give 0 (greedy) or a positive number")
     if top_k is not None and not _whole(top_k, 1, vocab_size):
         raise ConfigError(
             f"top_k is {top_k!r}; give a whole number from 1 to the vocabulary's {vocab_size}, or "
             "leave it out to draw from all"
         )
-    if top_p is not None and not (isinstance(top_p, Real) and 0 < top_p <= 1):
+    if top_p is not None and not (_real(top_p) and 0 < top_p <= 1):
         raise ConfigError(f"top_p is {top_p!r}; give a number above 0 and at most 1")
     if seed is not None and not _whole(seed, 0, 2**63 - 1):
         raise ConfigError(f"seed is {seed!r}; give a whole number from 0 to 2**63 - 1, or None")
@@ -43,6 +45,10 @@ def _check(max_new_tokens: int, temperature: float, top_k, top_p, seed, vocab_si
 
 def _whole(value: object, least: int, most: float) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and least <= value <= most
+
+
+def _real(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def filter_logits(logits: Tensor, top_k: int | None = None, top_p: float | None = None) -> Tensor:
@@ -63,14 +69,43 @@ def filter_logits(logits: Tensor, top_k: int | None = None, top_p: float | None 
     return logits
 
 
-def _draw(logits: Tensor, temperature: float, top_k, top_p, rng: torch.Generator) -> Tensor:
-    """Choose one token a row: (B, V) float -> (B,) int64."""
-    if temperature == 0:
-        return logits.argmax(dim=-1)
-    # Largest first, so that a tiny temperature cannot overflow.
-    logits = (logits - logits.max(dim=-1, keepdim=True).values) / temperature
-    probs = filter_logits(logits, top_k, top_p).softmax(dim=-1)
-    return torch.multinomial(probs.cpu(), 1, generator=rng).squeeze(-1).to(logits.device)
+def _row_seed(seed: int, row: int) -> int:
+    """The seed of a row's own generator; the first row has the seed that was given."""
+    digest = hashlib.sha256(f"{seed} {row}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1 if row else seed
+
+
+def _drawing(
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    seed: int | None,
+    rows: Iterable[int],
+) -> Callable[[Tensor], Tensor]:
+    """Return the function that chooses a token for each of `rows`: (B, V) float -> (B,) int64.
+
+    Each row draws from a generator of its own, so that it is the same in any company; they are on
+    the CPU, so that it is the same on any device.
+    """
+    rngs = [torch.Generator() for _ in rows]
+    if seed is None:
+        seed = rngs[0].seed()
+    for row, rng in zip(rows, rngs, strict=True):
+        rng.manual_seed(_row_seed(seed, row))
+
+    def draw(logits: Tensor) -> Tensor:
+        if temperature == 0:
+            return logits.argmax(dim=-1)
+        # Largest first, so that a tiny temperature cannot overflow.
+        logits = (logits - logits.max(dim=-1, keepdim=True).values) / temperature
+        probs = filter_logits(logits, top_k, top_p).softmax(dim=-1).cpu()
+        drawn = [
+            torch.multinomial(row, 1, generator=rng)
+            for row, rng in zip(probs.split(1), rngs, strict=True)
+        ]
+        return torch.cat(drawn).squeeze(-1).to(logits.device)
+
+    return draw
 
 
 def _as_prompt(model: GPT, ids) -> Tensor:
@@ -81,9 +116,10 @@ def _as_prompt(model: GPT, ids) -> Tensor:
     except (TypeError, ValueError, RuntimeError, OverflowError):
         ids = torch.tensor(math.nan)  # no numbers, or rows of different lengths
     ids = ids.unsqueeze(0) if ids.dim() == 1 else ids
+    no_ids = ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool
     if ids.dim() == 2 and ids.numel() == 0:
         raise DataError("the prompt is empty; give at least one token, a newline if nothing else")
-    if ids.dim() != 2 or ids.dtype in (torch.bool, *_FRACTIONS):
+    if ids.dim() != 2 or no_ids or _has_truth(given):
         raise DataError(
             f"the prompt is {shorten(given)}; expected token ids, one list of whole numbers for "
             "each text: tokenizer.encode makes one of a text"
@@ -103,51 +139,74 @@ def _as_prompt(model: GPT, ids) -> Tensor:
     return ids
 
 
+def _has_truth(ids: object) -> bool:
+    """Say whether a True or a False is among the ids: torch takes it for 1 or 0."""
+    if isinstance(ids, list | tuple):
+        return any(map(_has_truth, ids))
+    return isinstance(ids, bool | np.bool_)
+
+
 @torch.inference_mode()
 def _steps(
-    model: GPT, ids: Tensor, n: int, temperature: float, top_k, top_p, seed, use_cache: bool
+    model: GPT, ids: Tensor, n: int, draw: Callable[[Tensor], Tensor], use_cache: bool
 ) -> Iterator[Tensor]:
-    """Yield n times the next token of every row, (B,) int64."""
-    rng = torch.Generator()  # on the CPU: the same draws whatever the device
-    if seed is None:
-        rng.seed()
-    else:
-        rng.manual_seed(seed)
-    block_size = model.config.block_size
-    window = ids[:, -block_size:]
-    cache = fresh = None
+    """Yield n times the next token of every row, (B,) int64.
+
+    Between two of them the model is as it was: others may use it meanwhile, and whoever drops the
+    generator leaves nothing behind.
+    """
+    rows, block_size = ids.size(0), model.config.block_size
+    modules = list(model.modules())
+    window = ids.new_empty(rows, block_size + 1)
+    end = min(ids.size(1), block_size)
+    window[:, :end] = ids[:, ids.size(1) - end :]
+    cache = (
+        KVCache(model.config, rows, model.lm_head.weight.dtype, ids.device) if use_cache else None
+    )
     for _ in range(n):
-        if window.size(1) > block_size:  # full: keep the last half, read it in again
-            window = window[:, -max(1, block_size // 2) :]
-            cache = None
-        if not use_cache:
-            fresh = window
-        elif cache is None:
-            dtype = model.lm_head.weight.dtype
-            cache = KVCache(model.config, ids.size(0), dtype, ids.device)
-            fresh = window
-        logits = model.logits(model.hidden(fresh, cache)[:, -1])
-        token = _draw(logits, temperature, top_k, top_p, rng)
-        fresh = token.unsqueeze(1)
-        window = torch.cat([window, fresh], dim=1)
+        if end > block_size:  # full: keep the last half, read it in again
+            keep = max(1, block_size // 2)
+            window[:, :keep] = window[:, end - keep : end].clone()
+            end = keep
+            if cache is not None:
+                cache.length = 0
+        with evaluating(model, modules):
+            fresh = window[:, cache.length if cache is not None else 0 : end]
+            token = draw(model.logits(model.hidden(fresh, cache)[:, -1]))
+        window[:, end] = token
+        end += 1
         yield token
 
 
-def _stops(stop: Stop) -> list[list[int]]:
-    try:
-        stops = [list(map(operator.index, [s] if _number(s) else s)) for s in stop]
-    except TypeError:
-        stops = [[]]
-    if any(not s for s in stops):
-        raise ConfigError(
-            f"stop is {shorten(stop)}; give a list of token ids, or of lists with at least one, "
-            "such as [tokenizer.encode('\\n\\n')]"
-        )
-    return stops
+class _Ending:
+    """Watches the tokens of one row for a stop; the work at each is the same however many came."""
+
+    def __init__(self, stop: Stop) -> None:
+        try:
+            stops = [tuple(map(operator.index, [s] if _number(s) else s)) for s in stop]
+        except TypeError:
+            stops = [()]
+        if not all(stops):
+            raise ConfigError(
+                f"stop is {shorten(stop)}; give a list of token ids, or of lists with at least "
+                "one, such as [tokenizer.encode('\\n\\n')]"
+            )
+        self.stops = stops
+        self.tail: deque[int] = deque(maxlen=max(map(len, stops), default=0))
+
+    def reached(self, token: int) -> bool:
+        """Take in the next token; say whether the row now ends in a stop."""
+        self.tail.append(token)
+        tail = tuple(self.tail)
+        return any(tail[-len(s) :] == s for s in self.stops)
 
 
-def _ends_with(row: list[int], stops: list[list[int]]) -> bool:
-    return any(row[-len(s) :] == s for s in stops)
+def _tokens(model, prompt: Tensor, n: int, draw, ending: _Ending, use_cache: bool) -> Iterator[int]:
+    """Yield the new tokens of one prompt (1, T)."""
+    for token in _steps(model, prompt, n, draw, use_cache):
+        yield int(token)
+        if ending.reached(int(token)):
+            return
 
 
 def stream(
@@ -163,25 +222,15 @@ def stream(
 ) -> Iterator[int]:
     """Yield new token ids for one prompt as they are drawn; arguments as for `generate`.
 
-    The tokens of a stop sequence are yielded too, and then the stream ends.
+    The tokens of a stop sequence are yielded too, and then the stream ends. It may be dropped at
+    any time, and several may be read in turn.
     """
     _check(max_new_tokens, temperature, top_k, top_p, seed, model.config.vocab_size)
-    prompt, stops = _as_prompt(model, ids), _stops(stop)
+    prompt, ending = _as_prompt(model, ids), _Ending(stop)
     if prompt.size(0) != 1:
         raise ConfigError(f"stream takes one prompt, not {prompt.size(0)}; use generate")
-
-    def tokens() -> Iterator[int]:
-        new: list[int] = []
-        with evaluating(model):
-            for token in _steps(
-                model, prompt, max_new_tokens, temperature, top_k, top_p, seed, use_cache
-            ):
-                new.append(int(token))
-                yield new[-1]
-                if _ends_with(new, stops):
-                    return
-
-    return tokens()
+    draw = _drawing(temperature, top_k, top_p, seed, [0])
+    return _tokens(model, prompt, max_new_tokens, draw, ending, use_cache)
 
 
 def generate(
@@ -204,7 +253,9 @@ def generate(
         temperature: divides the logits; 0 is greedy (the likeliest token, no draw).
         top_k, top_p: see `filter_logits`.
         stop: token ids, or sequences of them; a row ends when its new tokens end in one.
-        seed: the draw is the same for the same seed; None draws a fresh one.
+        seed: the draw is the same for the same seed; None draws a fresh one. Each row draws for
+            itself, from the seed and its place: equal prompts give different texts, and a row's
+            does not depend on its neighbors.
         use_cache: keep keys and values; changes the speed, not the tokens.
 
     Returns:
@@ -216,26 +267,39 @@ def generate(
         ConfigError, DataError: an argument outside its range, an empty prompt, an unknown id.
     """
     _check(max_new_tokens, temperature, top_k, top_p, seed, model.config.vocab_size)
-    settings = (max_new_tokens, temperature, top_k, top_p, stop, seed, use_cache)
+    draws = (temperature, top_k, top_p)
     if _rows_differ(ids):  # one by one: no padding can then leak into a row
         prompts = [_as_prompt(model, row) for row in ids]
-        rows = [p[0].tolist() + list(stream(model, p, *settings)) for p in prompts]
+        seed = torch.Generator().seed() if seed is None else seed
+        rows = [
+            prompt[0].tolist()
+            + list(
+                _tokens(
+                    model, prompt, max_new_tokens, _drawing(*draws, seed, [row]), _Ending(stop),
+                    use_cache,
+                )
+            )
+            for row, prompt in enumerate(prompts)
+        ]  # fmt: skip
         lengths = [len(r) for r in rows]
         padded = [r + [r[-1]] * (max(lengths) - len(r)) for r in rows]
         return torch.tensor(padded, device=model.lm_head.weight.device), lengths
-    out, stops = _as_prompt(model, ids), _stops(stop)
-    prompt_length = out.size(1)
-    done = torch.zeros(out.size(0), dtype=torch.bool)
-    with evaluating(model):
-        for token in _steps(model, out, max_new_tokens, temperature, top_k, top_p, seed, use_cache):
-            last = torch.where(done.to(out.device), out[:, -1], token)
-            out = torch.cat([out, last.unsqueeze(1)], dim=1)
-            if stops:
-                new = out[:, prompt_length:].tolist()
-                done |= torch.tensor([_ends_with(row, stops) for row in new])
-                if done.all():
-                    break
-    return out
+    prompt = _as_prompt(model, ids)
+    endings = [_Ending(stop) for _ in prompt]
+    draw = _drawing(*draws, seed, range(len(endings)))
+    done = [False] * len(endings)
+    columns = [prompt]
+    for token in _steps(model, prompt, max_new_tokens, draw, use_cache):
+        if any(done):
+            stopped = torch.tensor(done, device=token.device)
+            token = torch.where(stopped, columns[-1][:, -1], token)
+        columns.append(token.unsqueeze(1))
+        if endings[0].stops:
+            reached = [e.reached(t) for e, t in zip(endings, token.tolist(), strict=True)]
+            done = [d or r for d, r in zip(done, reached, strict=True)]
+            if all(done):
+                break
+    return torch.cat(columns, dim=1)
 
 
 def _rows_differ(ids) -> bool:

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from gptlib.errors import DataError
+from gptlib.paths import user_path
 from gptlib.tokenizer_base import Tokenizer, content_hash, shorten
 
 MANIFEST, UNFINISHED, FORMAT = "manifest.json", "unfinished.jsonl", "gptlib shards 1"
@@ -170,7 +171,7 @@ def open_shards(
         DataError: no manifest, or a damaged one; a shard that is missing, of the wrong size or
             damaged; shards of another tokenizer; no such split.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     manifest = read_manifest(folder)
     if split not in SPLITS:
         raise DataError(f"split is {split!r}; a shard folder has {' and '.join(SPLITS)}")
@@ -195,7 +196,7 @@ def open_shards(
 
 def is_shard_folder(path: str | Path) -> bool:
     """Say whether a path is a folder that `prepare` wrote, or is writing."""
-    return any(os.path.isfile(Path(path) / name) for name in (MANIFEST, UNFINISHED))
+    return any(os.path.isfile(user_path(path) / name) for name in (MANIFEST, UNFINISHED))
 
 
 def read_manifest(folder: Path) -> dict:

@@ -9,13 +9,14 @@ import functools
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from gptlib.errors import TokenizerError
+from gptlib.files import write_atomic
+from gptlib.paths import user_path
 
 FILE = "tokenizer.json"
 FORMAT = "gptlib tokenizer 1"
@@ -50,6 +51,14 @@ class Tokenizer:
         """Return the text of `ids`, a flat sequence of whole numbers."""
         raise NotImplementedError
 
+    def decode_each(self, ids: Iterable[int]) -> Iterator[str]:
+        """Yield the text that each id adds; joined, it is what `decode` gives for all of them.
+
+        A character whose bytes are spread over several ids comes with the last of them.
+        """
+        for token in ids:
+            yield self.decode([token])
+
     @functools.cached_property
     def sha256(self) -> str:
         """Hex sha256 of the content in canonical JSON."""
@@ -69,21 +78,11 @@ class Tokenizer:
         Raises:
             TokenizerError: the folder cannot be made or written.
         """
-        folder = Path(folder)
+        folder = user_path(folder)
         text = json.dumps({**self.content(), "sha256": self.sha256})
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=folder, prefix=".tokenizer-")
-            try:
-                with os.fdopen(handle, "w", encoding="ascii") as file:
-                    file.write(text)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.chmod(temporary, 0o644)  # mkstemp's own mode hides the file from everyone else
-                os.replace(temporary, folder / FILE)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
+            write_atomic(folder / FILE, text.encode("ascii"))
         except OSError as error:
             raise TokenizerError(
                 f"cannot save the tokenizer in {folder} ({error.strerror}); "
@@ -127,7 +126,7 @@ def read_content(folder: str | Path) -> tuple[Path, dict]:
     Raises:
         TokenizerError: no tokenizer there, one of another program, or a damaged one.
     """
-    places = [Path(folder) / FILE, Path(folder) / "tokenizer" / FILE]
+    places = [user_path(folder) / FILE, user_path(folder) / "tokenizer" / FILE]
     path = next((place for place in places if os.path.isfile(place)), None)
     if path is None:
         raise TokenizerError(
@@ -137,6 +136,10 @@ def read_content(folder: str | Path) -> tuple[Path, dict]:
         content = json.loads(path.read_bytes())
         stated = content.pop("sha256")
         found = content_hash(content)
+    except PermissionError as error:
+        raise TokenizerError(
+            f"{path} may not be read: you lack the permission; let its owner grant it (chmod a+r)"
+        ) from error
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise TokenizerError(
             f"{path} is not a tokenizer that gptlib saved, or it is cut short; "

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, fields
 
 from gptlib.batches import SAMPLING
-from gptlib.errors import ConfigError
+from gptlib.errors import ConfigError, nearest
 from gptlib.optim import MUON_PARTS, OPTIMIZERS, SCHEDULES
 from gptlib.parallel import STRATEGIES
 
@@ -20,7 +20,9 @@ FREE = (
 )  # fmt: skip
 
 # Settings that it may change only when told to (`override`): the rest of the schedule is another.
-OVERRIDABLE = ("steps", "lr", "min_lr")
+OVERRIDABLE = ("steps", "lr", "min_lr", "patience")
+
+MIN_LR = 1e-4  # where no min_lr is given
 
 
 @dataclass(frozen=True)
@@ -30,13 +32,14 @@ class TrainConfig:
     Attributes:
         steps: updates in the whole run, the length of the schedule.
         batch_size: windows an update. accumulate: micro-batches it is cut into to save memory.
-        lr, min_lr, warmup, schedule, decay: see `gptlib.optim.learning_rate`.
+        lr, min_lr, warmup, schedule, decay: see `gptlib.optim.learning_rate`. A min_lr left at its
+            default follows an lr that is lower: it becomes a tenth of it.
         optimizer: "adamw" or "muon". embed_lr, head_lr: multiples of the rate for the tables and
             for an untied head. muon_parts: "packed", "qkv" or "heads". See
             `gptlib.optim.make_optimizers`.
         weight_decay, beta1, beta2, grad_clip: AdamW's; grad_clip 0 clips nothing.
         eval_every: steps between validations. eval_windows: windows a validation uses, 0 for the
-            whole split.
+            whole split. patience: stop after so many validations without a better one (0: never).
         save_every, save_minutes: save after so many steps (0: never) or minutes, whichever comes
             first; the best validation and the last step are always saved.
         keep_last: checkpoints to keep besides the best.
@@ -54,7 +57,7 @@ class TrainConfig:
     batch_size: int = 32
     accumulate: int = 1
     lr: float = 1e-3
-    min_lr: float = 1e-4
+    min_lr: float = MIN_LR
     warmup: int = 100
     schedule: str = "cosine"
     decay: float = 0.2
@@ -68,6 +71,7 @@ class TrainConfig:
     grad_clip: float = 1.0
     eval_every: int = 250
     eval_windows: int = 0
+    patience: int = 0
     save_every: int = 0
     save_minutes: float = 5.0
     keep_last: int = 2
@@ -81,7 +85,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name, least in {
             "steps": 1, "batch_size": 1, "accumulate": 1, "warmup": 0, "eval_every": 1,
-            "eval_windows": 0, "save_every": 0, "keep_last": 1, "seed": 0,
+            "eval_windows": 0, "patience": 0, "save_every": 0, "keep_last": 1, "seed": 0,
         }.items():  # fmt: skip
             value = getattr(self, name)
             whole = isinstance(value, int) and not isinstance(value, bool)
@@ -105,6 +109,13 @@ class TrainConfig:
                 raise ConfigError(
                     f"{name} is {getattr(self, name)!r}; use one of {', '.join(allowed)}"
                 )
+        if self.schedule != "constant" and self.min_lr > self.lr:
+            if self.min_lr != MIN_LR:
+                raise ConfigError(
+                    f"min_lr is {self.min_lr:g} and lr is {self.lr:g}, so the rate would climb to "
+                    "its end; give a min_lr of at most lr, such as a tenth of it"
+                )
+            object.__setattr__(self, "min_lr", self.lr / 10)
         if not isinstance(self.compile, bool):
             raise ConfigError(f"compile is {self.compile!r}; it must be True or False")
         if self.muon_parts != "packed" and self.optimizer != "muon":
@@ -120,4 +131,31 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, values: dict) -> TrainConfig:
-        return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
+        """Rebuild a config from `asdict`; what an older version did not know has its default.
+
+        Raises:
+            ConfigError: a key that this version does not know.
+        """
+        known = [f.name for f in fields(cls)]
+        for name in values:
+            if name not in known:
+                raise ConfigError(
+                    f"a TrainConfig has no {name}{nearest(name, known)}; check the name, or update "
+                    "gptlib"
+                )
+        return cls(**values)
+
+
+def with_changes(values: dict, changes: dict) -> dict:
+    """`values` of a `TrainConfig` with some changed, as a flag changes a preset.
+
+    Where `lr` alone is changed and falls below the min_lr that was there, min_lr keeps its share of
+    lr: a preset of 2e-3 and 2e-4, at an lr of 1e-5, goes down to 1e-6. A min_lr that is given is
+    taken as it is.
+    """
+    changed = values | changes
+    lr, low = changed.get("lr"), values.get("min_lr")
+    numbers = all(isinstance(x, int | float) for x in (lr, low, values.get("lr")))
+    if "min_lr" not in changes and numbers and low > lr and values["lr"] > 0:
+        changed["min_lr"] = lr * min(1.0, low / values["lr"])
+    return changed

@@ -126,7 +126,7 @@ def test_too_little_memory_is_one_line(text, tmp_path, capsys, monkeypatch):
     def refuse(*args):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")
 
-    monkeypatch.setattr("gptlib.cli.GPT", refuse)
+    monkeypatch.setattr("gptlib.cli.train.GPT", refuse)
     assert main(["train", "--corpus", text, "--out", str(tmp_path / "x"), *SMALL]) == 2
     err = capsys.readouterr().err
     assert "not enough memory" in err and "--batch-size" in err and err.count("\n") == 1

@@ -17,9 +17,11 @@ from pathlib import Path
 
 import torch
 
+from gptlib.course.command import answer, at_least_one
 from gptlib.course.recipes import make_record, spread
 from gptlib.course.records import Record, save_record
 from gptlib.course.sweep import append_line, mean_rate, whole_lines
+from gptlib.errors import ConfigError, DataError
 from gptlib.presets import preset
 from gptlib.runs import load_run, read_jsonl
 
@@ -50,12 +52,15 @@ def run_race(name: str, seed: int) -> dict:
     Both in seconds; `val` in nats per token over the whole split.
     """
     arguments = command(name, seed)
+    said = "gptlib " + " ".join(arguments)
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        subprocess.run(
+        code = subprocess.run(
             [sys.executable, "-m", "gptlib", *arguments, "--out", folder],
-            check=True, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
+            stdout=subprocess.DEVNULL,
+        ).returncode  # fmt: skip
+        if code:
+            raise DataError(f"`{said}` ended with exit code {code}; what it said stands above")
         wall = time.perf_counter() - began
         losses = [line["val"] for line in read_jsonl(Path(folder) / "log.jsonl") if "val" in line]
         rate = mean_rate(read_jsonl(Path(folder) / "speed.jsonl"))
@@ -63,7 +68,7 @@ def run_race(name: str, seed: int) -> dict:
     config = about["train"]
     tokens = config["steps"] * config["batch_size"] * model.config.block_size
     return {
-        "name": name, "seed": seed, "command": "gptlib " + " ".join(arguments), "val": losses[-1],
+        "name": name, "seed": seed, "command": said, "val": losses[-1],
         "wall": wall, "training": tokens / rate, "steps": config["steps"], "tokens": tokens,
         "params": model.num_params(),
     }  # fmt: skip
@@ -92,7 +97,12 @@ def race(out: Path, seeds: int = 3, only: str = "", report=print) -> Record:
 
     Args:
         out: the record's folder. only: leave out races whose name does not contain this.
+
+    Raises:
+        ConfigError: no race's name contains `only`. DataError: a command failed.
     """
+    if not any(only in name for name in RACES):
+        raise ConfigError(f"no race's name contains {only!r}; there are {', '.join(RACES)}")
     log = out / "log.jsonl"
     done = {(line["name"], line["seed"]) for line in whole_lines(log)}
     for seed in range(seeds):
@@ -113,7 +123,7 @@ def race(out: Path, seeds: int = 3, only: str = "", report=print) -> Record:
 def main(arguments: list[str] | None = None) -> None:
     """Run the races from the command line."""
     parser = argparse.ArgumentParser(prog="python -m gptlib.course.races")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=at_least_one, default=3)
     parser.add_argument("--out", type=Path, default=Path("data/runs/speedrun-races"))
     parser.add_argument("--only", default="", help="only races whose name contains this")
     options = parser.parse_args(arguments)
@@ -121,4 +131,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    answer(main)

@@ -18,14 +18,14 @@ from gptlib.course.lock import environment, pins
 
 #: Imports go down or stay level; a new module gets its floor here.
 FLOORS = {
-    1: "errors resources runtime",
-    2: "transfer archives downloads model model_config rotary tokenizer_base tokenizers grammar "
+    1: "errors paths resources runtime files ranks versions stopping",
+    2: "transfer downloads model model_config rotary tokenizer_base tokenizers grammar "
     "grammar_draws grammar_nodes grammar_rules",
     3: "corpora sources sharded_tokens shard_groups shards batches muon optim checkpoint sampling "
-    "runs train_config mirror parallel splits",
+    "runs text_stream train_config train_state run_log mirror parallel splits",
     4: "trainer evaluation hub",
     5: "presets course",
-    6: "__init__ arguments cli __main__",
+    6: "__init__ cli __main__",
 }
 FLOOR_OF = {module: floor for floor, modules in FLOORS.items() for module in modules.split()}
 

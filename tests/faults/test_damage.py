@@ -115,7 +115,7 @@ def test_an_error_at_any_step_of_a_save_leaves_the_earlier_ones_alone(
     """A disk may refuse any write, flush or rename; each is made to fail in turn."""
     before = hashes(run_dir / "checkpoints")
     weights = checkpoint.plain_weights(make_model())
-    for name in ("_sync", "_write_weights", "_sync_folder", "_move_into_place"):
+    for name in ("sync", "_write_weights", "sync_folder", "move_into_place"):
         with monkeypatch.context() as patch:
 
             def refuse(*args):

@@ -1,0 +1,49 @@
+"""`gptlib eval`: measure a trained model."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+
+from gptlib.batches import document_starts
+from gptlib.cli.texts import encoded, load_writer, noted_place, open_text
+from gptlib.evaluation import bits_per_byte, split_loss
+from gptlib.sharded_tokens import open_shards
+
+
+def run(args: argparse.Namespace) -> int:
+    model, tokenizer, manifest = load_writer(args.run, args.which)
+    note, data = (manifest.get(part) for part in ("note", "data"))
+    note = note if isinstance(note, dict) else {}
+    name = args.corpus or noted_place(note, args.run)
+    text = open_text(name, None if args.corpus else note.get("corpus_size"))
+    if text.corpus is None:
+        ids, floor = open_shards(name, "val", tokenizer), None
+        n_bytes = ids.bytes
+    else:
+        ids, floor = encoded(tokenizer, text.corpus.val), text.corpus.val_floor
+        n_bytes = len(text.corpus.val.encode())
+    separator = data.get("separator") if isinstance(data, dict) else None
+    starts = document_starts(ids, separator) if separator else None  # as it was trained
+    loss = split_loss(model, ids, starts=starts)
+    stride = max(1, model.config.block_size // 2)
+    overlapped = split_loss(model, ids, stride=stride, starts=starts)
+    result = {
+        "step": manifest["step"],
+        "loss": loss,
+        "loss_overlapping": overlapped,
+        "perplexity": math.exp(loss) if loss < 700 else math.inf,
+        "bits_per_byte": bits_per_byte(overlapped, len(ids), n_bytes),
+        "tokens": len(ids),
+        "floor_per_character": floor,
+    }
+    if args.json:
+        print(json.dumps(result))
+        return 0
+    print(f"step {manifest['step']}, {len(ids):,} validation tokens of {name}")
+    print(f"loss {loss:.4f} nats per token (perplexity {result['perplexity']:.2f})")
+    print(f"with overlapping windows {overlapped:.4f}, {result['bits_per_byte']:.4f} bits per byte")
+    if floor is not None:
+        print(f"floor of this text {floor:.4f} nats per character")
+    return 0

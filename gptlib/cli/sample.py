@@ -1,0 +1,86 @@
+"""`gptlib sample`: let a trained model write, and show the text as it comes."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import secrets
+import sys
+from pathlib import Path
+
+from gptlib.cli.arguments import plain_text
+from gptlib.cli.texts import load_writer
+from gptlib.errors import ConfigError, DataError, TokenizerError
+from gptlib.model import GPT
+from gptlib.sampling import stream
+from gptlib.text_stream import until_stop
+from gptlib.tokenizers import END_OF_TEXT, Tokenizer
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.samples < 1:
+        raise ConfigError(f"--samples is {args.samples}; give 1 or more")
+    if "" in args.stop:
+        raise ConfigError("--stop is empty; give a text, or leave it out")
+    prompt = args.prompt if args.prompt_file is None else read_prompt(args.prompt_file)
+    model, tokenizer, manifest = load_writer(args.run)
+    hints = manifest.get("sampling")
+    hints = hints if isinstance(hints, dict) else {}
+    # A model trained on documents writes a whole one: it is shown where one begins.
+    begin, stop = (hints.get(key) or "" for key in ("begin", "stop"))
+    ids = _ids(tokenizer, begin, prompt)
+    stops = [*args.stop, stop] if stop else args.stop
+    seeds = [args.seed]
+    if args.samples > 1:
+        first = secrets.randbelow(2**32) if args.seed is None else args.seed
+        seeds = [first + i for i in range(args.samples)]
+    texts = [_text(model, tokenizer, ids, args, seed, stops) for seed in seeds]
+    for number, (seed, text) in enumerate(zip(seeds, texts, strict=True), 1):
+        if args.samples > 1:
+            print(f"=== sample {number} of {args.samples}, --seed {seed} ===")
+        print(prompt, end="", flush=True)
+        for piece in text:
+            print(piece, end="", flush=True)
+        print()
+    return 0
+
+
+def _text(model: GPT, tokenizer: Tokenizer, ids: list[int], args, seed: int | None, stops):
+    """The pieces of one sample's text; its settings are checked at once."""
+    new = stream(
+        model, ids, args.max_new_tokens, args.temperature, args.top_k, args.top_p, seed=seed
+    )
+    end = tokenizer.special_tokens.get(END_OF_TEXT)
+    return until_stop(tokenizer.decode_each(itertools.takewhile(lambda i: i != end, new)), stops)
+
+
+def _ids(tokenizer: Tokenizer, begin: str, prompt: str) -> list[int]:
+    """What the model is shown; a newline where that would be nothing."""
+    ids = tokenizer.encode(begin) + tokenizer.encode(prompt)
+    try:
+        return ids or tokenizer.encode("\n")
+    except TokenizerError as error:
+        raise ConfigError(
+            "the prompt is empty, and this model knows no newline to begin with; give --prompt "
+            "at least one character that it was trained on"
+        ) from error
+
+
+def read_prompt(path: Path) -> str:
+    """A prompt from a file, or from stdin where `path` is `-`; a last newline does not count.
+
+    Raises:
+        DataError: no such file, or not UTF-8.
+    """
+    try:
+        raw = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+        return plain_text(raw.decode("utf-8-sig")).removesuffix("\n")
+    except OSError as error:
+        raise DataError(
+            f"the prompt file {path} cannot be read ({error.strerror}); give a file, or - for stdin"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"the prompt file {path} is not UTF-8: byte 0x{raw[error.start]:02x} at offset "
+            f"{error.start:,}; save it as UTF-8"
+        ) from error

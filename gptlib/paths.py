@@ -1,0 +1,28 @@
+"""What a path that a person typed means.
+
+One job: `user_path`. A leading `~` is the home folder, in every path and in every way of giving
+it: a shell expands `--out ~/x` itself, and hands on `--out=~/x` as it stands.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from gptlib.errors import ConfigError
+
+
+def user_path(path: str | os.PathLike[str]) -> Path:
+    """Return `path` with a leading `~` or `~name` expanded, where there is such a home.
+
+    Raises:
+        ConfigError: `~` on a machine that knows no home folder for this user.
+    """
+    text = os.fspath(path)
+    expanded = os.path.expanduser(text)
+    if expanded == text and Path(text).parts[:1] == ("~",):
+        raise ConfigError(
+            f"{text!r} begins with ~, but this machine knows no home folder for you; write the "
+            "path in full, or set HOME"
+        )
+    return Path(expanded)

@@ -1,0 +1,93 @@
+"""What a run tells while it goes on: its log, its speed, and the time left.
+
+One job: `RunLog`, the files `log.jsonl` and `speed.jsonl` of a run folder and the line of progress.
+The log tells what was computed and is the same however often a run was interrupted; times stand in
+the other file.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from gptlib import files
+from gptlib.checkpoint import writing
+
+LOG, SPEED = "log.jsonl", "speed.jsonl"
+
+
+class RunLog:
+    """The log of a run and the clock of its training.
+
+    Args:
+        run_dir: where the files are. leads: only one process of a job writes and speaks.
+        report: called with a line of progress, or None.
+    """
+
+    def __init__(self, run_dir: Path, leads: bool, report: Callable[[str], None] | None) -> None:
+        self.run_dir, self.leads = run_dir, leads
+        self._report = report if leads else None
+        self._stretch = 0.0
+        self.start_clock(0)
+
+    def report(self, line: str) -> None:
+        """Say a line. A terminal that was closed hears nothing, and the run goes on."""
+        try:
+            if self._report:
+                self._report(line)
+        except OSError as error:
+            if error.errno not in (errno.EIO, errno.EPIPE):
+                raise
+
+    def write(self, line: dict, name: str = LOG) -> None:
+        if not self.leads:
+            return
+        with writing(self.run_dir), open(self.run_dir / name, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def sync(self) -> int:
+        """Flush the log to disk before a checkpoint that counts on it; returns its bytes."""
+        with writing(self.run_dir), open(self.run_dir / LOG, "ab") as file:
+            files.flush(file.fileno(), self.run_dir)
+            return file.tell()
+
+    def cut(self, size: int, name: str = LOG) -> None:
+        """Cut a log to `size` bytes: what came after them will be made again."""
+        with writing(self.run_dir), open(self.run_dir / name, "ab") as file:
+            file.truncate(min(size, file.tell()))
+
+    def start_clock(self, step: int | None = None) -> None:
+        """Time training from now on; a run that begins or goes on gives its `step`."""
+        self._began = time.perf_counter()
+        if step is not None:
+            self._seconds, self._timed_from = 0.0, step
+
+    def stop_clock(self) -> None:
+        """What comes now, such as a validation, is not training time."""
+        self._stretch = time.perf_counter() - self._began
+
+    def progress(
+        self, step: int, steps: int, val: float, loss: float, batch_tokens: int, utilization: float
+    ) -> None:
+        """Write tokens/s and MFU since the last validation, and report a line.
+
+        Args:
+            val, loss: of validation and of the last step, in nats per token.
+            batch_tokens: tokens a step. utilization: MFU at one token a second, 0 if unknown.
+        """
+        taken, self._timed_from = step - self._timed_from, step
+        line = f"step {step}/{steps}  val {val:.4f}"
+        if taken:
+            self._seconds += self._stretch
+            rate = taken * batch_tokens / self._stretch
+            mfu = rate * utilization or None
+            left = (steps - step) * self._stretch / taken
+            speed = {"step": step, "seconds": self._seconds, "tokens_per_s": rate, "mfu": mfu}
+            self.write(speed, SPEED)
+            known = "unknown" if mfu is None else f"{mfu:.1%}"
+            line += f"  train {loss:.4f}  {rate:,.0f} tokens/s  MFU {known}"
+            line += f"  {left / 60:.1f} min left"
+        self.report(line)
