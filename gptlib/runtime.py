@@ -22,8 +22,8 @@ from gptlib.errors import DeviceError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-# Environment variables that make a processor play an older one, and the values that leave it without
-# units for bfloat16; the last two speak to libraries that use none.
+# Variables that make a processor play an older one, with the values that leave it without units for
+# bfloat16; the last two speak to libraries that use none.
 PLAYED_DOWN = {
     "ATEN_CPU_CAPABILITY": ("default", "avx2"),
     "ONEDNN_MAX_CPU_ISA": (
