@@ -22,15 +22,14 @@ from gptlib.errors import DeviceError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-# Variables that make a processor play an older one, with the values that leave it without units for
-# bfloat16; the last two speak to libraries that use none.
+# Variables that make torch take a processor for an older one, with the values that leave it without
+# units for bfloat16; the last one speaks to a library that uses none.
 PLAYED_DOWN = {
     "ATEN_CPU_CAPABILITY": ("default", "avx2"),
     "ONEDNN_MAX_CPU_ISA": (
         "sse41", "avx", "avx2", "avx2_vnni", "avx2_vnni_2", "avx512_core", "avx512_core_vnni",
     ),
     "MKL_ENABLE_INSTRUCTIONS": (),
-    "OPENBLAS_CORETYPE": (),
 }  # fmt: skip
 
 # Dense peak rates in TFLOP/s: (float32 with TF32 off, half precision), from the vendors' data
