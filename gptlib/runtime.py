@@ -180,7 +180,7 @@ def warn_emulated(why: str) -> None:
     """Warn that this CPU's products in bfloat16 are slow, and how slow, if they are slower."""
     if (cost := bfloat16_cost()) > 1:
         warnings.warn(
-            f"this processor has no units for bfloat16: a product in it takes {cost:.1f} times as "
+            f"this processor has no units for bfloat16: a product in it takes {cost:.2g} times as "
             f"long as in float32 ({why})",
             stacklevel=3,
         )

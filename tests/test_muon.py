@@ -83,7 +83,8 @@ def test_no_gradient_moves_nothing():
     assert torch.equal(p, before)
 
 
-def test_its_state_saves_and_loads_and_so_does_torchs():
+def test_its_state_saves_and_loads_and_so_does_torchs(units):
+    units(True)  # torch's Muon knows bfloat16 only
     whole, halves = matrices(), matrices()
     train(Muon(whole, 0.05), whole, 6)
     for kind in (Muon, torch.optim.Muon):
