@@ -7,9 +7,10 @@ for one another in different ways: as torch's OpenMP does where nobody says (spi
 milliseconds), asleep at once, and asleep after a number of turns, the last being what gptlib sets
 (`gptlib.threads`). Each contender is a process that sleeps until it is its turn; the company is
 none, a Python process that counts, and a torch process of as many threads. `vs_one_thread` is the
-time against one thread's in the same company, to be at most 1.2 for gptlib, and `vs_quiet_torch`
-what a way of waiting costs on an idle machine against torch's own. The processes and their order
-are the same in every round.
+time against one thread's in the same company, to be at most 1.2 for gptlib, and `vs_torch_alone`
+what gptlib's way costs against torch's own with nobody else at work: believe it if `load_before`,
+the machine's load average, was near zero. The processes and their order are the same in every
+round.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ def main() -> None:
         for (with_whom, name), seconds in found.items()
     ]
     cost = found["nobody", GPTLIB] / found["nobody", TORCH]
-    report("threads", rows, args.out, spins=threads.SPINS, vs_quiet_torch=cost, load_before=load)
+    report("threads", rows, args.out, spins=threads.SPINS, vs_torch_alone=cost, load_before=load)
 
 
 if __name__ == "__main__":
