@@ -17,6 +17,8 @@ from torch import Tensor
 from gptlib import runtime
 from gptlib.errors import ConfigError
 
+# A step turns every singular value x into a x + b x^3 + c x^5 (Jordan et al. 2024).
+STEPS, A, B, C = 5, 3.4445, -4.7750, 2.0315
 DTYPES = {name: runtime.DTYPES[name] for name in ("bfloat16", "float32")}
 
 
@@ -30,11 +32,31 @@ def orthogonalize(G: Tensor, dtype: str | None = None) -> Tensor:
     """
     X = G.to(DTYPES[dtype or fast_dtype(G)])
     X = X / X.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)  # no value above one
-    for _ in range(5):
+    if X.dtype == torch.float32 and X.size(2) > 2 * X.size(1):
+        return _lift_wide(X)
+    for _ in range(STEPS):
         gram = X @ X.mT  # (N, R, R)
-        gram = torch.baddbmm(gram, gram, gram, beta=-4.7750, alpha=2.0315)
-        X = torch.baddbmm(X, gram, X, beta=3.4445)
+        gram = torch.baddbmm(gram, gram, gram, beta=B, alpha=C)
+        X = torch.baddbmm(X, gram, X, beta=A)
     return X
+
+
+def _lift_wide(X: Tensor) -> Tensor:
+    """The same steps for matrices that are much wider than high, in fewer operations.
+
+    Each step multiplies X by a polynomial Q of X X^T, and all that follow need only the small
+    matrix: it becomes Q X X^T Q. So the wide one is met twice and not ten times. The squares that
+    this keeps would be lost in bfloat16.
+    """
+    gram = X @ X.mT  # (N, R, R)
+    factor = None
+    for step in range(STEPS):
+        Q = torch.baddbmm(gram, gram, gram, beta=B, alpha=C)
+        Q.diagonal(dim1=1, dim2=2).add_(A)
+        factor = Q if factor is None else Q @ factor
+        if step < STEPS - 1:
+            gram = Q @ gram @ Q
+    return factor @ X
 
 
 def fast_dtype(tensor: Tensor) -> str:

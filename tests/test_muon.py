@@ -8,7 +8,7 @@ import torch
 
 from gptlib import checkpoint, runtime
 from gptlib.errors import ConfigError
-from gptlib.muon import Muon, orthogonalize
+from gptlib.muon import STEPS, A, B, C, Muon, orthogonalize
 from gptlib.train_config import TrainConfig
 from gptlib.trainer import Trainer
 
@@ -62,15 +62,32 @@ def test_stacked_matrices_move_as_if_each_stood_alone():
     assert (stacked - packed).abs().max() > 0.01
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
-def test_orthogonalize_keeps_directions_and_evens_their_lengths(scale):
+def test_orthogonalize_keeps_directions_and_evens_their_lengths(scale, dtype):
     torch.manual_seed(2)
     G = torch.randn(3, 8, 20)
-    moved = orthogonalize(G * scale).float()
+    moved = orthogonalize(G * scale, dtype).float()
     U, _, Vh = torch.linalg.svd(G, full_matrices=False)
     values = torch.diagonal(U.mT @ moved @ Vh.mT, dim1=1, dim2=2)
     assert 0.6 < values.min() and values.max() < 1.3
     assert (moved - U @ Vh).norm() < 0.4 * moved.norm()
+
+
+@pytest.mark.parametrize("least", [1.0, 1e-2, 1e-4, 0.0])
+def test_wide_matrices_by_their_small_square_are_lifted_alike(least):
+    """However unequal the strengths, down to directions that are not there at all."""
+    torch.manual_seed(4)
+    U, V = (torch.linalg.qr(torch.randn(2, n, 16)).Q for n in (16, 64))
+    strengths = torch.linspace(0, 1, 16) ** 4 * (1 - least) + least
+    wide = U * strengths @ V.mT  # (2, 16, 64)
+    lifted = orthogonalize(wide, "float32")
+    exact = wide.double() / wide.double().norm(dim=(1, 2), keepdim=True)
+    for _ in range(STEPS):
+        gram = exact @ exact.mT
+        exact = A * exact + (B * gram + C * gram @ gram) @ exact
+    assert (lifted - exact).abs().max() < 1e-3
+    assert orthogonalize(torch.zeros(1, 4, 16), "float32").eq(0).all()
 
 
 def test_no_gradient_moves_nothing():
