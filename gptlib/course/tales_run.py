@@ -73,7 +73,7 @@ def train_tales(run_dir: Path, ship_to: Path | None) -> Record:
     chosen = preset("tales")
     corpus = load_corpus("tales", size=CORPUS_SIZE)
     tokenizer, train, val = encode(corpus)
-    config = TrainConfig(**chosen.train, dtype="bfloat16")
+    config = TrainConfig(**chosen.train, dtype="fast")
     probes = {kind: corpus.grammar.probes(kind, 100, seed=7) for kind in KINDS}
     looks_file = run_dir / "looks.jsonl"
     looks = read_jsonl(looks_file)

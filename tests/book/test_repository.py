@@ -18,7 +18,7 @@ from gptlib.course.lock import environment, pins
 
 #: Imports go down or stay level; a new module gets its floor here.
 FLOORS = {
-    1: "errors paths resources runtime files ranks versions stopping",
+    1: "errors paths resources runtime files ranks versions stopping threads",
     2: "transfer downloads model model_config rotary tokenizer_base tokenizers grammar "
     "grammar_draws grammar_nodes grammar_rules",
     3: "corpora sources sharded_tokens shard_groups shards batches muon optim checkpoint sampling "
