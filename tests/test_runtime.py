@@ -89,7 +89,8 @@ def test_bfloat16_where_it_is_emulated_is_obeyed_with_its_price(monkeypatch):
         monkeypatch.setattr(runtime, "bfloat16_cost", lambda: 0.9)  # slow units, yet no slower
         Runtime.detect("cpu", "bfloat16")
         monkeypatch.setattr(runtime, "bfloat16_cost", lambda: 6.5)
-        monkeypatch.setenv("RANK", "1")  # one process speaks for all
+        for name, value in (("RANK", "1"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "1")):
+            monkeypatch.setenv(name, value)  # one process speaks for all
         Runtime.detect("cpu", "bfloat16")
 
 
