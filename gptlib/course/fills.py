@@ -117,6 +117,30 @@ def costs(root: Path, _: str) -> str:
     return "\n".join(rows) if len(rows) > 2 else "No run is recorded yet."
 
 
+#: What needs a larger machine: record, what it is, how many runs where no record says, command.
+_PLANNED = (
+    ("shakespeare-table", "chapter 4: the published sizes on Shakespeare, three seeds of each",
+     0, "python -m gptlib.course.sweep shakespeare-table"),
+    ("novel", "chapter 4: the novel model in the published size",
+     0, "python -m gptlib.course.sweep novel --corpus meyer_juerg_jenatsch.txt"),
+    ("speedrun-gpu", "the speedrun: the ablation at 10.7 million parameters, nanoGPT's GPU setting",
+     1, "python -m gptlib.course.speedrun --preset nanogpt-gpu --lr 2e-3 --seeds 1 "
+     "--out data/runs/speedrun-gpu"),
+)  # fmt: skip
+
+
+def waiting(root: Path, _: str) -> str:
+    """Return a table of the planned runs that no record holds yet, and the command for each."""
+    rows = ["| record | what it is | runs that wait | make it with |", "|---|---|---|---|"]
+    for name, what, whole, command in _PLANNED:
+        record = _record(root, name)
+        names = record["result"].get("not_run", []) if record else []
+        left = ", ".join(f"`{run}`" for run in sorted({run.rpartition("-s")[0] for run in names}))
+        if left or (whole and not record):
+            rows.append(f"| `{name}` | {what} | {left or 'all'} | `{command}` |")
+    return "\n".join(rows) if len(rows) > 2 else "Nothing waits."
+
+
 def chapter_costs(root: Path, _: str) -> str:
     """Return a table of the chapters: code cells, exercises, and how long the cells ran."""
     rows = ["| chapter | code cells | seconds, one CPU thread |", "|---|---|---|"]
@@ -210,6 +234,7 @@ FILLS: dict[str, Callable[[Path, str], str]] = {
     "facts": chapter_facts,
     "descent": descent,
     "costs": costs,
+    "waiting": waiting,
     "chapter-costs": chapter_costs,
     "resume-rules": resume_rules,
     "faults": faults,

@@ -52,3 +52,14 @@ def test_costs_name_machine_time_speed_and_command(recorded):
 def test_a_fill_that_does_not_exist_is_an_error(tmp_path):
     with pytest.raises(DataError, match="no fill is called nonsense"):
         fill("<!-- fill: nonsense -->", tmp_path)
+
+
+def test_what_waits_is_read_from_the_records(tmp_path):
+    folder = tmp_path / "data" / "runs" / "novel"
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_text(json.dumps({"result": {"not_run": ["large-s42"]}}))
+    page = fill("<!-- fill: waiting -->", tmp_path)
+    assert "| `novel` |" in page and "`large`" in page and "`speedrun-gpu`" in page
+    assert "shakespeare-table" not in page, "a plan without a record of its own says nothing"
+    (folder / "record.json").write_text(json.dumps({"result": {"not_run": []}}))
+    assert "novel" not in fill("<!-- fill: waiting -->", tmp_path)
