@@ -66,7 +66,7 @@ def probes(points: Sequence[Mapping], floor: float) -> Plot:
         points: one a step, with `val` and, for each name in `PROBES`, `accuracy` and `log_ratio`.
         floor: the loss that no model can beat on the validation text.
     """
-    fig, (left, right) = figure(6.4, 3.5, 1, 2)
+    fig, (left, right) = figure(6.4, 3.8, 1, 2)
     distance = [point["val"] - floor for point in points]
     for name in PROBES:
         style = {"label": name, "marker": "o", "markersize": 3}
@@ -81,7 +81,7 @@ def probes(points: Sequence[Mapping], floor: float) -> Plot:
         ax.invert_xaxis()
         ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
         ax.xaxis.set_minor_formatter(FuncFormatter(lambda x, _: ""))
-        ax.set_xlabel("loss − floor (nats per character)")
+    fig.supxlabel("loss − floor (nats per character)", fontsize=12)
     label_ends(right)
     last = ", ".join(f"{name} {points[-1][name]['accuracy']:.2f}" for name in PROBES)
     return Plot(
