@@ -107,10 +107,11 @@ def _mark_examples(app: Any, what: str, name: str, obj: Any, options: Any, lines
 
 
 def _mend_fields(app: Any, what: str, name: str, obj: Any, options: Any, lines: list) -> None:
-    """Put together again what napoleon and Sphinx take apart at commas and colons.
+    """Put together again what napoleon and Sphinx take apart at commas, colons and backslashes.
 
     Of `a, b: text` Sphinx would take only b for a name and the rest for its type; of a property's
-    sentence with a colon napoleon takes the part before it for a type.
+    sentence with a colon napoleon takes the part before it for a type; and a backslash before a
+    letter is dropped, so that the end of a line would be called "n".
     """
     for n, line in enumerate(lines):
         field = re.match(r":(?:param|ivar) ([^:]+):", line)
@@ -119,6 +120,8 @@ def _mend_fields(app: Any, what: str, name: str, obj: Any, options: Any, lines: 
         elif line.startswith(":type: ") and what in ("attribute", "data", "property"):
             lines[n] = ""
             lines[0] = f"{line.removeprefix(':type: ')}: {lines[0]}"
+        if "`" not in line:
+            lines[n] = re.sub(r"\\(?=[nrt])", r"\\\\", lines[n])
 
 
 def _drop_thebe(app: Any, *_: Any) -> None:

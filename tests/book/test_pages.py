@@ -131,10 +131,14 @@ def test_the_reference_has_no_block_that_says_only_a_type(site):
         assert not soup(page).select("dl.py.attribute dl.field-list"), page.name
 
 
-def test_the_reference_names_every_field_of_a_list(site):
-    """`a, b: text` are two names; Sphinx would take the first for the type of the second."""
-    text = soup(site / "api" / "model.html").get_text().replace("\u200b", " ")
-    assert "block_size, vocab_size, n_layer, n_head, n_embd – T at most, V, blocks" in text
+def test_the_reference_keeps_what_sphinx_takes_apart(site):
+    text = {
+        name: soup(site / "api" / f"{name}.html").get_text().replace("\u200b", " ")
+        for name in ("model", "text")
+    }
+    assert "block_size, vocab_size, n_layer, n_head, n_embd – T at most, V, blocks" in text["model"]
+    assert r"“\r\n” and “\r” become “\n”" in text["text"]
+    assert "Entropy per character in nats: a ratio of means" in text["text"]
 
 
 def test_the_reference_is_several_pages_with_every_public_name(site):
