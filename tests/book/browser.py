@@ -41,9 +41,11 @@ class Browser:
         command = [chromium(), *FLAGS, f"--user-data-dir={self._folder}", "about:blank"]
         self._process = subprocess.Popen(command, **silent)
         told = self._folder / "DevToolsActivePort"
+        deadline = time.monotonic() + 120
         while not (told.exists() and len(told.read_text().splitlines()) == 2):
-            if self._process.poll() is not None:
-                raise RuntimeError(f"{command[0]} ended with status {self._process.returncode}")
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self._process.kill()
+                raise RuntimeError(f"{command[0]} did not start: {self._process.poll()}")
             time.sleep(0.02)
         port, path = told.read_text().split()
         self._socket = create_connection(
@@ -56,7 +58,6 @@ class Browser:
             if target["type"] == "page"
         )
         self._session = self.ask("Target.attachToTarget", targetId=tab, flatten=True)["sessionId"]
-        self.ask("Page.enable")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -71,15 +72,11 @@ class Browser:
         if self._session:
             message["sessionId"] = self._session
         self._socket.send(json.dumps(message))
-        return self._wait(lambda reply: reply.get("id") == self._count)["result"]
-
-    def _wait(self, wanted: Any) -> dict:
-        while True:
-            reply = json.loads(self._socket.recv())
-            if "error" in reply:
-                raise RuntimeError(f"the browser refused: {reply['error']['message']}")
-            if wanted(reply):
-                return reply
+        while (reply := json.loads(self._socket.recv())).get("id") != self._count:
+            pass  # what happened meanwhile, which nobody asked for
+        if "error" in reply:
+            raise RuntimeError(f"the browser refused {method}: {reply['error']['message']}")
+        return reply["result"]
 
     def show(self, page: Path, width: int, dark: bool = False) -> None:
         """Open a page from the disk in a window of so many CSS pixels and wait for its pictures."""
@@ -90,7 +87,10 @@ class Browser:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.ask("Emulation.setEmulatedMedia", features=[scheme])
         self.ask("Page.navigate", url=page.as_uri())
-        self._wait(lambda reply: reply.get("method") == "Page.loadEventFired")
+        self.run(
+            "new Promise(done => document.readyState === 'complete' ? done() : "
+            "addEventListener('load', () => done()))"
+        )
 
     def run(self, script: str) -> Any:
         """Return what a JavaScript expression, awaited, is worth on the page shown."""

@@ -21,7 +21,7 @@ TOO_WIDE = """(async () => {
     if (e.closest("mjx-container, dialog, .bd-sidebar") && !e.matches("mjx-container")) continue;
     const out = e.getBoundingClientRect().right > width + 1 && !boxed(e);
     if (out || (cuts(e) && e.scrollWidth > e.clientWidth + 1)) {
-      const kind = e.closest(".cell_input, div.math") ? "frame" : "";
+      const kind = e.closest(".cell_input, div.math, .cell_output .pst-scrollable-table-container") ? "frame" : "";
       const words = (e.innerText || e.outerHTML).slice(0, 60).replace(/\\s+/g, " ");
       found.push(`${kind} <${e.tagName} ${e.className}> ${e.scrollWidth} px: ${words}`);
     }

@@ -194,7 +194,7 @@ def with_a_plot(site: Path) -> Path:
 
 @pytest.mark.parametrize("width", [390, 1280])
 def test_nothing_is_wider_than_its_place(site, browser, width):
-    """On a phone, code and formulas may scroll in frames of their own; nothing else may."""
+    """On a phone, code, formulas and tables of results may scroll in their frames; nothing else."""
     wide = []
     for page in sorted(p for p in site.rglob("*.html") if "_static" not in p.parts):
         browser.show(page, width)
