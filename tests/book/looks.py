@@ -6,6 +6,7 @@ One job: scripts for `browser.Browser.run`, and the contrast of two colors.
 #: Opens what is folded, waits for formulas, and names what is wider than its place: a box that
 #: scrolls or cuts, or an element that sticks out of the window and of no box that does either.
 TOO_WIDE = """(async () => {
+  const FRAMES = ".cell_input, div.math, .cell_output .pst-scrollable-table-container";
   document.querySelectorAll("details").forEach(fold => fold.open = true);
   if (window.MathJax && MathJax.startup) await MathJax.startup.promise;
   await document.fonts.ready;
@@ -21,7 +22,7 @@ TOO_WIDE = """(async () => {
     if (e.closest("mjx-container, dialog, .bd-sidebar") && !e.matches("mjx-container")) continue;
     const out = e.getBoundingClientRect().right > width + 1 && !boxed(e);
     if (out || (cuts(e) && e.scrollWidth > e.clientWidth + 1)) {
-      const kind = e.closest(".cell_input, div.math, .cell_output .pst-scrollable-table-container") ? "frame" : "";
+      const kind = e.closest(FRAMES) ? "frame" : "";
       const words = (e.innerText || e.outerHTML).slice(0, 60).replace(/\\s+/g, " ");
       found.push(`${kind} <${e.tagName} ${e.className}> ${e.scrollWidth} px: ${words}`);
     }
