@@ -45,8 +45,24 @@ def test_what_is_not_recorded_is_said(tmp_path):
 
 
 def test_costs_name_machine_time_speed_and_command(recorded):
-    row = fill("<!-- fill: costs -->", recorded).splitlines()[-1]
-    assert row == "| `tales-cpu` | A processor, 1 thread | 1.5 h | 1,234 | `make a tale` |"
+    machine, *_, row = fill("<!-- fill: costs -->", recorded).splitlines()
+    assert machine == "**A processor, 1 thread**"
+    assert row == "| `tales-cpu`<br>`make a tale` | 1.5 h | 1,234 |"
+
+
+def test_a_title_is_numbered_and_worded_as_the_contents_are(recorded):
+    cells = [{"cell_type": "markdown", "source": ["# A letter that looks back\n", "And so on."]}]
+    for name in ("one", "two", "aside"):
+        (recorded / "chapters" / f"{name}.ipynb").write_text(json.dumps({"cells": cells}))
+    (recorded / "_toc.yml").write_text(
+        "parts: [{numbered: 1, chapters: [{file: chapters/one}, {file: chapters/two}]},"
+        " {chapters: [{file: chapters/aside}]}]"
+    )
+    two, aside = (fill(f"<!-- fill: title {name} -->", recorded) for name in ("two", "aside"))
+    assert two == "**[2. A letter that looks back](chapters/two.ipynb)**"
+    assert aside == "**[A letter that looks back](chapters/aside.ipynb)**"
+    with pytest.raises(DataError, match="no chapter three"):
+        fill("<!-- fill: title three -->", recorded)
 
 
 def test_a_fill_that_does_not_exist_is_an_error(tmp_path):
