@@ -17,6 +17,7 @@ from torch import Tensor
 
 from gptlib import checkpoint
 from gptlib.errors import CheckpointError, ConfigError, DataError
+from gptlib.files import may_not_read
 from gptlib.model import GPT, GPTConfig
 from gptlib.resources import data_path
 from gptlib.tokenizers import Tokenizer, load_tokenizer
@@ -163,7 +164,7 @@ def _is_there(folder: Path) -> bool:
     try:
         os.stat(folder)
     except PermissionError as error:
-        raise checkpoint.may_not_read(folder, error) from error
+        raise may_not_read(folder, error) from error
     except (OSError, ValueError):
         return False
     return True
