@@ -21,11 +21,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from filelock import Timeout
+from filelock import FileLock, Timeout
 
+from gptlib.checkpoint import write_atomic
 from gptlib.corpora import TRAIN_SHARE, Corpus
 from gptlib.errors import ConfigError, DataError, TokenizerError
-from gptlib.files import flush, take_lock, write_atomic
 from gptlib.shard_groups import Group, deal
 from gptlib.sharded_tokens import (
     DTYPES,
@@ -102,7 +102,7 @@ def prepare(
     folder = Path(out_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with take_lock(folder / ".lock"):
+        with FileLock(folder / ".lock", timeout=0):
             writer = _Writer(folder, plan, tokenizer, report or (lambda line: None))
             writer.write_all(stream, workers or os.cpu_count() or 1)
             return writer.seal()
@@ -262,7 +262,7 @@ class _Writer:
         with open(self.folder / UNFINISHED, "ab") as file:
             file.write(json.dumps(line).encode() + b"\n")
             file.flush()
-            flush(file.fileno(), self.folder)
+            os.fsync(file.fileno())
 
 
 def _check_settings(workers: int | None, shard_bytes: int, seed: int) -> None:
