@@ -12,7 +12,7 @@ import torch
 from filelock import FileLock
 
 from gptlib import mirror
-from gptlib.cli.console import progress, shell_line
+from gptlib.cli.console import INTERRUPTED, progress, shell_line
 from gptlib.cli.texts import (
     Text,
     load_writer,
@@ -30,7 +30,6 @@ from gptlib.train_config import TrainConfig, with_changes
 from gptlib.trainer import Trainer
 
 MOST_THREADS = 1024  # more would end the process where the system has no more to give
-INTERRUPTED = 130
 
 
 @dataclass
