@@ -80,11 +80,12 @@ def test_no_command_fails_for_a_character(here, name, encoding, monkeypatch):
         assert main(["sample", "nowhere ☃"]) == 2
         assert sys.stdout.errors == sys.stderr.errors == "strict"  # as they were
         sys.stderr.flush()
-    text = written["stdout"].getvalue().decode(encoding)
+        text = written["stdout"].getvalue().decode(encoding)
+        said = written["stderr"].getvalue()
     if name == "sample":
         lost = {"ascii": "Łß☃", "cp1252": "Ł☃", "utf-8": ""}[encoding]
         assert not set(text) & set(lost) and ("?" in text) == bool(lost)
-    assert b"nowhere" in written["stderr"].getvalue()
+    assert b"nowhere" in said
 
 
 def test_a_prompt_that_python_could_not_decode(here, capsys):
@@ -149,9 +150,8 @@ def path_arguments():
         for action in left.pop()._actions:
             if isinstance(action, argparse._SubParsersAction):
                 left += action.choices.values()
-            elif action.dest in ("run", "source") or any(
-                word in action.dest.split("_")
-                for word in ("out", "to", "file", "from", "corpus", "tokenizer")
+            elif action.dest in ("run", "source", "corpus", "tokenizer", "out") or any(
+                action.dest.endswith(ending) for ending in ("_to", "_file", "_from")
             ):
                 yield action
 
