@@ -27,9 +27,9 @@ import torch
 from filelock import Timeout
 from torch import Tensor
 
-from gptlib import parallel
+from gptlib import files, parallel
 from gptlib.errors import CheckpointError
-from gptlib.files import as_any_file, sha256, sync, sync_folder, take_lock, way_out, write_atomic
+from gptlib.files import sha256, sync, sync_folder, write_atomic
 
 MODEL, STATE, MANIFEST = "model.safetensors", "state.pt", "manifest.json"
 _WRAPPERS = ("_orig_mod.", "module.")  # torch.compile's and DDP's prefixes
@@ -45,7 +45,7 @@ def only_writer(run_dir: Path) -> Iterator[None]:
     try:
         with writing(run_dir):
             run_dir.mkdir(parents=True, exist_ok=True)
-            lock = take_lock(run_dir / ".lock")
+            lock = files.take_lock(run_dir / ".lock")
     except Timeout as error:
         raise CheckpointError(
             f"another process is training in {run_dir}; wait for it, or choose another folder"
@@ -67,8 +67,8 @@ def writing(run_dir: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise CheckpointError(
-            f"cannot write in {run_dir} ({error}); {way_out(error)}, then resume: what was saved "
-            "is untouched"
+            f"cannot write in {run_dir} ({error}); {files.way_out(error)}, then resume: what was "
+            "saved is untouched"
         ) from error
 
 
@@ -120,7 +120,7 @@ def save_weights(run_dir: Path, step: int, weights: dict[str, Tensor], about: di
 
 def _write_weights(weights: dict[str, Tensor], path: Path) -> None:
     try:  # straight from the tensors, without a copy
-        as_any_file(path, partial(safetensors.torch.save_file, weights))
+        files.as_any_file(path, partial(safetensors.torch.save_file, weights))
     except safetensors.SafetensorError as error:  # how it tells of a full disk
         raise OSError(str(error)) from error
 
@@ -145,7 +145,7 @@ def _write(run_dir: Path, step: int, writers: dict[str, Callable], about: dict) 
         shutil.rmtree(temporary, ignore_errors=True)  # a full disk needs the space
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise CheckpointError(
-            f"step {step} could not be saved in {run_dir} ({reason}); {way_out(error)}, then "
+            f"step {step} could not be saved in {run_dir} ({reason}); {files.way_out(error)}, then "
             "resume: the checkpoints before it are untouched"
         ) from error
     reached("latest moved")
@@ -204,18 +204,10 @@ def pointed(run_dir: Path, name: str) -> Path | None:
     try:
         named = (run_dir / name).read_text(errors="replace").strip()
     except PermissionError as error:
-        raise may_not_read(run_dir, error) from error
+        raise files.may_not_read(run_dir, error) from error
     except OSError:
         return None
     return run_dir / "checkpoints" / named
-
-
-def may_not_read(folder: Path, error: PermissionError) -> CheckpointError:
-    """What to raise where a permission is missing: nothing is damaged, and a copy mends nothing."""
-    return CheckpointError(
-        f"{folder} may not be read: no permission for {Path(error.filename or folder).name}; let "
-        f"its owner grant it: chmod -R a+rX {folder}"
-    )
 
 
 def repair_pointers(run_dir: Path, step: int, best_step: int) -> None:
@@ -237,26 +229,27 @@ def saved_steps(run_dir: Path) -> list[int]:
         with os.scandir(run_dir / "checkpoints") as entries:
             names = {e.name for e in entries if e.name.startswith("step_") and e.is_dir()}
     except PermissionError as error:
-        raise may_not_read(run_dir, error) from error
+        raise files.may_not_read(run_dir, error) from error
     except OSError:
         return []
     steps = (int(name[5:]) for name in names if name[5:].isdecimal())
     return sorted({step for step in steps if folder_of(run_dir, step).name in names})
 
 
-def is_whole(folder: Path) -> bool:
-    """Is everything there that was written?"""
-    try:
-        return bool(verify(folder))
-    except CheckpointError as error:
-        if isinstance(error.__cause__, PermissionError):
-            raise
-        return False
-
-
 def has_whole(run_dir: Path) -> bool:
-    """Is there a checkpoint to go on from?"""
-    return any(is_whole(folder_of(run_dir, step)) for step in reversed(saved_steps(run_dir)))
+    """Is there a checkpoint to go on from?
+
+    Raises:
+        CheckpointError: only a permission is missing to tell.
+    """
+    for step in reversed(saved_steps(run_dir)):
+        try:
+            verify(folder_of(run_dir, step))
+            return True
+        except CheckpointError as error:
+            if isinstance(error.__cause__, PermissionError):
+                raise
+    return False
 
 
 def verify(folder: Path) -> dict:
@@ -281,7 +274,7 @@ def verify(folder: Path) -> dict:
             if sha256(folder / name) != expected:
                 raise CheckpointError(f"{folder.name}/{name} is damaged: its sha256 is wrong")
     except PermissionError as error:
-        raise may_not_read(folder, error) from error
+        raise files.may_not_read(folder, error) from error
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(
             f"{folder.name} is no whole checkpoint ({type(error).__name__}: {error}); restore it "

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from gptlib.errors import CheckpointError
+
 #: What a system answers where a disk does not know a call, as against one that fails.
 NOT_OFFERED = {
     errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOLCK,
@@ -121,3 +123,11 @@ def way_out(error: BaseException) -> str:
     if getattr(error, "errno", None) in FORBIDDEN:
         return "you lack the permission: let its owner grant it, or choose a folder of yours"
     return "make room or choose a folder that can be written"
+
+
+def may_not_read(folder: Path, error: PermissionError) -> CheckpointError:
+    """What to raise where a permission is missing: nothing is damaged, and a copy mends nothing."""
+    return CheckpointError(
+        f"{folder} may not be read: no permission for {Path(error.filename or folder).name}; let "
+        f"its owner grant it: chmod -R a+rX {folder}"
+    )

@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from gptlib import checkpoint
 from gptlib.errors import CheckpointError, ConfigError, DataError
+from gptlib.files import may_not_read
 from gptlib.model import GPT, GPTConfig
 from gptlib.paths import user_path
 from gptlib.resources import data_path
@@ -158,7 +159,7 @@ def _is_there(folder: Path) -> bool:
     try:
         os.stat(folder)
     except PermissionError as error:
-        raise checkpoint.may_not_read(folder, error) from error
+        raise may_not_read(folder, error) from error
     except (OSError, ValueError):
         return False
     return True

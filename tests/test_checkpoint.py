@@ -1,5 +1,8 @@
 """Checkpoints are whole or not there; damage is noticed, named and passed over."""
 
+import builtins
+import errno
+import io
 import json
 import os
 import subprocess
@@ -152,6 +155,85 @@ def test_wrapped_models_save_plain_names(make_model):
     torch.nn.init.zeros_(other.lm_head.weight)
     checkpoint.load_weights(other, plain)
     assert torch.equal(other.lm_head.weight, model.lm_head.weight)
+
+
+def test_only_what_a_wrapper_puts_before_a_name_is_stripped():
+    class Odd(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.submodule, self.inner_module = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+
+    model = Odd()
+    expected = {"submodule.weight", "submodule.bias", "inner_module.weight", "inner_module.bias"}
+    assert checkpoint.plain_weights(model).keys() == expected
+    wrapped = torch.nn.Sequential()
+    wrapped.add_module("module", torch.nn.Sequential())
+    wrapped.module.add_module("_orig_mod", model)
+    weights = {n: w + 1 for n, w in checkpoint.plain_weights(wrapped).items()}
+    assert weights.keys() == expected
+    for other in (wrapped, model):  # the same tensors, once under each of their names
+        checkpoint.load_weights(other, weights)
+    assert torch.equal(model.submodule.weight, weights["submodule.weight"])
+    with pytest.raises(CheckpointError, match="inner_module.bias is missing"):
+        checkpoint.load_weights(
+            Odd(), {k: v for k, v in weights.items() if k[-10:] != "odule.bias"}
+        )
+
+
+def test_only_what_locking_raises_is_blamed_on_the_folder(tmp_path):
+    with pytest.raises(OSError, match="font") as raised, checkpoint.only_writer(tmp_path / "run"):
+        raise FileNotFoundError(2, "No such file or directory", "font.ttf")
+    assert not isinstance(raised.value, CheckpointError)
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(CheckpointError, match="cannot write in"),
+        checkpoint.only_writer(tmp_path / "file"),
+    ):
+        pass
+    with checkpoint.only_writer(tmp_path / "run"):  # and the lock was let go
+        pass
+
+
+def forbidden(*parts: str):
+    """A function that opens files, except those that the test process may not read.
+
+    Permissions do not bind root, so they are played: any path with one of `parts` in it.
+    """
+    real = {name: getattr(os, name) for name in ("scandir", "stat")} | {"open": io.open}
+
+    def guarded(name: str):
+        def call(path, *args, **kwargs):
+            if any(part in str(path) for part in parts):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return real[name](path, *args, **kwargs)
+
+        return call
+
+    return guarded
+
+
+@pytest.fixture
+def no_permission(monkeypatch):
+    """A function after which every path with one of `parts` in it may not be read."""
+
+    def forbid(*parts: str) -> None:
+        guarded = forbidden(*parts)
+        for place, name in ((io, "open"), (builtins, "open"), (os, "scandir"), (os, "stat")):
+            monkeypatch.setattr(place, name, guarded(name))
+
+    return forbid
+
+
+@pytest.mark.parametrize("what", [checkpoint.MODEL, checkpoint.MANIFEST, "checkpoints", "latest"])
+def test_a_missing_permission_is_no_damage(tmp_path, no_permission, what):
+    """It is mended by its owner; nothing is passed over, and nothing seems not to be there."""
+    for step in (1, 2):
+        save(tmp_path, step)
+    no_permission(f"{tmp_path.name}/{what}" if what == "latest" else what)
+    with pytest.raises(CheckpointError, match="may not be read.*chmod -R a\\+rX") as refused:
+        checkpoint.pointed(tmp_path, "latest")
+        checkpoint.load_newest(tmp_path)
+    assert "copy" not in str(refused.value) and "damaged" not in str(refused.value)
 
 
 def test_weights_that_do_not_fit_are_refused(make_model):

@@ -1,14 +1,19 @@
 """A run folder gives its model back, or says why not."""
 
+import errno
+import os
+import shutil
 from dataclasses import asdict, replace
 
 import pytest
 import torch
 
 from gptlib import checkpoint
-from gptlib.errors import CheckpointError, ConfigError
-from gptlib.runs import _check_size, check_same_run, load_run, read_jsonl
+from gptlib.errors import CheckpointError, ConfigError, TokenizerError
+from gptlib.runs import _check_size, check_same_run, initial_weights, load_run, read_jsonl
+from gptlib.tokenizers import CharTokenizer
 from gptlib.train_config import TrainConfig
+from gptlib.trainer import Trainer
 
 
 @pytest.fixture
@@ -58,6 +63,59 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path, tokenizer):
     checkpoint.save_weights(tmp_path, 1, {"w": torch.zeros(2)}, {})
     with pytest.raises(CheckpointError, match="does not say what model"):
         load_run(tmp_path)
+
+
+def test_a_run_on_bare_ids_is_loaded_without_a_tokenizer(make_model, ids, tmp_path):
+    config = TrainConfig(steps=2, batch_size=4, warmup=1, eval_every=1)
+    trained = Trainer(make_model(), ids[:2000], ids[2000:], config, tmp_path).fit()
+    for which in ("best", "latest"):
+        model, tokenizer, manifest = load_run(tmp_path, which)
+        assert tokenizer is None and manifest["tokenizer"] is None and not model.training
+    assert torch.equal(model.lm_head.weight, trained.model.lm_head.weight)
+    again = Trainer(make_model(), ids[:2000], ids[2000:], config, tmp_path).fit()
+    assert again.step == 2
+
+
+def test_a_run_that_lost_its_tokenizer_is_still_an_error(run_dir):
+    shutil.rmtree(run_dir / "tokenizer")
+    with pytest.raises(TokenizerError, match=r"has no tokenizer\.json"):
+        load_run(run_dir)
+
+
+def test_a_new_run_begins_with_the_weights_of_another(run_dir, make_model, tokenizer):
+    model = make_model(dropout=0.0)
+    torch.nn.init.zeros_(model.lm_head.weight)
+    about = initial_weights(model, run_dir, tokenizer)
+    source, _, manifest = load_run(run_dir)
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), source.parameters(),
+                                                 strict=True))  # fmt: skip
+    assert model.lm_head.weight is model.transformer.wte.weight and model.training
+    assert about == {
+        "run": str(run_dir), "step": 2, "weights_sha256": manifest["sha256"][checkpoint.MODEL]
+    }  # fmt: skip
+
+
+def test_weights_of_another_shape_or_tokenizer_are_one_error(run_dir, make_model):
+    model = make_model(n_layer=1, rotary=True)
+    before = model.lm_head.weight.clone()
+    other = CharTokenizer.train("abc")
+    with pytest.raises(CheckpointError, match="cannot be where this run begins") as refused:
+        initial_weights(model, run_dir, other)
+    for part in ("n_layer is 2 there and 1 here", "rotary is False there", "tokenizer's sha256"):
+        assert part in str(refused.value)
+    with pytest.raises(CheckpointError, match="tokenizer's sha256 begins"):
+        initial_weights(make_model(), run_dir, other)
+    assert torch.equal(model.lm_head.weight, before)
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM])
+def test_a_folder_that_may_not_be_read_is_not_missing(run_dir, monkeypatch, code):
+    def refuse(path, *args, **kwargs):
+        raise PermissionError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr(os, "stat", refuse)
+    with pytest.raises(CheckpointError, match="may not be read.*chmod"):
+        load_run(run_dir)
 
 
 def test_a_torn_last_line_is_left_out(tmp_path):

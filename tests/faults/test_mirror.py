@@ -1,12 +1,14 @@
 """A disk that delays, drops and truncates: what comes back is whole, or older, never wrong."""
 
+import errno
+import os
 import random
 import shutil
 import warnings
 
 import pytest
 
-from gptlib import checkpoint, mirror
+from gptlib import checkpoint, files, mirror
 from gptlib.cli import main
 from gptlib.errors import CheckpointError
 from gptlib.train_config import TrainConfig
@@ -91,6 +93,108 @@ def test_pull_does_not_touch_a_run_that_has_checkpoints(run_dir, tmp_path):
     with pytest.raises(CheckpointError, match="of its own"):
         mirror.pull(tmp_path / "drive", run_dir)
     assert mirror.pull(tmp_path / "nowhere", tmp_path / "empty") is None
+
+
+def go_on(run_dir, drive, make_model, ids, tokenizer):
+    config = TrainConfig(steps=6, batch_size=4, warmup=1, eval_every=6, save_every=2, keep_last=3)
+    return Trainer(
+        make_model(), ids[:2000], ids[2000:], config, run_dir, tokenizer, mirror_to=drive
+    ).fit()
+
+
+def assert_same_end(run_dir, other) -> None:
+    for name in ("log.jsonl", f"checkpoints/step_00000006/{checkpoint.MODEL}"):
+        assert (run_dir / name).read_bytes() == (other / name).read_bytes()
+
+
+@pytest.mark.parametrize("copied", range(4))
+def test_half_a_copy_in_its_place_is_swept_away_and_restored(
+    run_dir, make_model, ids, tokenizer, tmp_path, copied
+):
+    """As a restore that was killed used to leave it, with so many of its files."""
+    drive, back = tmp_path / "drive", tmp_path / "back"
+    push(run_dir, drive, 4)
+    half = checkpoint.folder_of(back, 4)
+    half.mkdir(parents=True)
+    for name in sorted(os.listdir(checkpoint.folder_of(run_dir, 4)))[:copied]:
+        shutil.copyfile(checkpoint.folder_of(run_dir, 4) / name, half / name)
+    (half / checkpoint.STATE).write_bytes(b"half")
+    damaged = checkpoint.folder_of(back, 9)
+    damaged.mkdir()
+    assert go_on(back, drive, make_model, ids, tokenizer).finished
+    assert_same_end(run_dir, back)
+    assert not damaged.exists()
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_a_restore_killed_at_any_file_is_made_again(
+    run_dir, make_model, ids, tokenizer, tmp_path, monkeypatch
+):
+    drive, back = tmp_path / "drive", tmp_path / "back"
+    push(run_dir, drive, 4)
+    calls = []
+    real = {"copyfile": shutil.copyfile, "sync": files.sync, "replace": os.replace}
+
+    def counted(name: str):
+        def call(*args, **kwargs):
+            calls.append(name)
+            if len(calls) == die_at:
+                if name == "copyfile":  # half of the file is there
+                    args[1].write_bytes(args[0].read_bytes()[:50])
+                raise Killed
+            return real[name](*args, **kwargs)
+
+        return call
+
+    die_at = 0
+    with monkeypatch.context() as patch:
+        for place, name in ((shutil, "copyfile"), (files, "sync"), (os, "replace")):
+            patch.setattr(place, name, counted(name))
+        for die_at in range(1, 99):  # noqa: B007 - `counted` reads it
+            calls.clear()
+            shutil.rmtree(back, ignore_errors=True)
+            try:
+                mirror.pull(drive, back)
+                break
+            except Killed:
+                for step in checkpoint.saved_steps(back):  # whole, or not there
+                    checkpoint.verify(checkpoint.folder_of(back, step))
+                with monkeypatch.context() as unharmed:
+                    unharmed.setattr(shutil, "copyfile", real["copyfile"])
+                    unharmed.setattr(files, "sync", real["sync"])
+                    unharmed.setattr(os, "replace", real["replace"])
+                    if not checkpoint.has_whole(back):
+                        mirror.pull(drive, back)
+                    assert os.listdir(back / "checkpoints") == ["step_00000004"]
+    assert die_at > 10
+    assert go_on(back, drive, make_model, ids, tokenizer).finished
+    assert_same_end(run_dir, back)
+
+
+def test_a_full_disk_at_a_restore_begins_no_new_run(
+    run_dir, make_model, ids, tokenizer, tmp_path, monkeypatch
+):
+    drive, back = tmp_path / "drive", tmp_path / "back"
+    copy = push(run_dir, drive, 4)
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", full)
+        with pytest.raises(CheckpointError, match="could not be restored .* make room"):
+            go_on(back, drive, make_model, ids, tokenizer)
+    assert copy.is_dir() and not (back / "log.jsonl").exists() | (back / "best").exists()
+
+
+def test_a_list_that_names_another_place_is_no_copy(run_dir, tmp_path):
+    copy = push(run_dir, tmp_path / "drive", 4)
+    (copy / mirror.LIST).write_text('{"../outside": "00"}')
+    with pytest.warns(UserWarning, match="is no file name"):
+        assert mirror.pull(tmp_path / "drive", tmp_path / "back") is None
 
 
 def test_the_command_line_goes_on_from_the_mirror_on_a_new_machine(tmp_path):
