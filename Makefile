@@ -11,7 +11,7 @@ READY := $(VENV)/.ready
 TORCH := $(shell grep '^torch==' requirements.lock)
 PAGE := _build/html/index.html
 
-.PHONY: book serve test notebooks publish-url lint lock clean
+.PHONY: book serve test portable notebooks publish-url lint lock clean
 
 book: $(READY)
 	$(BIN)/jupyter-book build . -W -n --keep-going --quiet
@@ -23,6 +23,10 @@ serve: book
 
 test: $(READY)
 	$(BIN)/python -m pytest --nbval
+
+# The tests on every machine that this one can play: an hour or so.
+portable: $(READY)
+	$(BIN)/python -m gptlib.course.machines all $(BIN)/python -m pytest --nbval -q
 
 notebooks: $(READY)
 	$(BIN)/python -m gptlib.course.notebooks

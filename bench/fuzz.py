@@ -2,7 +2,7 @@
 
     python bench/fuzz.py [--cases 10000] [--door checkpoint]
 
-The properties are those of `tests/faults/doors.py`, which the tests try 500 times each. A case that
+The properties are those of `tests/faults/doors.py`, which the tests try 150 times each. A case that
 breaks one ends the program, with hypothesis's shortest way to it. Writes `bench/results/fuzz.json`.
 """
 

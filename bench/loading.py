@@ -3,8 +3,8 @@
     python bench/loading.py [--threads 2]
 
 `TokenBatches` from memory and from a shard folder, and windows at random places of a memory map as
-nanoGPT reads them, in turns with gptlib's fastest step (bfloat16) on the same batch. A loader's
-share is its time in parts of the step's.
+nanoGPT reads them, in turns with gptlib's fastest step (bfloat16 where that is fast) on the same
+batch. A loader's share is its time in parts of the step's.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from plain_loop import random_windows
 from timing import arguments, interleaved, report
 from train_step import SIZES, Size, make_step
 
-from gptlib import CharTokenizer, load_corpus
+from gptlib import CharTokenizer, Runtime, load_corpus
 from gptlib.batches import TokenBatches
 from gptlib.shards import open_shards, prepare
 
@@ -53,7 +53,7 @@ def compare(name: str, size: Size, folder: Path, tokens: np.ndarray, args) -> li
         loader: lambda read=read: [read() for _ in range(READS)]
         for loader, read in loaders(size, folder, tokens).items()
     }
-    turns[STEP] = make_step("gptlib", "bfloat16", size, args.threads)
+    turns[STEP] = make_step("gptlib", Runtime.detect("cpu", "fast").dtype, size, args.threads)
     seconds = interleaved(turns, args.repeats)
     rows = []
     for contender, s in seconds.items():

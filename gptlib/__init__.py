@@ -8,6 +8,10 @@ The whole way in four lines:
     print(tok.decode(generate(model, tok.encode("The "), 200)[0].tolist()))
 """
 
+from gptlib import threads
+
+threads.prepare()  # before the first of these imports torch, which then has read the environment
+
 from gptlib.corpora import Corpus, load_corpus
 from gptlib.course.records import Record, load_record
 from gptlib.errors import GptlibError

@@ -15,6 +15,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import shlex
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from gptlib.grammar import Grammar, sample_corpus
 from gptlib.paths import user_path
 
 TRAIN_SHARE = 0.9
+OF_DOCUMENTS = (".jsonl", ".ndjson", ".json", ".parquet")  # many texts, not one
 EMBEDDED_SIZE = 1_000_000  # characters
 
 
@@ -105,7 +107,8 @@ def load_corpus(
 
     Raises:
         DataError: no such name or file; a folder; not UTF-8; empty or blank; too short to split; a
-            size that cannot be had; a download that failed (see `gptlib.downloads.fetch`).
+            size that cannot be had; a file of documents, such as .jsonl; a download that failed
+            (see `gptlib.downloads.fetch`).
     """
     if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
         raise DataError(f"size is {size!r}; expected a whole number of characters, at least 1")
@@ -119,6 +122,12 @@ def load_corpus(
         )
     if entry is None:
         path = _existing(name_or_path, entries)
+        if path.suffix.lower() in OF_DOCUMENTS:
+            raise DataError(
+                f"{path.name} holds documents, and a corpus is one text; `gptlib data prepare "
+                f"{shlex.quote(str(name_or_path))} --out FOLDER` makes shards of them, which "
+                "`gptlib train --corpus FOLDER` reads. If it is a text, let its name end in .txt"
+            )
         licence = "the reader's own file; its terms are not known to gptlib"
         return _from_file(path, path.name, licence, size)
     if entry.kind == "embedded":
@@ -162,13 +171,42 @@ def _existing(name_or_path: str | Path, entries: dict[str, Entry]) -> Path:
     except (OSError, ValueError):  # a name too long for the disk, or with a null byte
         there, folder = False, False
     if folder:
+        check_permission(path)
         raise DataError(
             f"{path} is a folder; give the path of one UTF-8 text file, or of token shards: a "
             "folder with the manifest.json that `gptlib data prepare` wrote"
         )
     if not there:
+        check_permission(path)
         raise DataError(f"no such file, and {unknown_name(str(name_or_path), _texts(entries))}")
     return path
+
+
+def check_permission(path: Path) -> None:
+    """Say so where the reason why nothing is found at a path is that it may not be looked at.
+
+    Raises:
+        DataError: no permission to read the folder at `path`, or to pass one on the way.
+    """
+    refused = None
+    try:
+        if os.path.isdir(path) and not os.access(path, os.R_OK | os.X_OK):
+            refused = path
+        os.stat(path)
+    except PermissionError:
+        refused = path
+    except (OSError, ValueError):
+        pass  # nothing there, or no name that could be: for other reasons
+    if refused:
+        raise DataError(
+            f"{refused} cannot be read (Permission denied); check its permissions and those of the "
+            "folders that it is in"
+        )
+
+
+def plain_lines(text: str) -> str:
+    """`text` with every line ended by "\\n", whatever system it comes from."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _from_file(path: Path, name: str, licence: str, size: int | None) -> Corpus:
@@ -204,7 +242,7 @@ def _read(path: Path) -> str:
             f"{path} is not UTF-8: byte 0x{raw[error.start]:02x} at offset {error.start:,} "
             f"(it may be {guess}); save it as UTF-8"
         ) from error
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return plain_lines(text)
 
 
 def _embedded(entry: Entry, size: int, seed: int) -> Corpus:

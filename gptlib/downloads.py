@@ -112,6 +112,13 @@ def fetch(name: str, registry: str | Path | None = None) -> Path:
         return found
     for path in _places(entry):
         if os.path.isfile(path):  # unlike Path.is_file, no error where a folder is closed to us
+            if not os.access(path, os.R_OK):
+                warnings.warn(
+                    f"{path} cannot be read (Permission denied); downloading it again, since what "
+                    "it holds is not known: check its permissions",
+                    stacklevel=2,
+                )
+                continue
             warnings.warn(
                 f"{path} is damaged or another file: its sha256 begins {_sha256(path)[:8]}, "
                 f"that of {name} {entry.sha256[:8]}; downloading it again",

@@ -1,8 +1,9 @@
 """How good a model is, measured on all the text that it did not train on.
 
 One job: numbers from a trained model. Losses are whole-split means in nats per token, every token
-predicted once; two-choice probes ask for one dependency at a time; `parse_rate` asks whether
-sampled texts are sentences of the grammar that wrote the corpus.
+predicted once; `score_endings` says which of several endings a model finds likelier, and two-choice
+probes ask so for one dependency at a time; `parse_rate` asks whether sampled texts are sentences of
+the grammar that wrote the corpus.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from torch import Tensor
 
 from gptlib import parallel
 from gptlib.errors import ConfigError, DataError, GrammarError
-from gptlib.model import GPT, check_targets, evaluating
+from gptlib.model import GPT, check_device, check_targets, evaluating
 
 if TYPE_CHECKING:
     from gptlib.grammar import Grammar, Probe
+    from gptlib.tokenizer_base import Tokenizer
 
 
 @torch.no_grad()
@@ -31,8 +33,10 @@ def token_losses(model: GPT, idx: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy of every target, (B, T) in nats; no gradient. Targets of -1 give 0.
 
     Raises:
-        DataError: a target outside the vocabulary, or none that counts (on a CPU).
+        DataError: a target outside the vocabulary, or none that counts (on a CPU); ids on another
+            device than the model.
     """
+    check_device(targets, model.lm_head.weight.device, "targets")
     if targets.device.type == "cpu":
         check_targets(targets, idx.shape, model.config.vocab_size)
     logits, _ = model(idx)
@@ -66,7 +70,7 @@ def split_loss(
     """Mean loss over a whole split, in nats per token; every token after the first counts once.
 
     Args:
-        tokens: 1-D array of ids.
+        tokens: 1-D array of ids; a tensor may be on any device.
         stride: tokens counted in a window after the first. None is `block_size`, windows side by
             side; smaller overlaps them, so that each counted token has at least
             `block_size - stride` tokens of context, and costs more.
@@ -123,7 +127,9 @@ def _gather(tokens, plan: Sequence[tuple[int, int, int]], model: GPT) -> tuple[T
     idx = torch.zeros(len(plan), width, dtype=torch.int64)
     targets = torch.full_like(idx, -1)
     for row, (start, end, counted) in enumerate(plan):
-        window = torch.as_tensor(np.asarray(tokens[start:end]).astype(np.int64))
+        window = tokens[start:end]
+        window = window.cpu() if isinstance(window, Tensor) else window
+        window = torch.as_tensor(np.asarray(window).astype(np.int64))
         idx[row, : end - start - 1] = window[:-1]
         targets[row, counted - 1 - start : end - start - 1] = window[counted - start :]
     device = model.lm_head.weight.device
@@ -157,12 +163,18 @@ def loss_by_position(
 
 
 def bits_per_byte(nats_per_token: float, n_tokens: int, n_bytes: int) -> float:
-    """Convert a loss to bits per UTF-8 byte, which compares models with different tokenizers."""
+    """Convert a loss to bits per UTF-8 byte, which compares models with different tokenizers.
+
+    Raises:
+        DataError: a text without bytes.
+    """
+    if n_bytes < 1:
+        raise DataError(f"the text has {n_bytes} bytes; give the number of those that were read")
     return nats_per_token * n_tokens / (n_bytes * math.log(2))
 
 
 def score_probes(
-    model: GPT, tokenizer, probes: Iterable[Probe], begin: str = ""
+    model: GPT, tokenizer: Tokenizer, probes: Iterable[Probe], begin: str = ""
 ) -> dict[str, float]:
     """Ask which of two continuations the model finds likelier.
 
@@ -173,14 +185,18 @@ def score_probes(
         accuracy: share of probes where the right one wins. log_ratio: mean of
         log p(right) - log p(wrong), in nats: 0 is no idea, and it moves before accuracy does.
         n: how many probes.
+
+    Raises:
+        DataError: no probes, or one that `score_endings` refuses.
     """
     ratios = []
-    with evaluating(model):
-        for probe in probes:
-            right, wrong = _continuation_logprobs(
-                model, tokenizer, begin + probe.prefix, (probe.right, probe.wrong)
-            )
-            ratios.append(right - wrong)
+    for probe in probes:
+        right, wrong = score_endings(
+            model, tokenizer, begin + probe.prefix, (probe.right, probe.wrong)
+        )
+        ratios.append(right - wrong)
+    if not ratios:
+        raise DataError("there are no probes to score; a share needs at least one")
     wins = [1.0 if r > 0 else 0.5 if r == 0 else 0.0 for r in ratios]
     return {
         "accuracy": sum(wins) / len(wins),
@@ -189,13 +205,47 @@ def score_probes(
     }
 
 
-def _continuation_logprobs(
-    model: GPT, tokenizer, prefix: str, endings: Sequence[str]
+def score_endings(
+    model: GPT,
+    tokenizer: Tokenizer,
+    prefix: str,
+    endings: Sequence[str],
+    per: str | None = None,
 ) -> list[float]:
-    """log p(ending | prefix) in nats for each ending, with as much of the prefix as fits."""
+    """log p(ending | prefix) in nats for each of n endings; every token of an ending counts.
+
+    Where prefix and ending exceed the model's context, the prefix loses its beginning, and all
+    endings are read after the same rest of it.
+
+    Args:
+        per: None for the whole ending, which favors short ones; "token" or "character" to divide
+            by the number of those in each ending.
+
+    Raises:
+        DataError: no endings, an empty one, or one that leaves no room for a token before it; a
+            prefix without a token, after which the first one could not be scored.
+        ConfigError: an unknown `per`.
+    """
+    if per not in (None, "token", "character"):
+        raise ConfigError(f"per is {per!r}; give 'token', 'character', or None for the sum")
     head, tails = tokenizer.encode(prefix), [tokenizer.encode(e) for e in endings]
-    longest = max(map(len, tails))
-    head = head[-(model.config.block_size + 1 - longest) :]
+    longest, T = max(map(len, tails), default=0), model.config.block_size
+    if not all(tails) or not tails:
+        raise DataError(
+            f"{len(tails)} endings, {sum(not tail for tail in tails)} of them empty; give one or "
+            "more, each with at least a token to score"
+        )
+    if not head:
+        raise DataError(
+            "the prefix is empty, so nothing says how likely an ending's first token is; begin "
+            "with what stands before a text, such as a newline, a separator or <|endoftext|>"
+        )
+    if longest > T:
+        raise DataError(
+            f"an ending has {longest} tokens, and block_size is {T}: with one token before it, an "
+            f"ending has {T} at most; shorten it"
+        )
+    head = head[-(T + 1 - longest) :]
     idx = torch.zeros(len(tails), len(head) + longest, dtype=torch.int64)
     targets = torch.full_like(idx, -1)
     for row, tail in enumerate(tails):
@@ -203,11 +253,20 @@ def _continuation_logprobs(
         idx[row, :end] = torch.tensor(head + tail)
         targets[row, len(head) : end] = idx[row, len(head) : end]
     idx, targets = (x.to(model.lm_head.weight.device) for x in (idx[:, :-1], targets[:, 1:]))
-    return (-token_losses(model, idx, targets).sum(dim=1)).tolist()
+    with evaluating(model):
+        sums = (-token_losses(model, idx, targets).sum(dim=1)).tolist()
+    lengths = {"token": map(len, tails), "character": map(len, endings)}
+    return [total / n for total, n in zip(sums, lengths[per], strict=True)] if per else sums
 
 
 def parse_rate(grammar: Grammar, texts: Sequence[str]) -> float:
-    """Share of texts that the grammar could have written, letter by letter."""
+    """Share of texts that the grammar could have written, letter by letter.
+
+    Raises:
+        DataError: no texts.
+    """
+    if not texts:
+        raise DataError("there are no texts to parse; a share needs at least one")
     parsed = 0
     for text in texts:
         try:

@@ -143,8 +143,9 @@ class CausalSelfAttention(nn.Module):
         if cache is not None:
             k, v = cache.append(layer, k, v)
         dropout = self.attn_dropout if self.training else 0.0
-        # One new token may see everything in the cache, so it needs no mask.
-        y = fused_attention(q, k, v, causal=T > 1, dropout=dropout)
+        # One new token may see everything in the cache, so it needs no mask. Without a cache the
+        # answer does not hang on T, which torch.export leaves open.
+        y = fused_attention(q, k, v, causal=cache is None or T > 1, dropout=dropout)
         y = y.transpose(1, 2).reshape(B, T, C)  # heads side by side again
         return self.resid_dropout(self.c_proj(y))
 
@@ -201,6 +202,19 @@ def check_targets(targets: Tensor, shape: torch.Size, vocab_size: int) -> None:
         )
 
 
+def check_device(ids: Tensor, device: torch.device, name: str) -> None:
+    """Refuse ids that lie where the model cannot read them.
+
+    Raises:
+        DataError: `ids` are not on `device`.
+    """
+    if ids.device != device:
+        raise DataError(
+            f"{name} is on {ids.device} and the model on {device}; move it there: "
+            f"{name}.to({str(device)!r})"
+        )
+
+
 class GPT(nn.Module):
     """Token ids in, a score for every possible next token out.
 
@@ -242,8 +256,10 @@ class GPT(nn.Module):
         after that, tokens follow one at a time.
 
         Raises:
-            DataError: more tokens than `block_size`, or an id outside the vocabulary.
+            DataError: more tokens than `block_size`, an id outside the vocabulary, or ids that are
+                no whole numbers or lie on another device than the model.
         """
+        check_device(idx, self.transformer.wte.weight.device, "idx")
         if idx.dim() != 2:
             raise DataError(f"idx has shape {tuple(idx.shape)}; give (B, T), a row for each text")
         start = cache.length if cache is not None else 0
@@ -257,7 +273,13 @@ class GPT(nn.Module):
             raise DataError(f"{T} tokens for a cache that is in use; give one at a time")
         try:
             x = self.transformer.wte(idx)
-        except IndexError as error:
+        except (IndexError, RuntimeError) as error:
+            if idx.dtype not in (torch.int64, torch.int32):
+                raise DataError(
+                    f"idx has the type {idx.dtype}; token ids are whole numbers: give torch.int64"
+                ) from error
+            if not isinstance(error, IndexError):
+                raise
             raise DataError(
                 f"token ids run from {idx.min()} to {idx.max()}, but the vocabulary has "
                 f"{self.config.vocab_size}; was the text encoded by another tokenizer?"
@@ -295,6 +317,7 @@ class GPT(nn.Module):
         logits = self.logits(self.hidden(idx))
         if targets is None:
             return logits, None
+        check_device(targets, logits.device, "targets")
         if targets.device.type == "cpu" and not torch.compiler.is_compiling():
             check_targets(targets, idx.shape, self.config.vocab_size)  # elsewhere it costs a wait
         loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1)

@@ -14,21 +14,54 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from gptlib import runtime
+from gptlib.errors import ConfigError
 
-def orthogonalize(G: Tensor) -> Tensor:
+# A step turns every singular value x into a x + b x^3 + c x^5 (Jordan et al. 2024).
+STEPS, A, B, C = 5, 3.4445, -4.7750, 2.0315
+DTYPES = {name: runtime.DTYPES[name] for name in ("bfloat16", "float32")}
+
+
+def orthogonalize(G: Tensor, dtype: str | None = None) -> Tensor:
     """Return matrices with the singular vectors of G (N, R, C), R <= C, and values near one.
 
     Five Newton-Schulz steps: each applies an odd polynomial to every singular value, and its
     coefficients were chosen to lift small values fast, not to converge (they end in 0.7 to 1.2).
-    In bfloat16, since no digit is needed (Jordan et al. 2024).
+    No digit is needed (Jordan et al. 2024), so it is done in the number type whose products are
+    fast on G's device, bfloat16 or float32, unless `dtype` names one; the result is of that type.
     """
-    X = G.bfloat16()
+    X = G.to(DTYPES[dtype or fast_dtype(G)])
     X = X / X.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)  # no value above one
-    for _ in range(5):
+    if X.dtype == torch.float32 and X.size(2) > 2 * X.size(1):
+        return _lift_wide(X)
+    for _ in range(STEPS):
         gram = X @ X.mT  # (N, R, R)
-        gram = torch.baddbmm(gram, gram, gram, beta=-4.7750, alpha=2.0315)
-        X = torch.baddbmm(X, gram, X, beta=3.4445)
+        gram = torch.baddbmm(gram, gram, gram, beta=B, alpha=C)
+        X = torch.baddbmm(X, gram, X, beta=A)
     return X
+
+
+def _lift_wide(X: Tensor) -> Tensor:
+    """The same steps for matrices that are much wider than high, in fewer operations.
+
+    Each step multiplies X by a polynomial Q of X X^T, and all that follow need only the small
+    matrix: it becomes Q X X^T Q. So the wide one is met twice and not ten times. The squares that
+    this keeps would be lost in bfloat16.
+    """
+    gram = X @ X.mT  # (N, R, R)
+    factor = None
+    for step in range(STEPS):
+        Q = torch.baddbmm(gram, gram, gram, beta=B, alpha=C)
+        Q.diagonal(dim1=1, dim2=2).add_(A)
+        factor = Q if factor is None else Q @ factor
+        if step < STEPS - 1:
+            gram = Q @ gram @ Q
+    return factor @ X
+
+
+def fast_dtype(tensor: Tensor) -> str:
+    """The type that matrices on this tensor's device are orthogonalized in, unless told."""
+    return "bfloat16" if runtime.bfloat16_is_fast(tensor.device) else "float32"
 
 
 class Muon(torch.optim.Optimizer):
@@ -42,6 +75,12 @@ class Muon(torch.optim.Optimizer):
             that one learning rate serves both (Liu et al. 2025, section 2.2).
         weight_decay: the share of a weight, times lr, that each step takes away.
         momentum: how much of the past an update keeps; it looks one step ahead (Nesterov).
+        dtype: "bfloat16" or "float32", what `orthogonalize` computes in; None chooses by the
+            device. It is part of the state: a run that goes on elsewhere keeps the type that it
+            began with, and so every bit. States without it come from before, and are bfloat16's.
+
+    Raises:
+        ConfigError: another dtype.
     """
 
     def __init__(
@@ -50,18 +89,36 @@ class Muon(torch.optim.Optimizer):
         lr: float,
         weight_decay: float = 0.0,
         momentum: float = 0.95,
+        dtype: str | None = None,
     ) -> None:
-        defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "parts": 1}
+        if dtype not in (None, *DTYPES):
+            raise ConfigError(f"dtype is {dtype!r}; use {' or '.join(DTYPES)}, or None")
+        defaults = {
+            "lr": lr, "weight_decay": weight_decay, "momentum": momentum, "parts": 1,
+            "dtype": dtype,
+        }  # fmt: skip
         super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: dict) -> None:
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        group["dtype"] = group["dtype"] or fast_dtype(group["params"][0])
 
     def __setstate__(self, state: dict) -> None:
         super().__setstate__(state)
-        for group in self.param_groups:
-            group.setdefault("parts", 1)  # states saved by torch.optim.Muon fit too
+        for group in self.param_groups:  # states saved by torch.optim.Muon fit too
+            group.setdefault("parts", 1)
+            group.setdefault("dtype", "bfloat16")
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        super().load_state_dict(state_dict)
+        kept = [group["params"][0] for group in self.param_groups if group["dtype"] == "bfloat16"]
+        if any(p.device.type == "cpu" and fast_dtype(p) != "bfloat16" for p in kept):
+            runtime.warn_emulated("Muon goes on in it, as saved, so that the run stays exact")
 
     @torch.no_grad()
     def step(self, closure=None) -> None:
-        by_shape: dict[torch.Size, list[tuple[Tensor, Tensor, float]]] = {}
+        alike: dict[tuple[torch.Size, str], list[tuple[Tensor, Tensor, float]]] = {}
         for group in self.param_groups:
             for p in (p for p in group["params"] if p.grad is not None):
                 if not self.state[p]:
@@ -76,8 +133,9 @@ class Muon(torch.optim.Optimizer):
                     if weight.size(0) > weight.size(1):
                         weight, move = weight.T, move.T
                     rate = group["lr"] * 0.2 * math.sqrt(weight.size(1))
-                    by_shape.setdefault(weight.shape, []).append((weight, move, rate))
-        for same in by_shape.values():
-            moves = orthogonalize(torch.stack([move for _, move, _ in same]))
+                    kind = weight.shape, group["dtype"]
+                    alike.setdefault(kind, []).append((weight, move, rate))
+        for (_, dtype), same in alike.items():
+            moves = orthogonalize(torch.stack([move for _, move, _ in same]), dtype)
             for (weight, _, rate), move in zip(same, moves, strict=True):
                 weight.add_(move, alpha=-rate)

@@ -43,7 +43,8 @@ def make_optimizers(
     on CPU and GPU alike. "muon" gives the blocks' matrices to Muon (Jordan et al. 2024), which
     replaces a matrix's update by the nearest one that moves every direction equally far, scaled
     so that the same learning rate serves both (Liu et al. 2025, section 2.2); embeddings, the head
-    and vectors stay with AdamW. Every group says in `lr_scale` what it multiplies the rate by; see
+    and vectors stay with AdamW. Muon's products are in bfloat16 where the model's device has units
+    for it, else in float32. Every group says in `lr_scale` what it multiplies the rate by; see
     `set_learning_rate`.
 
     Args:

@@ -54,7 +54,7 @@ PRESETS = {
         ),
         dict(
             steps=1000, batch_size=24, lr=4e-3, min_lr=0.0, warmup=10, beta2=0.95, schedule="wsd",
-            decay=0.6, optimizer="muon", muon_parts="heads", dtype="bfloat16", eval_every=250,
+            decay=0.6, optimizer="muon", muon_parts="heads", dtype="fast", eval_every=250,
             sampling="shuffled",
         ),
     ),
@@ -86,7 +86,7 @@ PRESETS = {
         ),
         dict(
             steps=3000, batch_size=32, lr=6e-3, min_lr=0.0, warmup=20, beta2=0.95, schedule="wsd",
-            decay=0.6, optimizer="muon", muon_parts="heads", dtype="bfloat16", eval_every=500,
+            decay=0.6, optimizer="muon", muon_parts="heads", dtype="fast", eval_every=500,
         ),
     ),
 }  # fmt: skip

@@ -17,15 +17,14 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock, Timeout
 
-from gptlib.checkpoint import write_atomic
 from gptlib.corpora import TRAIN_SHARE, Corpus
 from gptlib.errors import ConfigError, DataError, TokenizerError
+from gptlib.files import write_atomic
 from gptlib.paths import user_path
 from gptlib.shard_groups import Group, deal
 from gptlib.sharded_tokens import (
@@ -43,6 +42,7 @@ from gptlib.sharded_tokens import (
 from gptlib.sources import Source, open_source
 from gptlib.tokenizer_base import Tokenizer, content_hash
 from gptlib.tokenizers import END_OF_TEXT
+from gptlib.versions import package_version
 
 __all__ = ["ShardedTokens", "open_shards", "prepare"]
 
@@ -205,7 +205,7 @@ class _Writer:
                     "with another folder"
                 )
         manifest = {
-            **self.plan, "gptlib": version("gptlib"), "shards": [asdict(shard) for shard in shards]
+            **self.plan, "gptlib": package_version(), "shards": [asdict(shard) for shard in shards]
         }  # fmt: skip
         manifest["sha256"] = content_hash(manifest)
         write_atomic(self.folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())

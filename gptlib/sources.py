@@ -1,7 +1,8 @@
 """Where the documents of a token data set come from: one reader for each form of text.
 
 One job: `open_source`, which turns a corpus, a file, a folder or any iterable into a stream of
-documents in a fixed order, one of them in memory at a time. Blank documents are left out.
+documents in a fixed order, one of them in memory at a time. Blank documents are left out, and lines
+end in "\\n" in all others, whatever form they come in.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import hashlib
 import json
 import mmap
 import os
+import shlex
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from gptlib.corpora import TRAIN_SHARE, Corpus, load_corpus
+from gptlib.corpora import TRAIN_SHARE, Corpus, check_permission, load_corpus, plain_lines
 from gptlib.downloads import read_registry
 from gptlib.errors import ConfigError, DataError
 from gptlib.paths import user_path
@@ -24,6 +26,7 @@ from gptlib.tokenizers import END_OF_TEXT
 
 SEPARATOR = "\n\n"  # ends a document where the tokenizer has no token for that
 KINDS = (".txt", ".jsonl", ".parquet")
+ALIASES = {".ndjson": ".jsonl"}  # another name for the same
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Source:
     read: Callable[[], Iterator[Document]]
 
     def documents(self) -> Iterator[Document]:
-        """Yield every document that is not blank.
+        """Yield every document that is not blank, its lines ended by "\\n".
 
         Raises:
             DataError: what the readers say, or that the source broke off (a file, a network).
@@ -61,7 +64,7 @@ class Source:
         try:
             for document in self.read():
                 if document.text.strip():
-                    yield document
+                    yield replace(document, text=plain_lines(document.text))
                     number += 1
         except OSError as error:
             raise DataError(
@@ -85,9 +88,9 @@ def open_source(
     """Return the documents of a source.
 
     Args:
-        source: a `Corpus` or its name; a path: `.jsonl`, `.parquet`, text, or a folder of files
-            of one of these kinds, read in the order of their names; or an iterable of strings
-            or of dicts, such as a `datasets` stream.
+        source: a `Corpus` or its name; a path: `.jsonl` (or `.ndjson`), `.parquet`, text, or a
+            folder of files of one of these kinds, read in the order of their names; or an iterable
+            of strings or of dicts, such as a `datasets` stream.
         field: where a line, a row or a dict has its text.
         separator: what stands between the documents of a text file. A file without it is one
             document, whose last part is for validation, as `load_corpus` cuts it.
@@ -107,13 +110,13 @@ def open_source(
             return _from_corpus(load_corpus(source), val_fraction, revision)
         path = user_path(source)
         files = _files(path)
-        if len(files) == 1 and files[0].suffix not in KINDS[1:] and not _has(files[0], separator):
+        if len(files) == 1 and _kind(files[0]) not in KINDS[1:] and not _has(files[0], separator):
             return _from_corpus(load_corpus(files[0]), val_fraction, revision)
         readers = {".jsonl": _json_lines, ".parquet": _parquet}
 
         def read() -> Iterator[Document]:
             for i, file in enumerate(files):
-                reader = readers.get(file.suffix, _text)
+                reader = readers.get(_kind(file), _text)
                 for text, share in reader(file, separator if reader is _text else field):
                     yield Document(text, share=(i + share) / len(files))
 
@@ -171,11 +174,24 @@ def _files(path: Path) -> list[Path]:
     if not os.path.isdir(path):  # unlike Path.is_dir, no error where a name is too long
         if not os.path.exists(path):
             load_corpus(path)  # says what is wrong with the name
+        if _kind(path) == ".json":
+            raise DataError(
+                f"{path.name} is JSON as a whole, and documents are read from one object a line: "
+                "if that is how it is written, let its name end in .jsonl; if it is one list, "
+                f"`jq -c '.[]' {shlex.quote(path.name)} > documents.jsonl` makes lines of it"
+            )
         return [path]
+    check_permission(path)
     for kind in KINDS:
-        if files := sorted(path.glob("*" + kind)):
+        if files := sorted(file for file in path.iterdir() if _kind(file) == kind):
             return files
     raise DataError(f"{path} has no {', '.join(KINDS)} in it; give a file, or a folder of them")
+
+
+def _kind(path: Path) -> str:
+    """What a file's name says of its form, in small letters."""
+    suffix = path.suffix.lower()
+    return ALIASES.get(suffix, suffix)
 
 
 def _fingerprint(files: list[Path]) -> str:
@@ -231,7 +247,7 @@ def _text(path: Path, separator: str) -> Iterator[tuple[str, float]]:
                         f"{path} is not UTF-8: byte 0x{raw[start + error.start]:02x} at offset "
                         f"{start + error.start:,}; save it as UTF-8"
                     ) from error
-                yield text.replace("\r\n", "\n").replace("\r", "\n").strip("\n"), end / len(raw)
+                yield plain_lines(text).strip("\n"), end / len(raw)
                 start = end + len(mark)
 
 

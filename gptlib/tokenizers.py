@@ -10,6 +10,7 @@ its text never takes part in a merge. Tokenizers with the same `sha256` give the
 
 import base64
 import codecs
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -35,6 +36,10 @@ END_OF_TEXT = "<|endoftext|>"
 GPT2_PATTERN = (
     r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
 )
+# A run of what the pattern means by \s; Python's own \s has four characters more.
+BLANKS = re.compile(r"[^\S\x1c-\x1f]+")
+LONG_RUN = 100_000  # blanks in a row; at 999,994 the pattern's search overflows its stack
+LONG_WORD = 10_000  # bytes; the learner's time grows with the square of a word's length
 
 
 class CharTokenizer(Tokenizer):
@@ -180,14 +185,15 @@ class BPETokenizer(Tokenizer):
 
         Pairs that occur once are not merged, so a short text may give fewer ids than asked for;
         `vocab_size` of the result says how many. Special tokens in the text are left out of the
-        counting. The same text gives the same tokenizer.
+        counting; a word of more than `LONG_WORD` bytes counts as several. The same text gives the
+        same tokenizer.
 
         Raises:
             TokenizerError: empty text, a vocabulary smaller than the bytes and the special tokens,
                 or a special token that cannot be used.
         """
+        from tokenizers import Regex, models, pre_tokenizers, trainers
         from tokenizers import Tokenizer as Learner
-        from tokenizers import models, pre_tokenizers, trainers
 
         check_training_text(text)
         special = check_special(special_tokens)
@@ -199,6 +205,9 @@ class BPETokenizer(Tokenizer):
             )
         learner = Learner(models.BPE())
         learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+        if _may_have_long_words(text):
+            cut = pre_tokenizers.Split(Regex(rf"[\s\S]{{{LONG_WORD}}}"), "isolated")
+            learner.pre_tokenizer = pre_tokenizers.Sequence([learner.pre_tokenizer, cut])
         trainer = trainers.BpeTrainer(
             vocab_size=vocab_size - len(special),
             min_frequency=2,
@@ -227,7 +236,12 @@ class BPETokenizer(Tokenizer):
         """
         check_text(text, "the text to encode")
         allowed = set(self.special_tokens)
-        return self._encoding.encode(text, allowed_special=allowed, disallowed_special=())
+        if not _long_runs(text):
+            return self._encoding.encode(text, allowed_special=allowed, disallowed_special=())
+        ids: list[int] = []
+        for number, part in enumerate(_between(text, list(allowed), keep=True)):
+            ids += [self.special_tokens[part]] if number % 2 else self.encode_ordinary(part)
+        return ids
 
     def encode_ordinary(self, text: str) -> list[int]:
         """Return the ids of `text`, with special tokens spelled out like any other text.
@@ -236,12 +250,16 @@ class BPETokenizer(Tokenizer):
             TokenizerError: no text, or half of a surrogate pair in it.
         """
         check_text(text, "the text to encode")
-        return self._encoding.encode_ordinary(text)
+        first, *more = map(self._encoding.encode_ordinary, _encodable(text))
+        return first + list(itertools.chain(*more)) if more else first
 
     def encode_array(self, text: str) -> np.ndarray:
         """Return the ids of `encode_ordinary` as an array (N,); raises what that raises."""
         check_text(text, "the text to encode")
-        return self._encoding.encode_to_numpy(text, disallowed_special=())
+        parts = [
+            self._encoding.encode_to_numpy(part, disallowed_special=()) for part in _encodable(text)
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of `ids`, a flat sequence of whole numbers.
@@ -309,9 +327,47 @@ def _codes(text: str) -> np.ndarray:
     return np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
 
 
-def _between(text: str, special: list[str]) -> list[str]:
-    """The stretches of `text` between special tokens."""
-    return re.split("|".join(map(re.escape, special)), text) if special else [text]
+def _between(text: str, special: list[str], keep: bool = False) -> list[str]:
+    """The stretches of `text` between special tokens; `keep` puts the tokens between them."""
+    pattern = "|".join(map(re.escape, special))
+    return re.split(f"({pattern})" if keep else pattern, text) if special else [text]
+
+
+def _long_runs(text: str) -> list[int]:
+    """Where runs of `LONG_RUN` blanks or more end, if something follows them.
+
+    It looks at every `LONG_RUN`th character only: no such run fits between two of them.
+    """
+    ends, at = [], 0
+    while at < len(text):
+        if run := BLANKS.match(text, at):
+            before = BLANKS.match(text[max(0, at - LONG_RUN) : at][::-1])
+            length = len(run[0]) + (len(before[0]) if before else 0)
+            at = run.end()
+            if length >= LONG_RUN and at < len(text):
+                ends.append(at)
+        at += LONG_RUN
+    return ends
+
+
+def _encodable(text: str) -> list[str]:
+    """`text` in parts that the pattern can search, which give the ids of the whole.
+
+    The pattern leaves the last blank of a run to what follows. Cut before it, all others stand at
+    the end of a part, where `\\s++$` takes them without the search that overflows.
+    """
+    cuts = [0, *(end - 1 for end in _long_runs(text)), len(text)]
+    return [text[a:b] for a, b in itertools.pairwise(cuts)]
+
+
+def _may_have_long_words(text: str) -> bool:
+    """Whether a word of the pattern may have more than `LONG_WORD` bytes; it looks here and there.
+
+    A character has up to 4 bytes, and half the word covers one of the places looked at.
+    """
+    window = max(1, LONG_WORD // 8)
+    uniform = re.compile(rf"\S{{{window}}}|\s{{{window}}}")
+    return any(uniform.match(text, at) for at in range(0, len(text), window))
 
 
 def _byte_characters() -> dict[str, int]:

@@ -45,7 +45,8 @@ class TrainConfig:
         keep_last: checkpoints to keep besides the best.
         seed: of the data's order and of dropout (weights are drawn when the model is made).
         sampling: "shuffled" or "random", see `gptlib.batches`.
-        device, dtype: "auto" lets `Runtime.detect` choose. compile: use torch.compile.
+        device, dtype: "auto" lets `Runtime.detect` choose; dtype "fast" takes bfloat16 on a CPU too
+            where its products are fast. compile: use torch.compile.
         parallel: "ddp" copies the model into every process of a job, "fsdp" shards it over them;
             without torchrun there is one process, and it changes nothing.
 

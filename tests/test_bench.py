@@ -15,12 +15,14 @@ from gptlib import GPT, GPTConfig
 
 sys.path.append(str(Path(__file__).parent.parent / "bench"))
 
+import first_character
 import generate
 import growth
 import import_time
 import loading
 import plain_loop
 import profile_step
+import threads
 import train_step
 
 TINY = train_step.Size(GPTConfig(32, 65, 2, 2, 32), batch_size=2, T=16, rounds=1)
@@ -172,3 +174,51 @@ def test_every_kind_of_operation_is_found(run, monkeypatch):
         assert {*profile_step.KINDS, "other operations", "Python between them"} == ms.keys()
     shares = [row["share"] for row in rows if row["model"] == "10.7M"]
     assert sum(shares) == pytest.approx(2)  # one for each precision
+
+
+def test_ways_of_waiting_take_turns_in_every_company(run, monkeypatch):
+    asked = []
+
+    class Worker:
+        def __init__(self, n, environment):
+            self.name = f"{n} {environment}"
+
+        def seconds(self, steps):
+            asked.append(self.name)
+            return 0.2 if self.name.startswith("1 ") else 0.1
+
+        def stop(self):
+            asked.append("stopped")
+
+    company = {"nobody": None, "somebody": "pass"}
+    monkeypatch.setattr(threads, "Worker", Worker)
+    monkeypatch.setattr(threads, "COMPANY", company)
+    monkeypatch.setattr(threads, "SETTLE", 0.0)
+    about = run(threads, "--threads", "2", "--rounds", "3")
+    names = list(threads.contenders(2))
+    assert [(r["company"], r["waiting"]) for r in about["rows"]] == [
+        (with_whom, name) for with_whom in company for name in names
+    ]
+    assert {r["vs_one_thread"] for r in about["rows"]} == {1.0, 0.5}
+    assert len(asked) == len(names) * (1 + 3 * 2 + 1) and asked[-1] == "stopped"
+
+
+def test_a_worker_makes_steps_when_it_is_asked(monkeypatch):
+    monkeypatch.setattr(threads, "WORKER", "for line in iter(input, ''): print(int(line) / 4)")
+    worker = threads.Worker(1, {})
+    assert worker.seconds(2) == 0.5 and worker.seconds(3) == 0.75
+    worker.stop()
+    assert worker.process.poll() is not None
+
+
+def test_the_first_character_is_read_as_it_comes(run, monkeypatch):
+    tale = "import sys; sys.stdout.write('A fox'); sys.stdout.flush(); print(' sat.')"
+    monkeypatch.setattr(first_character, "COMMAND", ("-c", tale))
+    monkeypatch.setattr(first_character, "torch_seconds", lambda threads: 0.0)
+    about = run(first_character, "--repeats", "2")
+    (row,) = about["rows"]
+    assert row["characters"] == 2 * len("A fox sat.") and row["characters_per_s"] > 0
+    assert row["beyond_torch"] == row["first_character_s"] > 0 and about["threads"] == 1
+    monkeypatch.setattr(first_character, "COMMAND", ("-c", "raise SystemExit(2)"))
+    with pytest.raises(SystemExit, match="ended with 2 and wrote 0 B"):
+        run(first_character, "--repeats", "1")

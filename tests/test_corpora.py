@@ -18,9 +18,12 @@ import pytest
 from gptlib import downloads, transfer
 from gptlib.corpora import Corpus, list_corpora, load_corpus
 from gptlib.downloads import cache_folder, fetch, read_registry
-from gptlib.errors import DataError
+from gptlib.errors import DataError, GptlibError
 from gptlib.grammar import Grammar
-from gptlib.tokenizers import BPETokenizer
+from gptlib.sharded_tokens import is_shard_folder, open_shards
+from gptlib.shards import prepare
+from gptlib.sources import open_source
+from gptlib.tokenizers import BPETokenizer, CharTokenizer, load_tokenizer
 
 POEM = ("The goose, the keeper and the light:\nwho lit whom? ß 🪿\n" * 200).encode()
 PAGE = b"  <!DOCTYPE html><html><body>Sign in to the school's network</body></html>"
@@ -333,6 +336,51 @@ def test_cache_folder(monkeypatch, tmp_path):
     assert cache_folder().name == "gptlib" and cache_folder().is_absolute()
 
 
+@pytest.fixture
+def no_home(monkeypatch):
+    """A user whom the system does not know, as in many containers."""
+    pwd = pytest.importorskip("pwd")
+
+    def unknown(*args):
+        raise KeyError("no such user")
+
+    for name in ("HOME", "GPTLIB_DATA", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.setattr(pwd, "getpwnam", unknown)
+
+
+def test_without_a_home_what_needs_none_works(no_home, tmp_path, monkeypatch):
+    assert {info.state for info in list_corpora()} == {"embedded", "to download"}
+    assert load_corpus("tales", size=5_000).text
+    for need in (lambda: load_corpus("shakespeare"), BPETokenizer.gpt2, cache_folder):
+        with pytest.raises(DataError, match="no home folder for you.*set GPTLIB_DATA to a folder"):
+            need()
+    monkeypatch.setenv("GPTLIB_DATA", str(tmp_path))
+    assert cache_folder() == tmp_path
+
+
+def test_a_tilde_is_the_home_folder_wherever_a_text_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "a.txt").write_text("the fox sat. " * 20)
+    (tmp_path / "a.jsonl").write_text('{"text": "the fox sat."}\n' * 20)
+    assert load_corpus("~/a.txt").text == load_corpus(Path("~/a.txt")).text == "the fox sat. " * 20
+    assert len(list(open_source("~/a.jsonl").documents())) == 20
+    tokenizer = CharTokenizer.train("the fox sat.\n")
+    prepare("~/a.jsonl", tokenizer, "~/shards")
+    assert is_shard_folder("~/shards") and len(open_shards("~/shards", "val", tokenizer))
+    assert load_tokenizer("~/shards") == tokenizer
+    with pytest.raises(DataError, match="no such file"):
+        load_corpus("~nobody-of-that-name/a.txt")
+
+
+def test_a_tilde_without_a_home(no_home):
+    for read in (load_corpus, open_source, is_shard_folder, load_tokenizer):
+        with pytest.raises(GptlibError, match="begins with ~.*write the path in full, or set HOME"):
+            read("~/a.txt")
+
+
 def test_gpt2_merges_come_through_the_same_door(server, cache, monkeypatch):
     monkeypatch.setattr(downloads, "data_path", lambda name: pytest.fail("the registry was given"))
     table = cache / "registry.toml"
@@ -498,6 +546,51 @@ def test_a_file_that_cannot_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(DataError, match=r"a\.txt cannot be read \(Permission denied\)"):
         load_corpus(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.ndjson", "a.json", "a.JSONL", "a b.parquet"])
+def test_documents_are_no_corpus(tmp_path, name):
+    """Else a model would learn the syntax of JSON, and nobody would notice."""
+    (tmp_path / name).write_text('{"text": "the fox"}\n' * 20)
+    with pytest.raises(DataError, match="holds documents.*gptlib data prepare .*--out FOLDER"):
+        load_corpus(tmp_path / name)
+
+
+def close(monkeypatch, folder: Path) -> None:
+    """Let nobody look into a folder, not even the superuser that a test may run as."""
+    stat, access = os.stat, os.access
+
+    def closed(path, *args, **options):
+        if folder.name in Path(os.fspath(path)).parent.parts if isinstance(path, Path | str) else 0:
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, *args, **options)
+
+    monkeypatch.setattr(os, "stat", closed)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != folder and access(path, mode))
+
+
+def test_what_may_not_be_looked_at_is_not_called_missing(tmp_path, monkeypatch):
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    (folder / "a.txt").write_text("secret")
+    close(monkeypatch, folder)
+    for path in (folder / "a.txt", folder / "a.jsonl", folder):
+        for reader in (load_corpus, open_source):
+            with pytest.raises(DataError, match=r"cannot be read .Permission denied.; check its"):
+                reader(path)
+    with pytest.raises(DataError, match="no such file"):
+        load_corpus(tmp_path / "open.txt")
+
+
+def test_a_cached_file_that_may_not_be_read_is_not_called_damaged(
+    server, cache, registry, monkeypatch
+):
+    (cache / "poem.txt").write_bytes(POEM)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != cache / "poem.txt")
+    monkeypatch.setattr(downloads, "_sha256", lambda path: "")
+    entry = registry(server.url + "/poem.txt")
+    with pytest.warns(UserWarning, match=r"poem.txt cannot be read .Permission denied."):
+        assert fetch("poem", entry).read_bytes() == POEM
 
 
 # The embedded corpus

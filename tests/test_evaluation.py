@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gptlib.batches import document_starts
-from gptlib.errors import DataError
+from gptlib.errors import ConfigError, DataError
 from gptlib.evaluation import (
     _windows,
     bits_per_byte,
     loss_by_position,
     parse_rate,
+    score_endings,
     score_probes,
     split_loss,
     token_losses,
@@ -110,6 +111,89 @@ def test_probes_ask_which_continuation_is_likelier(make_model, tokenizer, ids, t
     assert bad["accuracy"] == 0.0 and bad["log_ratio"] == pytest.approx(-good["log_ratio"])
     both = score_probes(model, tokenizer, [known, swapped])
     assert both == {"accuracy": 0.5, "log_ratio": pytest.approx(0.0), "n": 2}
+
+
+def logprob(model, head: list[int], tail: list[int]) -> float:
+    """log p(tail | head), one token after the other."""
+    ids = torch.tensor([head + tail])
+    logs = model.eval()(ids[:, :-1])[0].log_softmax(-1)[0]
+    return sum(logs[len(head) - 1 + i, t].item() for i, t in enumerate(tail))
+
+
+@pytest.mark.parametrize("prefix", ["t", "the fox", "the fox sat. the hen ran."])
+@pytest.mark.parametrize(
+    "endings", [["x"], ["x", "t"], ["hen", "s", "the fox sat"], ["the hen " * 2]]
+)
+def test_every_token_of_every_ending_counts(make_model, tokenizer, prefix, endings):
+    """Down to one token before and one token of ending, and up to an ending that fills the rest."""
+    model = make_model().eval()
+    tails = [tokenizer.encode(ending) for ending in endings]
+    head = tokenizer.encode(prefix)[-(17 - max(map(len, tails))) :]
+    expected = [logprob(model, head, tail) for tail in tails]
+    found = score_endings(model, tokenizer, prefix, endings)
+    assert found == pytest.approx(expected, rel=1e-5)
+    lengths = [len(ending) for ending in endings]  # a token is a character here
+    for per in ("token", "character"):
+        normalized = score_endings(model, tokenizer, prefix, endings, per)
+        assert normalized == pytest.approx([x / n for x, n in zip(found, lengths, strict=True)])
+
+
+def test_lengths_are_those_of_tokens_or_of_characters():
+    from gptlib.model import GPT, GPTConfig
+    from gptlib.tokenizers import BPETokenizer
+
+    pairs = BPETokenizer.train("the fox sat. " * 20, 280)
+    model = GPT(GPTConfig(8, pairs.vocab_size, 1, 1, 4))
+    whole, a_token, a_character = (
+        score_endings(model, pairs, "the", [" fox"], per)[0] for per in (None, "token", "character")
+    )
+    assert a_character == pytest.approx(whole / 4)
+    assert a_token == pytest.approx(whole / len(pairs.encode(" fox")))
+
+
+@pytest.mark.parametrize(
+    ("prefix", "endings", "message"),
+    [
+        ("", ["the", "fox"], "the prefix is empty.*begin with"),
+        ("", ["t"], "the prefix is empty"),
+        ("the", [], "0 endings"),
+        ("the", ["", "fox"], "2 endings, 1 of them empty"),
+        ("the", ["t" * 17], "an ending has 17 tokens, and block_size is 16"),
+        ("the", ["fox", "t" * 40], "an ending has 40 tokens"),
+    ],
+)
+def test_endings_that_cannot_be_scored(make_model, tokenizer, prefix, endings, message):
+    model = make_model()
+    with pytest.raises(DataError, match=message):
+        score_endings(model, tokenizer, prefix, endings)
+    if len(endings) == 2:
+        with pytest.raises(DataError, match=message):
+            score_probes(model, tokenizer, [Probe("spelling", prefix, *endings, 2)])
+    assert model.training
+
+
+def test_nothing_to_measure_is_refused(make_model, tokenizer):
+    with pytest.raises(DataError, match="no probes to score"):
+        score_probes(make_model(), tokenizer, [])
+    with pytest.raises(DataError, match="no texts to parse"):
+        parse_rate(Grammar.load("tales"), [])
+    with pytest.raises(DataError, match="the text has 0 bytes"):
+        bits_per_byte(1.0, 10, 0)
+    with pytest.raises(ConfigError, match="per is 'letter'; give 'token'"):
+        score_endings(make_model(), tokenizer, "the", ["fox"], per="letter")
+
+
+def test_ids_may_lie_anywhere_but_the_models_input_may_not(make_model, ids, monkeypatch):
+    """A split is brought to the model; `meta` stands for a device that is not the model's."""
+    model, tokens = make_model(), torch.tensor(ids[:50].astype(np.int64))
+    moved = []
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: moved.append(self) or self.to("cpu"))
+    assert split_loss(model, tokens) == split_loss(model, ids[:50]) and moved
+    x = tokens[None, :16]
+    with pytest.raises(DataError, match="targets is on meta and the model on cpu"):
+        token_losses(model, x, x.to("meta"))
+    with pytest.raises(DataError, match="idx is on meta"):
+        token_losses(model, x.to("meta"), x)
 
 
 def test_parse_rate_counts_texts_of_the_grammar():

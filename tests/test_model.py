@@ -85,6 +85,44 @@ def test_a_gpt2_with_other_options_is_refused():
         from_hf(transformers.GPT2LMHeadModel(config))
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(embd_pdrop=0.2), "embd_pdrop=0.2 beside resid_pdrop=0.1 .make the two equal"),
+        (dict(add_cross_attention=True), "add_cross_attention=True"),
+        (dict(scale_attn_weights=False), "another attention scale"),
+        (dict(scale_attn_by_inverse_layer_idx=True), "another attention scale"),
+        (dict(layer_norm_epsilon=1e-6), "layer_norm_epsilon=1e-06"),
+        (dict(n_inner=48), "n_inner=48"),
+    ],
+)
+def test_no_setting_of_a_gpt2_is_dropped_without_a_word(changes, message):
+    transformers = pytest.importorskip("transformers")
+    shape = dict(n_embd=16, n_layer=1, n_head=2, vocab_size=11, n_positions=8)
+    config = transformers.GPT2Config(**shape, bos_token_id=0, eos_token_id=0, **changes)
+    hf = transformers.GPT2LMHeadModel(config)
+    with pytest.raises(ConfigError, match=message):
+        from_hf(hf)
+    for name, value in transformers.GPT2Config().to_dict().items():
+        if name in changes:
+            setattr(config, name, value)
+    if not hasattr(hf.transformer.h[0], "crossattention") and "n_inner" not in changes:
+        assert from_hf(hf).config.dropout == 0.1  # with the setting mended, it goes through
+
+
+def test_weights_beside_those_of_gpt2_are_refused():
+    transformers = pytest.importorskip("transformers")
+    shape = dict(n_embd=16, n_layer=1, n_head=2, vocab_size=11, n_positions=8)
+    hf = transformers.GPT2LMHeadModel(
+        transformers.GPT2Config(**shape, bos_token_id=0, eos_token_id=0)
+    )
+    hf.transformer.h[0].attn.register_buffer("bias", torch.ones(1, 1, 8, 8))  # as files once had
+    from_hf(hf)
+    hf.transformer.adapter = torch.nn.Linear(2, 2, bias=False)
+    with pytest.raises(ConfigError, match="1 weights more, such as transformer.adapter.weight"):
+        from_hf(hf)
+
+
 def test_gpt2_has_124_million_parameters_with_the_head_counted_once():
     with torch.device("meta"):
         model = GPT(GPTConfig())
@@ -134,6 +172,15 @@ def test_cached_logits_equal_uncached():
     torch.testing.assert_close(logits, model(idx)[0], atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("options", [{}, {"rotary": True, "qk_norm": True, "softcap": 5.0}])
+def test_it_can_be_exported_with_any_number_of_tokens(options):
+    model, idx = tiny(**options).eval(), torch.randint(23, (2, 16))
+    shapes = {"idx": {1: torch.export.Dim("T", min=1, max=16)}}
+    exported = torch.export.export(model, (idx[:, :8].clone(),), dynamic_shapes=shapes).module()
+    for T in (1, 5, 16):
+        torch.testing.assert_close(exported(idx[:, :T])[0], model(idx[:, :T])[0])
+
+
 def test_dropout_acts_in_training_only():
     model, idx = tiny(dropout=0.5, attn_dropout=0.5), torch.randint(23, (1, 16))
     assert not torch.equal(model(idx)[0], model(idx)[0])
@@ -168,6 +215,14 @@ def test_bad_inputs_are_refused():
         model(torch.zeros(1, 4, dtype=torch.int64), torch.zeros(1, 3, dtype=torch.int64))
     with pytest.raises(DataError, match="only -1 is ignored"):
         model(torch.zeros(1, 2, dtype=torch.int64), torch.tensor([[0, -2]]))
+    for kind in (torch.float32, torch.bool, torch.uint8):
+        with pytest.raises(DataError, match=f"idx has the type {kind}; token ids are whole"):
+            model(torch.zeros(1, 4, dtype=kind))
+    idx = torch.zeros(1, 4, dtype=torch.int64)
+    with pytest.raises(DataError, match="idx is on meta and the model on cpu; move it there"):
+        model(idx.to("meta"))
+    with pytest.raises(DataError, match="targets is on meta and the model on cpu"):
+        model(idx, idx.to("meta"))
     cache = KVCache(model.config, 1, torch.float32, "cpu")
     model.hidden(torch.zeros(1, 3, dtype=torch.int64), cache)
     with pytest.raises(DataError, match="one at a time"):
@@ -383,7 +438,7 @@ def test_attention_under_autocast_on_a_cpu_stays_in_float32():
 
 @pytest.mark.parametrize(
     "options", [{"rotary": True}, {"qk_norm": True}, {"norm": "rmsnorm"}, {"activation": "relu2"},
-                {"softcap": 9.0}, {"bias": False}], ids=str,
+                {"softcap": 9.0}], ids=str,
 )  # fmt: skip
 def test_to_hf_refuses_what_gpt2_cannot_express(options):
     pytest.importorskip("transformers")
@@ -394,7 +449,7 @@ def test_to_hf_refuses_what_gpt2_cannot_express(options):
 
 @pytest.mark.parametrize(
     "options", [{}, {"activation": "gelu"}, {"activation": "relu"}, {"tied_head": False},
-                {"zero_init": True}], ids=str,
+                {"zero_init": True}, {"bias": False}, {"bias": False, "tied_head": False}], ids=str,
 )  # fmt: skip
 def test_what_gpt2_can_express_goes_there_and_back(options):
     pytest.importorskip("transformers")
@@ -404,3 +459,17 @@ def test_what_gpt2_can_express_goes_there_and_back(options):
     back = from_hf(hf)
     assert back.config == GPTConfig(**(model.config.to_dict() | {"zero_init": False}))
     torch.testing.assert_close(back(idx)[0], model(idx)[0])
+
+
+def test_a_model_without_biases_has_zeros_for_them_elsewhere(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    model, idx = scrambled(bias=False).float().eval(), torch.randint(23, (2, 16))
+    hf = to_hf(model)
+    biases = {k: v for k, v in hf.state_dict().items() if k.endswith(".bias")}
+    assert len(biases) == 2 * 6 + 1 and not any(v.any() for v in biases.values())
+    hf.save_pretrained(tmp_path)
+    again = transformers.GPT2LMHeadModel.from_pretrained(tmp_path)
+    assert from_hf(again).config == model.config
+    torch.nn.init.ones_(again.transformer.h[1].attn.c_attn.bias)  # trained on, with biases
+    assert from_hf(again).config.bias
+    torch.testing.assert_close(from_hf(again)(idx)[0], again(idx).logits, atol=1e-4, rtol=1e-4)

@@ -22,6 +22,15 @@ def test_a_record_reads_back_as_written(tmp_path):
     assert read_record(tmp_path / "x") == record
 
 
+def test_a_folder_without_a_record_is_refused(tmp_path):
+    with pytest.raises(DataError, match="holds no record"):
+        read_record(tmp_path / "nowhere")
+    for content in (b"{", b"[]", b'{"name": "x"}', b"\xff"):
+        (tmp_path / "record.json").write_bytes(content)
+        with pytest.raises(DataError, match=r"record.json cannot be read or is no record"):
+            read_record(tmp_path)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_shipped_record_is_whole(name):
     record = load_record(name)
@@ -42,6 +51,9 @@ def test_every_record_of_a_training_run_can_be_made_anew():
 def test_an_unknown_record_is_refused():
     with pytest.raises(DataError, match="kalevala-bigram"):
         load_record("nothing")
+    for name in ("", ".", "..", "kalevala-gpt/", "../grammars", None):
+        with pytest.raises(DataError, match="no record is called .*; there are attention-speed"):
+            load_record(name)
     with pytest.raises(DataError, match="no recipe makes 'nothing'"):
         load_record("nothing", rerun=True)
 

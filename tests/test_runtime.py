@@ -1,16 +1,107 @@
 """One place decides what to compute with, and refuses what is not there."""
 
+import platform
 import random
+import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from gptlib import parallel
+from gptlib import parallel, presets, runtime
 from gptlib.errors import DeviceError
-from gptlib.runtime import Runtime, random_state, seed_everything, set_random_state
+from gptlib.runtime import (
+    PLAYED_DOWN,
+    Runtime,
+    bfloat16_is_fast,
+    random_state,
+    seed_everything,
+    set_random_state,
+)
 from gptlib.train_config import TrainConfig
 from gptlib.trainer import Trainer
+
+
+@pytest.fixture
+def processor(monkeypatch):
+    """A function that makes torch answer as it does on another processor."""
+    for name in PLAYED_DOWN:
+        monkeypatch.delenv(name, raising=False)
+
+    def play(machine="x86_64", capability="AVX512", onednn=True, **units) -> None:
+        ask = {} if onednn is None else {"_is_mkldnn_bf16_supported": lambda: onednn}
+        monkeypatch.setattr(torch.ops, "mkldnn", SimpleNamespace(**ask))
+        monkeypatch.setattr(platform, "machine", lambda: machine)
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+        for name in ("avx512_bf16", "amx_tile"):
+            answer = units.get(name, False)
+            monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", lambda a=answer: a)
+
+    return play
+
+
+@pytest.mark.parametrize(
+    ("fast", "answers"),
+    [
+        (True, dict(avx512_bf16=True)),
+        (True, dict(amx_tile=True)),
+        (False, dict()),  # the first AVX-512 processors: oneDNN says yes, and there are no units
+        (False, dict(capability="AVX2", onednn=False)),
+        (False, dict(avx512_bf16=True, capability="AVX2")),
+        (False, dict(avx512_bf16=True, capability="DEFAULT")),
+        (False, dict(avx512_bf16=True, onednn=False)),
+        (True, dict(machine="aarch64", capability="SVE256")),
+        (False, dict(machine="aarch64", capability="SVE256", onednn=False)),
+        (False, dict(machine="arm64", capability="DEFAULT", onednn=None)),
+    ],
+)
+def test_the_processor_says_whether_bfloat16_is_fast(processor, fast, answers):
+    processor(**answers)
+    assert bfloat16_is_fast("cpu") is bfloat16_is_fast(torch.device("cpu")) is fast
+    assert bfloat16_is_fast("mps") is False
+    assert Runtime.detect("cpu", "fast").dtype == ("bfloat16" if fast else "float32")
+    assert Runtime.detect("cpu", "auto").dtype == "float32"  # results do not hang on the kind
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fast"),
+    [("ATEN_CPU_CAPABILITY", "avx2", False), ("ATEN_CPU_CAPABILITY", "default", False),
+     ("ATEN_CPU_CAPABILITY", "avx512", True), ("ONEDNN_MAX_CPU_ISA", "AVX2", False),
+     ("ONEDNN_MAX_CPU_ISA", "sse41", False), ("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_VNNI", False),
+     ("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16", True), ("MKL_ENABLE_INSTRUCTIONS", "AVX2", True)],
+)  # fmt: skip
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_a_processor_played_down_has_no_units(processor, monkeypatch, name, value, fast, machine):
+    processor(machine, avx512_bf16=True)
+    assert bfloat16_is_fast() and runtime.played_down() == {}
+    monkeypatch.setenv(name, value)
+    assert bfloat16_is_fast() is fast
+    assert runtime.played_down() == {name: value}
+
+
+def test_bfloat16_where_it_is_emulated_is_obeyed_with_its_price(monkeypatch):
+    monkeypatch.setattr(runtime, "bfloat16_is_fast", lambda device: False)
+    monkeypatch.setattr(runtime, "bfloat16_cost", lambda: 6.5)
+    with pytest.warns(UserWarning, match="no units for bfloat16.* takes 6.5 times as long"):
+        assert Runtime.detect("cpu", "bfloat16").dtype == "bfloat16"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Runtime.detect("cpu", "fast")
+        monkeypatch.setattr(runtime, "bfloat16_cost", lambda: 0.9)  # slow units, yet no slower
+        Runtime.detect("cpu", "bfloat16")
+        monkeypatch.setattr(runtime, "bfloat16_cost", lambda: 6.5)
+        for name, value in (("RANK", "1"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "1")):
+            monkeypatch.setenv(name, value)  # one process speaks for all
+        Runtime.detect("cpu", "bfloat16")
+
+
+def test_the_price_is_a_ratio_of_times():
+    assert 0.001 < runtime.bfloat16_cost(size=16, repeats=1) < 1000
+
+
+def test_no_preset_asks_a_processor_for_what_it_may_not_have():
+    assert {p.train.get("dtype", "auto") for p in presets.PRESETS.values()} == {"auto", "fast"}
 
 
 def test_cpu_computes_in_float32_unless_asked():
@@ -28,7 +119,8 @@ def test_the_policy_by_capability(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda d=None: "Tesla T4")
     for capability, dtype in (((7, 5), "float16"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16")):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda d=None, c=capability: c)
-        assert Runtime.detect() == Runtime("cuda", dtype)
+        assert Runtime.detect() == Runtime.detect(dtype="fast") == Runtime("cuda", dtype)
+        assert bfloat16_is_fast("cuda:0") == (dtype == "bfloat16")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda d=None: (7, 5))
     with pytest.raises(DeviceError, match="T4 has no bfloat16"):
         Runtime.detect("cuda", "bfloat16")

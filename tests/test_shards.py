@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import tracemalloc
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,21 @@ def test_the_manifest_says_what_is_there(folder, bpe):
     assert sum(s["documents"] for s in manifest["shards"]) == len(DOCUMENTS)
     assert sum(s["bytes"] for s in manifest["shards"]) == sum(len(d.encode()) for d in DOCUMENTS)
     assert not (folder / UNFINISHED).exists() and not list(folder.glob(".*.tmp"))
+
+
+def test_a_checkout_that_is_not_installed_says_so(bpe, tmp_path, monkeypatch):
+    def unknown(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("gptlib.versions.version", unknown)
+    assert prepare(DOCUMENTS[:20], bpe, tmp_path / "out", **SMALL)["gptlib"] == "not installed"
+
+
+def test_a_million_blanks_are_prepared(bpe, tmp_path):
+    text = "a" + " " * 1_000_000 + "b"
+    prepare([text, text], bpe, tmp_path / "out", val_fraction=0.5)
+    ids = np.asarray(open_shards(tmp_path / "out", "val", bpe)).tolist()
+    assert ids == [*bpe.encode_ordinary(text), bpe.special_tokens[END_OF_TEXT]]
 
 
 @pytest.mark.parametrize("workers", [1, 2, 7])

@@ -63,6 +63,36 @@ def test_every_form_gives_the_same_documents(source):
     assert "/" not in stream.name and stream.ending == "\n\n"
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "a.ndjson", "a.JSONL", "a.Ndjson", "folder"])
+def test_json_lines_have_more_than_one_name(tmp_path, name):
+    if name == "folder":
+        write_jsonl(tmp_path / "b.NDJSON", DOCUMENTS[2:])
+        write_jsonl(tmp_path / "a.jsonl", DOCUMENTS[:2])
+    else:
+        write_jsonl(tmp_path / name, DOCUMENTS)
+    assert texts(tmp_path if name == "folder" else tmp_path / name) == DOCUMENTS
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.JSON"])
+def test_json_as_a_whole_is_refused_with_the_way(tmp_path, name):
+    (tmp_path / name).write_text(json.dumps([{"text": text} for text in DOCUMENTS]))
+    with pytest.raises(DataError, match=r"let its name end in \.jsonl; if it is one list, `jq -c"):
+        open_source(tmp_path / name)
+
+
+def test_lines_end_alike_in_every_form(tmp_path):
+    """Those of a text file do not depend on the system it comes from; nor do those inside JSON."""
+    ends = ["one\r\ntwo\rthree\n", "a\r\n\r\nb"]
+    plain = ["one\ntwo\nthree\n", "a\n\nb"]
+    assert texts(write_jsonl(tmp_path / "a.jsonl", ends)) == plain
+    assert texts(write_parquet(tmp_path / "a.parquet", ends)) == plain
+    assert texts(ends) == texts([{"text": text} for text in ends]) == plain
+    assert "\r" not in open_source(ends).characters()
+    path = tmp_path / "a.txt"
+    path.write_bytes("<|endoftext|>".join(ends).encode())
+    assert texts(path) == [text.strip("\n") for text in plain]
+
+
 def test_a_file_is_pinned_by_its_hash(tmp_path):
     path = write_jsonl(tmp_path / "a.jsonl", DOCUMENTS)
     stream = open_source(path)

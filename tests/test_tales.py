@@ -37,8 +37,8 @@ def sentences(text: str) -> set[str]:
     return {part for part in re.split(r"(?<=[.?])\s|\n", text) if part}
 
 
-def test_ten_thousand_documents_have_one_derivation_each(documents):
-    for document in documents:
+def test_two_thousand_documents_have_one_derivation_each(documents):
+    for document in documents[::5]:  # `bench/derivations.py` parses them all
         parse = GRAMMAR.parse(document.text)
         assert abs(parse.logprob - document.logprob) < 1e-9
         assert parse.genre == document.genre

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
+import yaml
+
 from gptlib.errors import DataError
 from gptlib.train_config import FREE, OVERRIDABLE
 
@@ -59,6 +61,25 @@ def chapter_facts(root: Path, name: str) -> str:
     return f'<p class="facts">{" · ".join(facts)}</p>'
 
 
+def chapter_title(root: Path, name: str) -> str:
+    """Return a chapter's title as a link, numbered and worded as in the contents at the side.
+
+    Raises:
+        DataError: the contents do not have such a chapter.
+    """
+    number = 0
+    for part in yaml.safe_load((root / "_toc.yml").read_text("utf8"))["parts"]:
+        for entry in part["chapters"]:
+            number += bool(part.get("numbered"))
+            if entry["file"] == f"chapters/{name}":
+                path = root / "chapters" / f"{name}.ipynb"
+                first = json.loads(path.read_text("utf8"))["cells"][0]["source"]
+                title = "".join(first).splitlines()[0].lstrip("# ")
+                shown = f"{number}. {title}" if part.get("numbered") else title
+                return f"**[{shown}](chapters/{name}.ipynb)**"
+    raise DataError(f"_toc.yml has no chapter {name}")
+
+
 def descent(root: Path, name: str) -> str:
     """Return one prompt continued at several losses, from a record's samples.
 
@@ -99,22 +120,50 @@ def _cut(text: str, most: int, rows: int) -> str:
 
 
 def costs(root: Path, _: str) -> str:
-    """Return a table of all recorded runs: machine, time, speed and the command to repeat them."""
-    rows = [
-        "| record | machine | one run | tokens a second | repeat it with |",
-        "|---|---|---|---|---|",
-    ]
+    """Return tables of all recorded runs, one for each machine: the command, time and speed.
+
+    The machine stands over its table: in a column of its own it would be said in every row.
+    """
+    by_machine: dict[str, list[str]] = {}
     for folder in sorted((root / "data" / "runs").glob("*/record.json")):
         about = json.loads(folder.read_text("utf8"))
         machine = about["hardware"]
         where = machine.get("gpu") or f"{machine['cpu']}, {_plural(machine['threads'], 'thread')}"
-        where += f" ({machine['note']})" if "note" in machine else ""
+        where += f"; {machine['note']}" if "note" in machine else ""
         seconds, rate = (_mean(about["result"].get(key)) for key in ("seconds", "tokens_per_s"))
-        rows.append(
-            f"| `{about['name']}` | {where} | {_time(seconds)} | "
-            f"{f'{rate:,.0f}' if rate else 'not recorded'} | `{about['command']}` |"
+        by_machine.setdefault(where, []).append(
+            f"| `{about['name']}`<br>`{about['command']}` | {_time(seconds)} | "
+            f"{f'{rate:,.0f}' if rate else 'not recorded'} |"
         )
-    return "\n".join(rows) if len(rows) > 2 else "No run is recorded yet."
+    tables = []
+    for where, rows in by_machine.items():
+        head = ["| record, and the command that repeats it | one run | tokens a second |"]
+        tables.append("\n".join([f"**{where}**", "", *head, "|---|---|---|", *rows]))
+    return "\n\n".join(tables) or "No run is recorded yet."
+
+
+#: What needs a larger machine: record, what it is, how many runs where no record says, command.
+_PLANNED = (
+    ("shakespeare-table", "chapter 4: the published sizes on Shakespeare, three seeds of each",
+     0, "python -m gptlib.course.sweep shakespeare-table"),
+    ("novel", "chapter 4: the novel model in the published size",
+     0, "python -m gptlib.course.sweep novel --corpus meyer_juerg_jenatsch.txt"),
+    ("speedrun-gpu", "the speedrun: the ablation at 10.7 million parameters, nanoGPT's GPU setting",
+     1, "python -m gptlib.course.speedrun --preset nanogpt-gpu --lr 2e-3 --seeds 1 "
+     "--out data/runs/speedrun-gpu"),
+)  # fmt: skip
+
+
+def waiting(root: Path, _: str) -> str:
+    """Return a table of the planned runs that no record holds yet, and the command for each."""
+    rows = ["| record | what it is | runs that wait | make it with |", "|---|---|---|---|"]
+    for name, what, whole, command in _PLANNED:
+        record = _record(root, name)
+        names = record["result"].get("not_run", []) if record else []
+        left = ", ".join(f"`{run}`" for run in sorted({run.rpartition("-s")[0] for run in names}))
+        if left or (whole and not record):
+            rows.append(f"| `{name}` | {what} | {left or 'all'} | `{command}` |")
+    return "\n".join(rows) if len(rows) > 2 else "Nothing waits."
 
 
 def chapter_costs(root: Path, _: str) -> str:
@@ -207,9 +256,11 @@ def _plural(count: int, noun: str) -> str:
 
 
 FILLS: dict[str, Callable[[Path, str], str]] = {
+    "title": chapter_title,
     "facts": chapter_facts,
     "descent": descent,
     "costs": costs,
+    "waiting": waiting,
     "chapter-costs": chapter_costs,
     "resume-rules": resume_rules,
     "faults": faults,

@@ -20,8 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gptlib.corpora import load_corpus
+from gptlib.course.command import answer, at_least_one
 from gptlib.course.records import Record, save_record, this_machine
-from gptlib.errors import ConfigError
+from gptlib.errors import ConfigError, DataError
 from gptlib.model import MLP, CausalSelfAttention, GPTConfig
 from gptlib.tokenizers import CharTokenizer
 
@@ -181,10 +182,18 @@ def ladder(
         `config`; `result`: `rungs` (name: val, full_val and their mean and sd over the seeds,
         params, and what the rung has), and `floor` where the corpus has one; `samples` of seed 0,
         one for each rung.
+
+    Raises:
+        DataError: the text is too short to be read in windows.
     """
     corpus = load_corpus(corpus_name_or_path)
     tokenizer = CharTokenizer.train(corpus.text)
     train, val = (torch.tensor(tokenizer.encode(part)) for part in (corpus.train, corpus.val))
+    if len(val) <= BLOCK_SIZE + 1:
+        raise DataError(
+            f"{corpus.name} has {len(val)} characters for validation; a rung reads "
+            f"{BLOCK_SIZE + 2} at least: give a longer text"
+        )
     opening = corpus.val[:prompt_length]
     prompt = tokenizer.encode(opening)
     rungs, samples = {}, []
@@ -244,12 +253,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m gptlib.course.ladder")
     parser.add_argument("corpus", help="a corpus, or the path of a text")
     parser.add_argument("out", type=Path, help="the record's folder, e.g. data/runs/ladder-tales")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--seeds", type=at_least_one, default=5)
+    parser.add_argument("--steps", type=at_least_one, default=5000)
     options = parser.parse_args(arguments)
     record = ladder_record(options.out.name, options.corpus, options.seeds, options.steps)
     save_record(record, options.out)
 
 
 if __name__ == "__main__":
-    main()
+    answer(main)

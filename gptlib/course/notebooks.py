@@ -1,17 +1,24 @@
 """Text twins to executed notebooks: `python -m gptlib.course.notebooks [--check] [NAMES]`.
 
 One job: `chapters/src/NN_name.md` is what a person edits, `chapters/NN_name.ipynb` is what a
-reader opens. A changed source is converted by jupytext, executed on one thread and stamped with
-the hash of its source and of `requirements.lock`. What says nothing to a reader (times, version
-numbers, random cell ids) is taken out, so that an unchanged result is an unchanged file.
+reader opens. A changed source is converted by jupytext, executed on one thread, run again as on
+other machines (`gptlib.course.machines`), refused if an output that the tests compare differs on
+one of them, and stamped with the hash of its source and of `requirements.lock`. What says nothing
+to a reader (times, version numbers, random cell ids) is taken out, so that an unchanged result is
+an unchanged file.
 """
 
 import argparse
 import hashlib
+import json
 import os
+import re
+import subprocess
 import sys
-import time
 from pathlib import Path
+
+from gptlib.course.machines import GUARDS, environment
+from gptlib.errors import GptlibError
 
 #: The first code cell of every chapter, tagged `setup`. `publish.py` fills the address in.
 SETUP_CELL = """\
@@ -102,18 +109,22 @@ def _name_cells(notebook) -> None:
         cell.id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
 
 
+class NotPortable(GptlibError):
+    """A notebook prints something else on another machine."""
+
+
 def execute(source: Path, root: Path, timeout: int = 600) -> float:
-    """Convert, run and write one notebook; return the seconds that its cells took.
+    """Convert, run, try elsewhere and write one notebook; return the CPU seconds of its cells.
 
     Raises:
         nbclient.exceptions.CellExecutionError: a cell raised; nothing is written.
+        NotPortable: an output that the tests compare differs on another machine; nothing is
+            written.
     """
     import nbformat
     from nbclient import NotebookClient
 
     notebook = convert(source)
-    environment = dict(os.environ, OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", PYTHONHASHSEED="0")
-    environment.pop("GPTLIB_DATA", None)  # a chapter runs offline, on what ships with the package
     client = NotebookClient(
         notebook,
         timeout=timeout,
@@ -122,17 +133,77 @@ def execute(source: Path, root: Path, timeout: int = 600) -> float:
         coalesce_streams=True,
         resources={"metadata": {"path": str(source.parent.parent)}},
     )
-    start = time.perf_counter()
-    client.execute(env=environment)
-    seconds = time.perf_counter() - start
+    notebook.cells.append(nbformat.v4.new_code_cell(_MEASURE))
+    client.execute(env=_alone(os.environ))
+    used = json.loads(notebook.cells.pop().outputs[0].text)
     _tidy(notebook)
-    notebook.metadata["gptlib"] = stamp(source, root) | {"seconds": round(seconds)}
-    nbformat.validate(notebook)
     target = notebook_of(source)
-    partial = target.with_suffix(".partial")
-    nbformat.write(notebook, partial)
-    os.replace(partial, target)
-    return seconds
+    partial = target.with_name(f".{source.stem}.ipynb")  # beside it: cells see the same folder
+    try:
+        nbformat.write(notebook, partial)
+        _try_elsewhere(partial, root, source.stem)
+        _fill_card(source, notebook, **used)
+        measured = {"seconds": round(used["seconds"]), "machines": list(GUARDS)}
+        notebook.metadata["gptlib"] = stamp(source, root) | measured
+        nbformat.validate(notebook)
+        nbformat.write(notebook, partial)
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return used["seconds"]
+
+
+# The CPU seconds that the kernel has used and the most memory that it held.
+_MEASURE = """\
+import json, resource
+_used = resource.getrusage(resource.RUSAGE_SELF)
+print(json.dumps({"seconds": _used.ru_utime + _used.ru_stime,
+                  "gigabytes": _used.ru_maxrss / 1e6}))"""
+
+_CARD = re.compile(r"^\| `cpu`, one thread \|.*\|$", re.M)
+
+
+def card(seconds: float, gigabytes: float) -> str:
+    """Return the line of a chapter's cost card that was measured."""
+    return f"| `cpu`, one thread | {seconds / 60:.1f} | {gigabytes:.1f} GB |"
+
+
+def _fill_card(source: Path, notebook, seconds: float, gigabytes: float) -> None:
+    """Write what was measured into the cost card, in the notebook and in its text twin."""
+    text = source.read_text("utf8")
+    source.write_text(_CARD.sub(card(seconds, gigabytes), text), "utf8")
+    for cell in notebook.cells:
+        cell.source = _CARD.sub(card(seconds, gigabytes), cell.source)
+    _name_cells(notebook)
+
+
+def _alone(variables: dict[str, str]) -> dict[str, str]:
+    """The environment of a notebook: one thread, and only what ships with the package."""
+    alone = {**variables, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+    alone.pop("GPTLIB_DATA", None)
+    return alone
+
+
+def _try_elsewhere(notebook: Path, root: Path, name: str) -> None:
+    """Run a notebook as the tests do, as on each of the machines that guard it."""
+    command = [
+        sys.executable, "-m", "pytest", "-n", "0", "-q", "--color=no", "--no-header", "--nbval",
+        f"--rootdir={root}", "-p", "no:cacheprovider", str(notebook),
+    ]  # fmt: skip
+    runs = {
+        machine: subprocess.Popen(
+            command, cwd=root, env=_alone(environment(machine)), stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True,
+        )
+        for machine in GUARDS
+    }  # fmt: skip
+    said = {machine: run.communicate()[0] for machine, run in runs.items()}
+    for machine, run in runs.items():
+        if run.returncode:
+            raise NotPortable(
+                f"{name} says something else on the machine {machine} than here, and is not "
+                f"stored; let its cells show what holds on every machine:\n{said[machine]}"
+            )
 
 
 def _tidy(notebook) -> None:
@@ -172,12 +243,19 @@ def main(argv: list[str] | None = None) -> int:
         for source in old:
             print(f"{source.stem}: stale; run `make notebooks`")
         return 1 if old else 0
+    refused = []
     for source in old:
         print(f"{source.stem}: running", flush=True)
-        print(f"{source.stem}: {execute(source, options.root):.1f} s", flush=True)
+        try:
+            seconds = execute(source, options.root)
+        except NotPortable as error:
+            print(error)
+            refused.append(source.stem)
+        else:
+            print(f"{source.stem}: {seconds:.1f} s of CPU time", flush=True)
     if not old:
         print("every notebook is up to date")
-    return 0
+    return 1 if refused else 0
 
 
 if __name__ == "__main__":

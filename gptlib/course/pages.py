@@ -5,6 +5,7 @@ Fonts and MathJax are copied out of pinned Python packages at build time, never 
 comment such as `<!-- fill: costs -->` in a Markdown page is replaced by what the records say.
 """
 
+import re
 import shutil
 from html import escape
 from importlib import metadata, resources
@@ -105,6 +106,24 @@ def _mark_examples(app: Any, what: str, name: str, obj: Any, options: Any, lines
                 lines[n:n] = ["::", ""]
 
 
+def _mend_fields(app: Any, what: str, name: str, obj: Any, options: Any, lines: list) -> None:
+    """Put together again what napoleon and Sphinx take apart at commas, colons and backslashes.
+
+    Of `a, b: text` Sphinx would take only b for a name and the rest for its type; of a property's
+    sentence with a colon napoleon takes the part before it for a type; and a backslash before a
+    letter is dropped, so that the end of a line would be called "n".
+    """
+    for n, line in enumerate(lines):
+        field = re.match(r":(?:param|ivar) ([^:]+):", line)
+        if field and ", " in field[1]:  # a space without width, where a line may break
+            lines[n] = line.replace(field[1], field[1].replace(", ", ",\u200b"), 1)
+        elif line.startswith(":type: ") and what in ("attribute", "data", "property"):
+            lines[n] = ""
+            lines[0] = f"{line.removeprefix(':type: ')}: {lines[0]}"
+        if "`" not in line:
+            lines[n] = re.sub(r"\\(?=[nrt])", r"\\\\", lines[n])
+
+
 def _drop_thebe(app: Any, *_: Any) -> None:
     """Leave out the extension that would fetch Thebe from a CDN: the book's cells run in Colab."""
     for listeners in app.events.listeners.values():
@@ -113,13 +132,20 @@ def _drop_thebe(app: Any, *_: Any) -> None:
 
 
 def _describe(app: Any, page: str, template: str, context: dict, doctree: Any) -> None:
-    """Say what a link to a page shows elsewhere; the picture needs the book's public address."""
+    """Say what a page is called, and what a link to it shows elsewhere.
+
+    The picture of such a link needs the book's public address. The front page bears the book's
+    title and needs it no second time; Sphinx's template states the viewport, docutils need not.
+    """
+    if page == app.config.root_doc:
+        context["docstitle"] = ""
     tags = {"og:title": context.get("title", ""), "og:site_name": app.config.html_title}
     tags["og:type"] = "website"
     if app.config.html_baseurl and (Path(app.srcdir) / "assets" / "social-card.png").exists():
         tags["og:image"] = f"{app.config.html_baseurl}_static/social-card.png"
     lines = [f'<meta property="{key}" content="{escape(text)}">' for key, text in tags.items()]
-    context["metatags"] = context.get("metatags", "") + "\n" + "\n".join(lines)
+    own = re.sub(r"<meta name=.viewport.[^>]*>", "", context.get("metatags", ""))
+    context["metatags"] = own + "\n" + "\n".join(lines)
 
 
 def _read_again(app: Any, env: Any, *_: set[str]) -> list[str]:
@@ -137,6 +163,7 @@ def setup(app: Any) -> dict[str, bool]:
     app.connect("config-inited", _drop_thebe)
     app.connect("doctree-read", mark)
     app.connect("autodoc-process-docstring", _mark_examples, priority=1)
+    app.connect("autodoc-process-docstring", _mend_fields, priority=900)
     app.connect("html-page-context", _describe)
     app.connect("build-finished", _copy_third_party)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from gptlib.corpora import Corpus, load_corpus
 from gptlib.course import attention_runs, digits_runs
+from gptlib.course.command import answer
 from gptlib.course.ladder import ladder_record
 from gptlib.course.records import Record, save_record, this_machine
 from gptlib.errors import DataError
@@ -174,6 +175,8 @@ def train_preset(preset_name: str, corpus_name: str, seed: int) -> tuple[Run, di
     config = TrainConfig(seed=seed, save_minutes=0, **chosen.train)
     with tempfile.TemporaryDirectory() as folder:
         run = Trainer(model, train, val, config, folder, tokenizer, report=print).fit()
+        if not run.finished:
+            raise SystemExit("stopped before the end; nothing is kept")
         speed = read_jsonl(Path(folder) / "speed.jsonl")
     model.eval()
     measures = {
@@ -277,15 +280,15 @@ def _sweep(name: str) -> Callable[[], Record]:
 RECIPES |= {path.stem: _sweep(path.stem) for path in sorted(data_path("sweeps").glob("*.toml"))}
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Make a recorded run anew.")
     parser.add_argument("name", choices=sorted(RECIPES))
     parser.add_argument("--out", type=Path, default=Path("data/runs"))
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     record = run_recipe(args.name)
     save_record(record, args.out / args.name)
     print(record)
 
 
 if __name__ == "__main__":
-    main()
+    answer(main)

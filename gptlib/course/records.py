@@ -60,18 +60,31 @@ def load_record(name: str, rerun: bool = False) -> Record:
         from gptlib.course.recipes import run_recipe
 
         return run_recipe(name)
-    try:
-        return read_record(data_path(f"runs/{name}"))
-    except DataError:
-        names = sorted(p.name for p in data_path("runs").iterdir() if p.is_dir())
-        raise DataError(f"no record is called {name!r}; there are {', '.join(names)}") from None
+    names = sorted(p.name for p in data_path("runs").iterdir() if p.is_dir())
+    if name not in names:
+        raise DataError(f"no record is called {name!r}; there are {', '.join(names)}")
+    return read_record(data_path(f"runs/{name}"))
 
 
 def read_record(folder: Path) -> Record:
-    """Read the record in a folder."""
-    about = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    """Read the record in a folder.
+
+    Raises:
+        DataError: there is none, or it is damaged.
+    """
     logs = {part: read_jsonl(folder / f"{part}.jsonl") for part in ("log", "speed")}
-    return Record(**about, **logs)
+    path = folder / "record.json"
+    try:
+        return Record(**json.loads(path.read_text(encoding="utf-8")), **logs)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{folder} holds no record; give a folder with a record.json in it"
+        ) from error
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise DataError(
+            f"{path} cannot be read or is no record ({str(error)[:100]}); copy it again, or make "
+            "it anew with the command that the costs page names"
+        ) from error
 
 
 def save_record(record: Record, folder: Path) -> None:

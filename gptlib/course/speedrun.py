@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 
+from gptlib.course.command import answer, at_least_one
 from gptlib.course.recipes import spread
 from gptlib.course.records import Record, read_record, save_record
 from gptlib.course.sweep import Point, Sweep, run_sweep
@@ -154,7 +155,7 @@ def ablate(
     only: str = "",
     jobs: int = 1,
     lr: float = LR,
-) -> tuple[Record, bool]:
+) -> tuple[Record | None, bool]:
     """Run what `out` does not hold yet, and put the comparison into its record.
 
     Args:
@@ -163,10 +164,12 @@ def ablate(
             the preset.
 
     Returns:
-        The record, and whether a signal stopped a run.
+        The record, None if no run has ended yet, and whether a signal stopped a run.
     """
     sweep = plan(preset(start), corpus=corpus, seeds=seeds, steps=steps, name=out.name, lr=lr)
     stopped = run_sweep(sweep, out, work, only, jobs)
+    if stopped and not (out / "record.json").is_file():
+        return None, True
     record = read_record(out)
     command = (
         f"python -m gptlib.course.speedrun --preset {start} --corpus {Path(corpus).name} "
@@ -186,13 +189,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m gptlib.course.speedrun")
     parser.add_argument("--preset", default="nanogpt-cpu", help="where every variant starts")
     parser.add_argument("--corpus", default="shakespeare")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, help="of the preset; all variants read its tokens")
+    parser.add_argument("--seeds", type=at_least_one, default=3)
+    parser.add_argument(
+        "--steps", type=at_least_one, help="of the preset; all variants read its tokens"
+    )
     parser.add_argument("--lr", type=float, default=LR, help="of all variants but the base")
     parser.add_argument("--out", type=Path, default=Path("data/runs/speedrun-cpu"))
     parser.add_argument("--work", type=Path, default=Path("runs"), help="for unfinished runs")
     parser.add_argument("--only", default="", help="only variants whose name contains this")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--jobs", type=at_least_one, default=1, help="runs at a time")
     options = parser.parse_args(arguments)
     _, stopped = ablate(
         options.out, options.work / f"sweep-{options.out.name}", options.preset, options.corpus,
@@ -203,4 +208,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    answer(main)

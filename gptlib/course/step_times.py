@@ -18,11 +18,12 @@ from pathlib import Path
 
 import torch
 
-from gptlib.checkpoint import write_atomic
+from gptlib.course.command import answer, at_least_one
 from gptlib.course.recipes import spread
 from gptlib.course.records import this_machine
 from gptlib.course.speedrun import plan
 from gptlib.course.sweep import Point, Sweep, load_texts, model_and_config
+from gptlib.files import write_atomic
 from gptlib.presets import preset
 from gptlib.trainer import Trainer
 
@@ -44,7 +45,8 @@ def time_point(about: dict, point: Point, steps: int) -> list[float]:
     config = replace(config, steps=steps, warmup=1, eval_every=steps, eval_windows=1)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Stopwatch(model, train, val, config, folder, tokenizer)
-        trainer.fit()
+        if not trainer.fit().finished:
+            raise KeyboardInterrupt  # the trainer has taken it for a wish to save
     return trainer.times
 
 
@@ -81,8 +83,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--preset", default="nanogpt-cpu", help="where every variant starts")
     parser.add_argument("--corpus", default="shakespeare")
     parser.add_argument("--out", type=Path, default=Path("data/runs/speedrun-cpu"))
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=at_least_one, default=20)
+    parser.add_argument("--rounds", type=at_least_one, default=3)
     options = parser.parse_args(arguments)
     sweep = plan(preset(options.preset), corpus=options.corpus, seeds=1)
     rows = time_steps(sweep, options.steps, options.rounds)
@@ -93,4 +95,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    answer(main)

@@ -2,8 +2,9 @@
 
 One job: `python -m gptlib.course.sweep NAME` trains every run that `data/sweeps/NAME.toml` plans
 and that `data/runs/NAME` does not hold yet. A finished run is one line of `log.jsonl` there; an
-unfinished one goes on from its last checkpoint, through `Trainer`. So the same command, given
-again after any interruption, ends with the same record. A sweep file has
+unfinished one goes on from its last checkpoint, through `Trainer`, and its folder is deleted when
+its line is on the disk. So the same command, given again after any interruption, ends with the
+same record. A sweep file has
 
     corpus, corpus_size, val_characters   the text; validation uses only so many characters of it
     seeds, prompt                         one run a seed; a text to continue, if there is one
@@ -19,26 +20,24 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import multiprocessing
 import os
 import shutil
 import statistics
-import threading
 import tomllib
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
 
-from gptlib import checkpoint
 from gptlib.corpora import Corpus, load_corpus
+from gptlib.course.command import answer, at_least_one
+from gptlib.course.jobs import results
 from gptlib.course.recipes import make_record
 from gptlib.course.records import Record, read_record, save_record, this_machine
 from gptlib.errors import ConfigError, DataError
 from gptlib.evaluation import split_loss
+from gptlib.files import write_atomic
 from gptlib.model import GPT, GPTConfig
 from gptlib.resources import data_path
 from gptlib.runs import load_run, read_jsonl
@@ -85,7 +84,12 @@ def read_sweep(name_or_path: str | Path, corpus: str | None = None) -> Sweep:
         path = data_path(f"sweeps/{name_or_path}.toml")
     elif not path.is_file():
         raise DataError(f"there is no sweep file {path}; give a path, or the name of a shipped one")
-    about = tomllib.loads(path.read_text("utf8"))
+    try:
+        about = tomllib.loads(path.read_text("utf8"))
+    except ValueError as error:  # no UTF-8, or no TOML
+        raise DataError(f"{path.name} is no sweep file ({error}); mend it, or copy it again") from (
+            error
+        )
     about |= {"corpus": corpus} if corpus else {}
     unknown = set(about) - _PARTS - {"grid", "extra"}
     if unknown or "corpus" not in about:
@@ -182,8 +186,8 @@ def model_and_config(point: Point, vocab_size: int) -> tuple[GPT, TrainConfig]:
 def run_point(about: dict, point: Point, folder: Path) -> dict | None:
     """Train one run in `folder`, or go on with it; returns its line of the record.
 
-    None if a signal stopped it; the folder then holds a checkpoint. A finished run's folder is
-    deleted: the line is what stays of it.
+    None if a signal stopped it; the folder then holds a checkpoint. That of a finished run is the
+    caller's to delete, once the line is safe.
     """
     corpus, tokenizer, train, val, floor = load_texts(about)
     train = train[: point.settings.get("characters")]
@@ -223,7 +227,6 @@ def run_point(about: dict, point: Point, folder: Path) -> dict | None:
         line["test"] = split_loss(model, test, autocast=autocast)
     if about.get("prompt"):
         line["samples"] = list(_samples(folder, about["prompt"]))
-    shutil.rmtree(folder)
     return line
 
 
@@ -244,14 +247,23 @@ def run_sweep(
     """Run what is planned and not recorded yet; True if a run was stopped by a signal.
 
     Args:
-        record: the record's folder; `log.jsonl` in it gets a line for each run that ends.
+        record: the record's folder; `log.jsonl` in it gets a line for each run, when it ends.
         work: where unfinished runs keep their checkpoints.
         only: leave out runs whose name does not contain this.
         jobs: processes at a time.
 
     Raises:
         DataError: a run of that name was recorded with other settings.
+        ConfigError: no run's name contains `only`; fewer than one process.
     """
+    if jobs < 1:
+        raise ConfigError(f"jobs is {jobs}; give the number of processes, 1 or more")
+    if not any(only in point.name for point in sweep.points):
+        names = [point.name for point in sweep.points]
+        raise ConfigError(
+            f"no run's name contains {only!r}; {len(names)} are planned, such as "
+            f"{', '.join(names[:3])}"
+        )
     log = record / "log.jsonl"
     done = {line["name"]: line for line in whole_lines(log)}
     for point in sweep.points:
@@ -261,40 +273,27 @@ def run_sweep(
                 f"{log} holds {point.name} with other settings ({line['settings']}, now "
                 f"{point.settings}); delete that line to run it again, or give the run a new name"
             )
+    for point in sweep.points:
+        if point.name in done:  # a kill may have come between its line and the end of its folder
+            shutil.rmtree(work / point.name, ignore_errors=True)
     todo = [p for p in sweep.points if p.name not in done and only in p.name]
     tasks = [(sweep.about, point, work / point.name) for point in todo]
-    stopped = False
-    spawn = multiprocessing.get_context("spawn")
-    pool = nullcontext() if jobs == 1 else ProcessPoolExecutor(jobs, spawn, _end_with_owner)
-    with pool:
-        lines = pool.map(run_point, *zip(*tasks, strict=True)) if jobs > 1 and tasks else (
-            run_point(*task) for task in tasks
-        )  # fmt: skip
-        for number, line in enumerate(lines, 1):
-            if line is None:
-                stopped = True
-                if jobs > 1:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                break
-            append_line(log, line)
-            _write_record(sweep, record)
-            report(
-                f"{number}/{len(todo)} {line['name']}: val {line['val']:.4f}, best "
-                f"{line['best_val']:.4f} at step {line['best_step']}, {line['seconds']:.0f} s"
-            )
+    stopped, number = False, 0
+    for line in results(run_point, tasks, jobs):
+        if line is None:
+            stopped = True
+            continue
+        number += 1
+        append_line(log, line)
+        shutil.rmtree(work / line["name"])
+        _write_record(sweep, record)
+        report(
+            f"{number}/{len(todo)} {line['name']}: val {line['val']:.4f}, best "
+            f"{line['best_val']:.4f} at step {line['best_step']}, {line['seconds']:.0f} s"
+        )
     if done and not todo:
         _write_record(sweep, record)
     return stopped
-
-
-def _end_with_owner() -> None:
-    """Let a pool's process end when the one that owns the pool was killed, rather than wait on."""
-
-    def watch() -> None:
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def whole_lines(log: Path) -> list[dict]:
@@ -302,12 +301,15 @@ def whole_lines(log: Path) -> list[dict]:
     if log.is_file():
         text = log.read_bytes()
         if not text.endswith(b"\n"):
-            checkpoint.write_atomic(log, text[: text.rfind(b"\n") + 1])
+            write_atomic(log, text[: text.rfind(b"\n") + 1])
     return read_jsonl(log)
 
 
 def append_line(log: Path, line: dict) -> None:
+    """Add a line to a log; when this returns, it is on the disk."""
     log.parent.mkdir(parents=True, exist_ok=True)
+    if not log.exists():
+        write_atomic(log, b"")
     with open(log, "a", encoding="utf-8") as file:
         file.write(json.dumps(line, ensure_ascii=False) + "\n")
         file.flush()
@@ -358,7 +360,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("data/runs"), help="where records stand")
     parser.add_argument("--work", type=Path, default=Path("runs"), help="for unfinished runs")
     parser.add_argument("--only", default="", help="only runs whose name contains this")
-    parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
+    parser.add_argument("--jobs", type=at_least_one, default=1, help="processes at a time")
     options = parser.parse_args(arguments)
     sweep = read_sweep(options.sweep, options.corpus)
     work = options.work / f"sweep-{sweep.name}"
@@ -367,4 +369,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    answer(main)

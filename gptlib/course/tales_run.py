@@ -18,6 +18,7 @@ import torch
 from gptlib import checkpoint
 from gptlib.batches import document_starts
 from gptlib.corpora import Corpus, load_corpus
+from gptlib.course.command import answer
 from gptlib.course.recipes import encode, make_record
 from gptlib.course.records import Record, save_record
 from gptlib.evaluation import loss_by_position, parse_rate, score_probes, split_loss
@@ -72,7 +73,7 @@ def train_tales(run_dir: Path, ship_to: Path | None) -> Record:
     chosen = preset("tales")
     corpus = load_corpus("tales", size=CORPUS_SIZE)
     tokenizer, train, val = encode(corpus)
-    config = TrainConfig(**chosen.train, dtype="bfloat16")
+    config = TrainConfig(**chosen.train, dtype="fast")
     probes = {kind: corpus.grammar.probes(kind, 100, seed=7) for kind in KINDS}
     looks_file = run_dir / "looks.jsonl"
     looks = read_jsonl(looks_file)
@@ -154,15 +155,15 @@ def ship(run_dir: Path, place: Path, corpus: Corpus) -> None:
     checkpoint.point(place, "best", manifest["step"])
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, help="the run folder (default: a temporary one)")
     parser.add_argument("--ship", type=Path, help="where the shipped model goes")
     parser.add_argument("--record", type=Path, default=Path("data/runs/tales-cpu"))
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         save_record(train_tales(args.out or Path(folder), args.ship), args.record)
 
 
 if __name__ == "__main__":
-    main()
+    answer(main)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from browser import Browser, chromium
 from repository import ROOT
 
 from gptlib.course.notebooks import notebook_of, sources
@@ -39,3 +40,12 @@ def site(tmp_path_factory) -> Path:
     problems = [line for line in (built.stdout + built.stderr).splitlines() if "WARNING" in line]
     assert built.returncode == 0 and not problems, "\n".join(problems) or built.stderr[-3000:]
     return out / "_build" / "html"
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """A Chromium without a window; a test that asks for it is skipped where there is none."""
+    if chromium() is None:
+        pytest.skip("no Chromium on this machine (apt-get install chromium)")
+    with Browser(tmp_path_factory.mktemp("chromium")) as started:
+        yield started

@@ -45,10 +45,37 @@ def test_what_is_not_recorded_is_said(tmp_path):
 
 
 def test_costs_name_machine_time_speed_and_command(recorded):
-    row = fill("<!-- fill: costs -->", recorded).splitlines()[-1]
-    assert row == "| `tales-cpu` | A processor, 1 thread | 1.5 h | 1,234 | `make a tale` |"
+    machine, *_, row = fill("<!-- fill: costs -->", recorded).splitlines()
+    assert machine == "**A processor, 1 thread**"
+    assert row == "| `tales-cpu`<br>`make a tale` | 1.5 h | 1,234 |"
+
+
+def test_a_title_is_numbered_and_worded_as_the_contents_are(recorded):
+    cells = [{"cell_type": "markdown", "source": ["# A letter that looks back\n", "And so on."]}]
+    for name in ("one", "two", "aside"):
+        (recorded / "chapters" / f"{name}.ipynb").write_text(json.dumps({"cells": cells}))
+    (recorded / "_toc.yml").write_text(
+        "parts: [{numbered: 1, chapters: [{file: chapters/one}, {file: chapters/two}]},"
+        " {chapters: [{file: chapters/aside}]}]"
+    )
+    two, aside = (fill(f"<!-- fill: title {name} -->", recorded) for name in ("two", "aside"))
+    assert two == "**[2. A letter that looks back](chapters/two.ipynb)**"
+    assert aside == "**[A letter that looks back](chapters/aside.ipynb)**"
+    with pytest.raises(DataError, match="no chapter three"):
+        fill("<!-- fill: title three -->", recorded)
 
 
 def test_a_fill_that_does_not_exist_is_an_error(tmp_path):
     with pytest.raises(DataError, match="no fill is called nonsense"):
         fill("<!-- fill: nonsense -->", tmp_path)
+
+
+def test_what_waits_is_read_from_the_records(tmp_path):
+    folder = tmp_path / "data" / "runs" / "novel"
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_text(json.dumps({"result": {"not_run": ["large-s42"]}}))
+    page = fill("<!-- fill: waiting -->", tmp_path)
+    assert "| `novel` |" in page and "`large`" in page and "`speedrun-gpu`" in page
+    assert "shakespeare-table" not in page, "a plan without a record of its own says nothing"
+    (folder / "record.json").write_text(json.dumps({"result": {"not_run": []}}))
+    assert "novel" not in fill("<!-- fill: waiting -->", tmp_path)

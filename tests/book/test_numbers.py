@@ -19,7 +19,9 @@ MARKED = re.compile(
 MARKER = re.compile(r"<!-- [\w-]+: [^ ]+ -->")
 LONG = re.compile(r"(?<![\w./:-])\d+\.\d{3,}(?![\w/])")
 LINKS = re.compile(r"\]\([^)]*\)|<https?://[^>]*>|https?://\S+|`[^`\n]*`")
-PAGES = ("index.md", "notation.md", "glossary.md", "README.md", "long_runs.md")
+PAGES = (
+    "index.md", "notation.md", "glossary.md", "README.md", "long_runs.md", "waiting.md",
+)  # fmt: skip
 
 
 def look_up(record: str, key: str):

@@ -1,12 +1,23 @@
-"""The built book: every link leads somewhere, every picture speaks, and no page asks a network."""
+"""The built book: every link leads somewhere, every picture speaks, no page asks a network.
 
+What only a browser can tell, whether something is cut off or glares in the dark, is asked of a
+Chromium, and not asked on a machine without one.
+"""
+
+import base64
+import io
 import re
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pytest
 from bs4 import BeautifulSoup
+from looks import FILTERED, PLACE, TOO_WIDE, contrast
+from matplotlib.image import imread
+
+from gptlib.course.plots import COLORS, INK, PAPER
 
 #: What loads something when a page opens; an ordinary link does not.
 LOADING = {
@@ -83,10 +94,63 @@ def test_every_picture_has_alt_text(site):
     assert not silent, "\n".join(silent)
 
 
-def test_pictures_keep_their_own_paper_in_the_dark(site):
+def test_the_style_sheet_and_not_the_theme_dims_pictures_in_the_dark(site):
     for page in pages(site):
         for image in soup(page).select(".cell_output img"):
             assert "dark-light" in image.get("class", ()), f"{page.name}: {image.get('alt')}"
+
+
+def test_a_page_says_its_title_and_its_viewport_once(site):
+    for page in pages(site):
+        assert len(soup(page).select('meta[name="viewport"]')) == 1, page.name
+        parts = soup(page).title.get_text().split(" — ")
+        assert all(parts) and len(set(parts)) == len(parts), f"{page.name}: {parts}"
+
+
+def test_the_front_page_and_the_contents_at_the_side_call_a_chapter_alike(site):
+    front = soup(site / "index.html")
+    side = {
+        link["href"]: " ".join(link.get_text().split())
+        for link in front.select("nav.bd-links a[href^=chapters]")
+    }
+    cards = {
+        link["href"]: " ".join(link.get_text().split())
+        for link in front.select(".cards a[href^=chapters]")
+    }
+    assert cards == side and len(cards) > 4
+
+
+def reference(site: Path) -> list[Path]:
+    return [site / "api.html", *sorted((site / "api").glob("*.html"))]
+
+
+def test_the_reference_has_no_block_that_says_only_a_type(site):
+    for page in reference(site):
+        labels = {label.get_text(strip=True) for label in soup(page).select(".field-list > dt")}
+        assert "Type:" not in labels, page.name
+        assert not soup(page).select("dl.py.attribute dl.field-list"), page.name
+
+
+def test_the_reference_keeps_what_sphinx_takes_apart(site):
+    text = {
+        name: soup(site / "api" / f"{name}.html").get_text().replace("\u200b", " ")
+        for name in ("model", "text")
+    }
+    assert "block_size, vocab_size, n_layer, n_head, n_embd – T at most, V, blocks" in text["model"]
+    assert r"“\r\n” and “\r” become “\n”" in text["text"]
+    assert "Entropy per character in nats: a ratio of means" in text["text"]
+
+
+def test_the_reference_is_several_pages_with_every_public_name(site):
+    import gptlib
+
+    found = set()
+    for page in reference(site):
+        named = soup(page).select("dl.py > dt[id]")
+        assert len(named) < 120, f"{page.name} holds {len(named)} names"
+        found |= {tag["id"].rpartition(".")[2] for tag in named}
+    missing = {name for name in gptlib.__all__ if not name.startswith("_")} - found
+    assert not missing, missing
 
 
 def test_formulas_and_fonts_come_with_the_book(site):
@@ -118,3 +182,45 @@ def test_every_page_of_the_contents_is_built(site, root):
 def test_no_page_shows_its_own_scaffolding(site, what):
     for page in pages(site):
         assert all(what not in part.get_text() for part in soup(page).select("article")), page.name
+
+
+def with_a_plot(site: Path) -> Path:
+    return next(
+        page
+        for page in sorted((site / "chapters").glob("*.html"))
+        if "dark-light" in page.read_text("utf8")
+    )
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_wider_than_its_place(site, browser, width):
+    """On a phone, code, formulas and tables of results may scroll in their frames; nothing else."""
+    wide = []
+    for page in sorted(p for p in site.rglob("*.html") if "_static" not in p.parts):
+        browser.show(page, width)
+        for found in browser.run(TOO_WIDE):
+            if not (width == 390 and found.startswith("frame")):
+                wide.append(f"{page.name}: {found}")
+    assert not wide, "\n".join(wide)
+
+
+def test_plots_turn_dark_with_the_page_and_keep_their_hues(site, browser):
+    browser.show(with_a_plot(site), 1280, dark=True)
+    (paper, ink, *series), page = browser.run(f"{FILTERED}({[PAPER, INK, *COLORS]})")
+    assert max(page) < 60, "the page is not dark"
+    assert contrast(paper, page) < 1.2, "paper glares"
+    assert contrast(ink, page) > 7
+    for was, now in zip(COLORS, series, strict=True):
+        old = [int(was[k : k + 2], 16) for k in (1, 3, 5)]
+        assert contrast(now, page) > 3, was
+        assert np.argsort(now).tolist() == np.argsort(old).tolist(), f"{was} became {now}"
+
+
+def test_a_plot_s_paper_disappears_in_the_dark_page(site, browser):
+    browser.show(with_a_plot(site), 1280, dark=True)
+    left, top, width, height = browser.run(PLACE)
+    clip = {"x": left - 8, "y": top, "width": width + 8, "height": height, "scale": 1}
+    shot = browser.ask("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)["data"]
+    picture = (imread(io.BytesIO(base64.b64decode(shot)))[..., :3] * 255).round()
+    beside, on = picture[4, 2], picture[4, 14]
+    assert abs(beside - on).max() <= 6, f"{beside} beside the plot, {on} on it"

@@ -18,8 +18,8 @@ from gptlib.course.lock import environment, pins
 
 #: Imports go down or stay level; a new module gets its floor here.
 FLOORS = {
-    1: "errors paths resources runtime files ranks versions stopping",
-    2: "transfer archives downloads model model_config rotary tokenizer_base tokenizers grammar "
+    1: "errors paths resources runtime files ranks versions stopping threads",
+    2: "transfer downloads model model_config rotary tokenizer_base tokenizers grammar "
     "grammar_draws grammar_nodes grammar_rules",
     3: "corpora sources sharded_tokens shard_groups shards batches muon optim checkpoint sampling "
     "runs text_stream train_config train_state run_log mirror parallel splits",
@@ -92,15 +92,16 @@ def test_files_are_small():
 
 def test_importing_gptlib_is_light():
     program = (
-        "import sys, time, torch; start = time.perf_counter(); import gptlib;"
-        "print(time.perf_counter() - start);"
+        "import sys, torch; before = set(sys.modules); import gptlib;"
+        "print(len(set(sys.modules) - before));"
         "print(*{'transformers', 'peft', 'datasets', 'matplotlib', 'pooch', 'gradio'}"
         " & set(sys.modules))"
     )
     printed = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
     ).stdout.splitlines()
-    assert float(printed[0]) < 1.0, f"importing gptlib took {printed[0]} s over torch"
+    # `bench/import_time.py` has the seconds; a test counts what takes them.
+    assert int(printed[0]) < 300, f"importing gptlib imports {printed[0]} modules beside torch's"
     assert not printed[1].strip(), f"importing gptlib also imports {printed[1]}"
 
 

@@ -21,6 +21,10 @@ def rows(scores):
     return e / e.sum(-1, keepdim=True)
 
 
+def over_all(scores):
+    return (scores - scores.max()).exp()
+
+
 def dots(q, k):
     return q @ k.transpose(-2, -1)
 
@@ -70,6 +74,15 @@ WRONG = [
         lambda s: s.masked_fill(future(len(s)).T, -math.inf).softmax(-1),
     ),
     (attention.causal_weights, "nothing was masked", lambda s: s.softmax(-1)),
+    (attention.causal_weights, "a little weight", lambda s: masked(s, fill=-10.0).softmax(-1)),
+    (
+        attention.causal_weights,
+        "a little weight",
+        lambda s: (s - 10 * future(len(s)).float()).softmax(-1),
+    ),
+    (attention.softmax, "the whole table", lambda s: over_all(s) / over_all(s).sum(-1, True)),
+    (attention.softmax, "keepdim=True the rows' numbers", lambda s: (s - s.amax(-1)).exp()),
+    (attention.softmax, "keepdim=True the rows' numbers", lambda s: s.exp() / s.exp().sum(-1)),
     (attention.softmax, "dim=-2", lambda s: s.softmax(-2)),
     (attention.softmax, "exp(1000)", lambda s: s.exp() / s.exp().sum(-1, keepdim=True)),
     (attention.softmax, "all the weights together", lambda s: s.flatten().softmax(0).view_as(s)),
@@ -86,6 +99,8 @@ WRONG = [
     (attention.scaled_scores, "√T", lambda q, k: dots(q, k) / q.shape[-2] ** 0.5),
     (attention.scaled_scores, "multiplied", lambda q, k: dots(q, k) * q.shape[-1] ** 0.5),
     (attention.scaled_scores, "down the columns", lambda q, k: dots(k, q) / q.shape[-1] ** 0.5),
+    (attention.shuffle_the_past, "never called attend", lambda *args: 0),
+    (attention.shuffle_the_past, "never called attend", lambda *args: 0.0),
     (attention.shuffle_the_past, "every row", every_row),
     (attention.shuffle_the_past, "shuffled the outputs", shuffled_outputs),
     (attention.shuffle_the_past, "another token asks", rotated),

@@ -22,6 +22,13 @@ def only_target(z, target, lr):
     return z + move
 
 
+def filled(n):
+    p = torch.zeros_like(n)
+    for i, row in enumerate(n):
+        p[i] = row / row.sum()
+    return p
+
+
 RIGHT = [
     (bigram.normalize_counts, lambda n: n / n.sum(1, keepdim=True)),
     (bigram.normalize_counts, lambda n: torch.stack([row / row.sum() for row in n])),
@@ -40,6 +47,7 @@ WRONG = [
     (bigram.normalize_counts, lambda n: torch.softmax(n.float(), dim=1), "softmax turns"),
     (bigram.normalize_counts, lambda n: n / n.amax(1, keepdim=True), "largest count"),
     (bigram.normalize_counts, lambda n: n // n.sum(1, keepdim=True), "// drops"),
+    (bigram.normalize_counts, filled, "zeros_like(counts)"),
     (bigram.bits, lambda p: -torch.log(p).mean(), "these are nats"),
     (bigram.bits, lambda p: -torch.log(p).mean() * math.log(2), "wrong way"),
     (bigram.bits, lambda p: -torch.log10(p).mean(), "base 10"),

@@ -117,7 +117,12 @@ WRONG = [
     ("training_flops", flops_with(2, 12), "all of it for attention"),
     ("training_flops", flops_with(1, 12), "one for each weight"),
     ("training_flops", flops_with(6, 0), "two products are missing"),
-    ("training_flops", flops_with(extra=lambda V, T, C, L: T * C), "position table"),
+    ("training_flops", flops_with(extra=lambda V, T, C, L: T * C), "counted: it is looked up"),
+    (
+        "training_flops",
+        lambda V, T, C, L, n: n * 6 * ((V + T) * C + 12 * L * C * C),
+        "products were forgotten",
+    ),
     ("training_flops", flops_with(extra=lambda V, T, C, L: -V * C), "head is missing"),
     ("training_flops", flops_with(extra=lambda V, T, C, L: V * C), "counted twice"),
     (
@@ -156,6 +161,7 @@ WRONG = [
     ("early_stop", forgetful_stop, "over a new best"),
     ("early_stop", lambda v, p: (lowest(v), right_stop(v, p)[1]), "never have been made"),
     ("early_stop", lambda v, p: (lowest(v), len(v) - 1), "never stopped"),
+    ("choose", lambda *case: right_choice(*case)[::-1], "swapped"),
     ("choose", choice_without_six, "six for every token"),
     ("choose", choice_by(lambda law, flops: lambda N: -N), "largest model"),
     ("choose", choice_by(lambda law, flops: lambda N: N), "smallest model"),

@@ -4,10 +4,13 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from gptlib.course import jobs
 from gptlib.course import sweep as sweeps
 from gptlib.course.records import read_record
 from gptlib.errors import ConfigError, DataError
@@ -133,10 +136,153 @@ def test_only_some_runs_and_what_is_missing(place):
 
 
 def test_two_processes_make_the_same_record(place):
-    for out, jobs in (("one", "1"), ("two", "2")):
-        options = ["--only", "narrow-little", "--out", out, "--work", out, "--jobs", jobs]
+    for out, count in (("one", "1"), ("two", "2")):
+        options = ["--only", "narrow-little", "--out", out, "--work", out, "--jobs", count]
         sweeps.main(["tiny.toml", *options])
-    assert timeless(place / "one" / "tiny") == timeless(place / "two" / "tiny")
+    (one, lines), (two, others) = (timeless(place / out / "tiny") for out in ("one", "two"))
+    assert one == two and lines == sorted(others, key=lambda line: line["name"])
+
+
+def plain_line(name: str) -> dict:
+    """What the record needs of a run."""
+    return {
+        "name": name, "seed": 0, "settings": {}, "val": 1.0, "best_val": 1.0, "best_step": 1,
+        "seconds": 1.0, "tokens_per_s": 1.0, "floor": None, "sha256": "x",
+    }  # fmt: skip
+
+
+def planned(*names: str) -> sweeps.Sweep:
+    return sweeps.Sweep("tiny", {"corpus": "x"}, tuple(sweeps.Point(n, 0, {}) for n in names))
+
+
+def recorded(folder) -> list[str]:
+    log = folder / "log.jsonl"
+    return (
+        [json.loads(line)["name"] for line in log.read_text().splitlines()] if log.exists() else []
+    )
+
+
+def test_a_line_is_on_the_disk_before_its_runs_folder_goes(tmp_path, monkeypatch):
+    events, rmtree, fsync = [], sweeps.shutil.rmtree, sweeps.os.fsync
+    monkeypatch.setattr(sweeps.os, "fsync", lambda file: events.append("sync") or fsync(file))
+
+    def run_point(about, point, folder):
+        folder.mkdir(parents=True)
+        return plain_line(point.name)
+
+    def killed(folder, **options):
+        if folder.exists():
+            assert recorded(tmp_path / "record") == ["a"] and events[-1] == "sync"
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweeps, "run_point", run_point)
+    monkeypatch.setattr(sweeps.shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        sweeps.run_sweep(planned("a", "b"), tmp_path / "record", tmp_path / "work")
+    assert (tmp_path / "work" / "a").is_dir()
+    monkeypatch.setattr(sweeps.shutil, "rmtree", rmtree)
+    assert not sweeps.run_sweep(planned("a", "b"), tmp_path / "record", tmp_path / "work")
+    assert recorded(tmp_path / "record") == ["a", "b"] and not list((tmp_path / "work").iterdir())
+
+
+@pytest.fixture
+def threads(monkeypatch):
+    """Threads in place of processes, which a test can hold up; they run what it says."""
+    monkeypatch.setattr(jobs, "ProcessPoolExecutor", lambda n, *_: ThreadPoolExecutor(n))
+
+    def run_points(**how):
+        def run_point(about, point, folder):
+            folder.mkdir(parents=True)
+            how[point.name]()
+            return plain_line(point.name) if point.name != "stopped" else None
+
+        monkeypatch.setattr(sweeps, "run_point", run_point)
+
+    return run_points
+
+
+def test_a_run_has_its_line_when_it_ends_whatever_began_before_it(tmp_path, threads):
+    later = threading.Event()
+    threads(slow=lambda: later.wait(20), quick=lambda: None, last=lambda: None)
+    seen = []
+
+    def report(line):
+        seen.append(recorded(tmp_path / "record"))
+        later.set()
+
+    plan = planned("slow", "quick", "last")
+    sweeps.run_sweep(plan, tmp_path / "record", tmp_path / "work", jobs=2, report=report)
+    assert seen[0] == ["quick"] and sorted(seen[-1]) == ["last", "quick", "slow"]
+    assert not list((tmp_path / "work").iterdir())
+
+
+def fail() -> None:
+    raise DataError("no such text")
+
+
+@pytest.mark.parametrize("first", ["stopped", "failed"])
+def test_nothing_is_begun_after_a_stop_or_an_error_and_what_runs_gets_its_line(
+    tmp_path, threads, first
+):
+    both = threading.Barrier(2)  # both have begun
+    ended = threading.Event()
+
+    def end():
+        both.wait(20)
+        ended.set()
+        if first == "failed":
+            fail()
+
+    def outlast():
+        both.wait(20)
+        ended.wait(20)
+        time.sleep(0.05)  # the other's end is seen first
+
+    threads(**{first: end}, runs=outlast, waits=lambda: None)
+    plan = planned(first, "runs", "waits")
+    folders = tmp_path / "record", tmp_path / "work"
+    if first == "failed":
+        with pytest.raises(DataError, match="no such text"):
+            sweeps.run_sweep(plan, *folders, jobs=2)
+    else:
+        assert sweeps.run_sweep(plan, *folders, jobs=2) is True
+    assert recorded(tmp_path / "record") == ["runs"]
+    assert [folder.name for folder in folders[1].iterdir()] == [first]
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no signal masks here")
+def test_a_process_hears_ctrl_c_once_it_can_answer(monkeypatch):
+    """A new process inherits what is blocked; until its imports are done, Ctrl-C has to wait."""
+    masks = []
+
+    class Pool(ThreadPoolExecutor):
+        def submit(self, *task):
+            masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+            return super().submit(*task)
+
+    monkeypatch.setattr(jobs, "ProcessPoolExecutor", lambda n, *_: Pool(n))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert sorted(jobs.results(lambda n: {"n": n}, [(1,), (2,), (3,)], 2), key=str) == [
+        {"n": 1}, {"n": 2}, {"n": 3},
+    ]  # fmt: skip
+    assert len(masks) == 3 and all(signal.SIGINT in mask for mask in masks)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+    code = (
+        "import os, signal; from gptlib.course.jobs import _deaf_children, _end_with_owner\n"
+        "import multiprocessing; multiprocessing.parent_process = lambda: type('P', (), "
+        "{'join': lambda self: __import__('time').sleep(60)})()\n"
+        "with _deaf_children():\n"
+        "    os.kill(os.getpid(), signal.SIGINT); print('deaf', flush=True); _end_with_owner()\n"
+        "print('not reached')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "deaf\n", "")
+
+
+@pytest.mark.parametrize("options", [{"only": "nobody"}, {"jobs": 0}])
+def test_a_sweep_of_nothing_is_refused(tmp_path, options):
+    with pytest.raises(ConfigError, match="no run's name contains 'nobody'; 2 are|jobs is 0"):
+        sweeps.run_sweep(planned("a", "b"), tmp_path / "record", tmp_path / "work", **options)
 
 
 def test_a_recorded_run_with_other_settings_is_refused(place):
@@ -178,6 +324,13 @@ def test_an_unknown_sweep_is_refused():
         sweeps.read_sweep("nothing.toml")
     with pytest.raises(DataError, match="sweeps/nothing"):
         sweeps.read_sweep("nothing")
+
+
+@pytest.mark.parametrize("content", [b"corpus = ", b"\xff\xfe"])
+def test_a_file_that_is_no_toml_is_refused(tmp_path, content):
+    (tmp_path / "a.toml").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.toml is no sweep file"):
+        sweeps.read_sweep(tmp_path / "a.toml")
 
 
 @pytest.mark.parametrize("path", sorted(data_path("sweeps").glob("*.toml")), ids=lambda p: p.stem)

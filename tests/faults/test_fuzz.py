@@ -1,4 +1,5 @@
-"""Whatever comes in, nothing but gptlib's own errors comes out: 500 cases at each door."""
+"""Whatever comes in, nothing but gptlib's own errors comes out: 150 cases at each door;
+`bench/fuzz.py` tries ten thousand."""
 
 import collections
 
@@ -17,14 +18,11 @@ def world(tmp_path_factory) -> doors.World:
 def test_only_errors_of_ours_come_out(door, world):
     answers = collections.Counter()
 
-    @settings(
-        max_examples=500, deadline=None, derandomize=True, database=None,
-        suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
+    @settings(max_examples=150, suppress_health_check=list(HealthCheck))
     @given(st.data())
     def cases(data):
         answers[doors.DOORS[door](data, world)] += 1
 
     cases()
-    assert answers.total() >= 450  # hypothesis may find that it has drawn a case before
-    assert min(answers[doors.REFUSED], answers[doors.ACCEPTED]) > 20  # the draws are not all alike
+    assert answers.total() >= 130  # hypothesis may find that it has drawn a case before
+    assert min(answers[doors.REFUSED], answers[doors.ACCEPTED]) > 5  # the draws are not all alike

@@ -1,7 +1,8 @@
 """The exercises' checkers: one line of answer, which names the likely mistake.
 
 One job: run a learner's function on cases and say ✓, ✗ with a diagnosis, or ○ for a stub that is
-not written yet. A check never raises on what the learner wrote: an exception becomes a line too.
+not written yet. A check never raises on what the learner wrote: an exception becomes a line too. It
+never shows the right answer either: where no diagnosis fits, it says where the answer differs.
 
     def double(fn):
         return check(
@@ -14,13 +15,13 @@ not written yet. A check never raises on what the learner wrote: an exception be
 """
 
 import copy
+import dis
 import inspect
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
+from gptlib.course.checks.answers import describe, difference, same
 
 _LONGEST = 300  # characters of one answer
 
@@ -52,6 +53,8 @@ def failed(message: str) -> Result:
 
 
 NOT_WRITTEN = Result(None, "not written yet: fill in the function and run the cell again")
+NOT_RETURNED = failed("nothing was returned: is there a `return` in front of the answer?")
+_OF_A_STUB = {"RESUME", "NOP", "LOAD_CONST", "RETURN_CONST", "RETURN_VALUE"}
 
 
 @dataclass(frozen=True)
@@ -78,11 +81,21 @@ class Wrong:
         except Exception:  # the mistake cannot be made on this case
             return False
 
+    def raises(self, case: Sequence[Any], got: Result) -> bool:
+        """Say whether this mistake raises what the learner's function raised on the case."""
+        if self.answer is None:
+            return False
+        try:
+            self.answer(*copy.deepcopy(case))
+        except Exception as error:
+            return got.message == _raised(error)
+        return False
+
 
 def attempt(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call a learner's function on copies of the arguments.
 
-    Returns what it returned, or a `Result` to hand on when it is a stub or raised.
+    Returns what it returned, or a `Result` to hand on: it is a stub, returned nothing or raised.
     """
     if not callable(fn):
         return failed(f"expected a function, found {describe(fn)}")
@@ -91,8 +104,20 @@ def attempt(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     except NotImplementedError:
         return NOT_WRITTEN
     except Exception as error:
-        return failed(f"your function raised {type(error).__name__}: {error}")
-    return NOT_WRITTEN if value is None or value is Ellipsis else value
+        return failed(_raised(error))
+    if value is Ellipsis or (value is None and _is_stub(fn)):
+        return NOT_WRITTEN
+    return NOT_RETURNED if value is None else value
+
+
+def _raised(error: Exception) -> str:
+    return f"your function raised {type(error).__name__}: {error}"
+
+
+def _is_stub(fn: Callable[..., Any]) -> bool:
+    """Say whether a function's body holds nothing: a docstring, `...` or `pass`."""
+    code = getattr(inspect.unwrap(fn), "__code__", None)
+    return code is not None and all(i.opname in _OF_A_STUB for i in dis.get_instructions(code))
 
 
 def check(
@@ -102,6 +127,7 @@ def check(
     wrongs: Iterable[Wrong] = (),
     success: str = "right",
     tolerance: float = 1e-5,
+    array: str = "tensor",
 ) -> Result:
     """Run a learner's function on every case and diagnose the first kind of mistake that fits.
 
@@ -113,13 +139,15 @@ def check(
             which the answer was wrong.
         success: what to say when all cases agree.
         tolerance: greatest difference between numbers that count as equal, absolute and relative.
+        array: what the exercise calls a table of numbers, "tensor" or "array".
     """
-    cases = [tuple(case) for case in cases]
+    cases, wrongs = [tuple(case) for case in cases], list(wrongs)
     missed = []
     for case in cases:
         got = attempt(fn, *case)
         if isinstance(got, Result):
-            return got
+            known = [wrong.diagnosis for wrong in wrongs if wrong.raises(case, got)]
+            return failed(known[0]) if known else got
         if not same(got, right(*copy.deepcopy(case)), tolerance):
             missed.append((case, got))
     if not missed:
@@ -128,53 +156,5 @@ def check(
         if all(wrong.explains(case, got, tolerance) for case, got in missed):
             return failed(wrong.diagnosis)
     case, got = missed[0]
-    expected = right(*copy.deepcopy(case))
     inputs = ", ".join(describe(argument) for argument in case)
-    return failed(f"for {inputs} expected {describe(expected)}, found {describe(got)}")
-
-
-def same(got: Any, expected: Any, tolerance: float = 1e-5) -> bool:
-    """Compare numbers, tensors, texts, or nests of them; never raises."""
-    if isinstance(expected, torch.Tensor):
-        if not isinstance(got, torch.Tensor) or got.shape != expected.shape:
-            return False
-        return torch.allclose(
-            got.detach().double(), expected.detach().double(), tolerance, tolerance, equal_nan=True
-        )
-    if isinstance(expected, (list, tuple)):
-        return (
-            isinstance(got, (list, tuple))
-            and len(got) == len(expected)
-            and all(same(g, e, tolerance) for g, e in zip(got, expected, strict=True))
-        )
-    if isinstance(expected, dict):
-        return (
-            isinstance(got, dict)
-            and got.keys() == expected.keys()
-            and all(same(got[key], expected[key], tolerance) for key in expected)
-        )
-    if isinstance(expected, (bool, str)):
-        return type(got) is type(expected) and got == expected
-    try:
-        got, expected = float(got), float(expected)
-    except (TypeError, ValueError, RuntimeError):
-        return False
-    if math.isnan(expected):
-        return math.isnan(got)
-    return got == expected or math.isclose(got, expected, rel_tol=tolerance, abs_tol=tolerance)
-
-
-def describe(value: Any) -> str:
-    """Return a short text for a value: small tensors whole, large ones by their shape."""
-    if isinstance(value, torch.Tensor):
-        if value.numel() > 12:
-            return f"a tensor of shape {tuple(value.shape)}"
-        if value.is_floating_point():
-            value = (value.detach() * 1e4).round() / 1e4
-        return str(value.tolist())
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if inspect.isroutine(value):  # its repr has an address, another one in every run
-        return "a function"
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return failed(f"for {inputs}: {difference(got, right(*copy.deepcopy(case)), tolerance, array)}")

@@ -4,13 +4,16 @@ One job: compare a learner's function with the right one on small seeded cases, 
 misconception behind each of the usual wrong answers.
 """
 
+import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gptlib.course.checks import Result, Wrong, check
+from gptlib.course.checks.answers import same
 
 
 def _random(*shape: int, seed: int = 0) -> Tensor:
@@ -39,6 +42,12 @@ def causal_weights(fn: Callable[[Tensor], Tensor]) -> Result:
 
     def backwards(scores: Tensor) -> Tensor:
         return scores.masked_fill(_future(scores).T, -math.inf).softmax(-1)
+
+    def faint(got: Tensor, scores: Tensor) -> bool:
+        """The past is shared out as it should be, but the future kept something."""
+        past = got.masked_fill(_future(scores), 0.0)
+        past = past / past.sum(-1, keepdim=True)
+        return bool(got.triu(1).any()) and same(past, right(scores))
 
     return check(
         fn,
@@ -70,6 +79,12 @@ def causal_weights(fn: Callable[[Tensor], Tensor]) -> Result:
                 "the weights above the diagonal are not zero: nothing was masked",
                 lambda scores: scores.softmax(-1),
             ),
+            Wrong(
+                "the future still gets a little weight: exp of a finite number is never 0, however "
+                "far below the others it lies; the score that softmax turns into nothing is minus "
+                "infinity",
+                when=faint,
+            ),
         ],
         success="every row sums to 1 and no token sees its future",
     )
@@ -88,6 +103,14 @@ def softmax(fn: Callable[[Tensor], Tensor]) -> Result:
     def over_everything(scores: Tensor) -> Tensor:
         e = (scores - scores.max()).exp()
         return e / e.sum()
+
+    def largest_of_all(scores: Tensor) -> Tensor:
+        e = (scores - scores.max()).exp()
+        return e / e.sum(-1, keepdim=True)
+
+    def lying_down(scores: Tensor) -> Tensor:
+        e = (scores - scores.amax(-1, keepdim=True)).exp()
+        return e / e.sum(-1)
 
     def without_max(scores: Tensor) -> Tensor:
         return (scores - scores.amax(-1, keepdim=True)).exp()
@@ -110,6 +133,18 @@ def softmax(fn: Callable[[Tensor], Tensor]) -> Result:
                 "right for small scores, but exp(1000) is infinity and inf / inf is nan: subtract "
                 "each row's largest score first, which changes no weight",
                 unsafe,
+            ),
+            Wrong(
+                "right until a row lies far below another: you subtracted the largest score of "
+                "the whole table, and to exp such a row is all zeros; subtract each row's own "
+                "largest score",
+                largest_of_all,
+            ),
+            Wrong(
+                "a row was divided by, or lost, a number that belongs to another: without "
+                "keepdim=True the rows' numbers lie down as a row, and broadcasting spreads them "
+                "over the columns, or fails",
+                lying_down,
             ),
             Wrong(
                 "all the weights together sum to 1: each row must do so by itself; "
@@ -198,6 +233,22 @@ class _Attend:
         return scores.masked_fill(_future(scores), -math.inf).softmax(-1) @ x
 
 
+def _noting(fn: Any, asked: list[bool]) -> Any:
+    """Let a learner's function be checked, and note whether it called the `attend` it was given."""
+    if not callable(fn):
+        return fn
+
+    @functools.wraps(fn)
+    def call(attend: Callable, x: Tensor, order: Tensor) -> Any:
+        def attend_and_note(x: Tensor) -> Tensor:
+            asked.append(True)
+            return attend(x)
+
+        return fn(attend_and_note, x, order)
+
+    return call
+
+
 def shuffle_the_past(fn: Callable[[Callable, Tensor, Tensor], float]) -> Result:
     """Exercise 2.2: how far the last output moves when the tokens before it change places."""
 
@@ -221,9 +272,10 @@ def shuffle_the_past(fn: Callable[[Callable, Tensor, Tensor], float]) -> Result:
         everyone = torch.cat([x[-1:], x[:-1][order]])
         return (attend(everyone)[-1] - attend(x)[-1]).abs().max().item()
 
+    asked: list[bool] = []
     order = torch.tensor([3, 0, 4, 1, 2])
     return check(
-        fn,
+        _noting(fn, asked),
         cases=[
             (_Attend(positions=False), _random(6, 4, seed=5), order),
             (_Attend(positions=True), _random(6, 4, seed=5), order),
@@ -231,6 +283,11 @@ def shuffle_the_past(fn: Callable[[Callable, Tensor, Tensor], float]) -> Result:
         ],
         right=right,
         wrongs=[
+            Wrong(
+                "you never called attend: it may be zero, but that is what the experiment has to "
+                "find out; attend to x and to the shuffled x",
+                when=lambda got, attend, x, order: not asked,
+            ),
             Wrong(
                 "you compared every row: a token in the middle has a different past after the "
                 "shuffle, and of course it moves; compare the last row only, which sees the same "

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gptlib.course.checks import Result, Wrong, check
+from gptlib.course.checks.answers import same
 
 _COUNTS = (
     (torch.tensor([[1, 3], [2, 6]]),),
@@ -20,10 +21,18 @@ _COUNTS = (
 
 def normalize_counts(fn: Callable[[Tensor], Tensor]) -> Result:
     """Check fn(counts (V, V) int64) -> probabilities (V, V), each row summing to 1."""
+
+    def right(n: Tensor) -> Tensor:
+        return n / n.sum(1, keepdim=True)
+
+    def cut_off(got: Tensor, n: Tensor) -> bool:
+        """Whole numbers came back, and fractions would have, had the counts been floats."""
+        return not got.is_floating_point() and same(fn(n.float()), right(n))
+
     return check(
         fn,
         cases=_COUNTS,
-        right=lambda n: n / n.sum(1, keepdim=True),
+        right=right,
         wrongs=[
             Wrong(
                 "your columns sum to 1, not your rows: that answers which character came before, "
@@ -49,6 +58,12 @@ def normalize_counts(fn: Callable[[Tensor], Tensor]) -> Result:
                 "each row was divided by its largest count, so its largest entry is 1; divide by "
                 "the total of the row",
                 lambda n: n / n.max(1, keepdim=True).values,
+            ),
+            Wrong(
+                "the fractions were put into a table of whole numbers, which cuts them off: "
+                "zeros_like(counts) holds integers because counts does; make it with "
+                "torch.zeros(counts.shape)",
+                when=cut_off,
             ),
             Wrong(
                 "// drops everything after the decimal point, so each probability became 0 or 1; "

@@ -6,6 +6,7 @@ the usual misunderstandings produces exactly the numbers that it returned.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ def _on_arrays(fn: Any) -> Any:
     if not callable(fn):
         return fn
 
+    @functools.wraps(fn)
     def call(*args: Any) -> Any:
         arrays = [a.numpy() if isinstance(a, torch.Tensor) else a for a in args]
         with np.errstate(all="ignore"):
@@ -34,7 +36,7 @@ def _on_arrays(fn: Any) -> Any:
 def _check(fn: Callable, cases: Sequence, right: Callable, wrongs: dict, success: str) -> Result:
     """Run the base's check on a function of arrays; `wrongs` maps a diagnosis to its mistake."""
     known = [Wrong(words, _on_arrays(mistake)) for words, mistake in wrongs.items()]
-    return check(_on_arrays(fn), cases, _on_arrays(right), known, success)
+    return check(_on_arrays(fn), cases, _on_arrays(right), known, success, array="array")
 
 
 def _rows(*rows: Sequence[float]) -> torch.Tensor:

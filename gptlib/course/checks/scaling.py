@@ -92,6 +92,11 @@ def training_flops(fn: Callable[[int, int, int, int, int], float]) -> Result:
                 with_weights(lambda V, T, C, L: weights(V, C, L) + T * C),
             ),
             Wrong(
+                "two mistakes: the position table was counted, which multiplies nothing, and "
+                "attention's two products were forgotten, which have no weights",
+                lambda V, T, C, L, tokens: tokens * 6 * (weights(V, C, L) + T * C),
+            ),
+            Wrong(
                 "the head is missing: the token table multiplies once a token, as the tied head",
                 with_weights(lambda V, T, C, L: 12 * L * C * C),
             ),
@@ -272,6 +277,10 @@ def choose(fn: Callable[[Law, float, Sequence[float]], tuple[float, float]]) -> 
         ],
         right=right,
         wrongs=[
+            Wrong(
+                "the two are swapped: first the size N, then the tokens R",
+                lambda law, flops, sizes: right(law, flops, sizes)[::-1],
+            ),
             Wrong(
                 "R is FLOPs / (6 N): each weight costs six for every token",
                 without_six,

@@ -75,6 +75,12 @@ def layer_norm(fn: Callable[[Tensor, Tensor, Tensor, float], Tensor]) -> Result:
         variance = x.var(-1, unbiased=False, keepdim=True)
         return gain * x / (variance + eps).sqrt() + shift
 
+    def shift_first(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
+        return gain * (bare(x, gain, shift, eps) + shift)
+
+    def lying_down(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
+        return gain * (x - x.mean(-1)) + shift
+
     def bare(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
         return F.layer_norm(x, x.shape[-1:], eps=eps)
 
@@ -107,6 +113,15 @@ def layer_norm(fn: Callable[[Tensor, Tensor, Tensor, float], Tensor]) -> Result:
             Wrong("eps stands outside the root: it is added to the variance, not to √", outside),
             Wrong("divided by the variance: the root is missing", no_root),
             Wrong("the mean was not subtracted before the division", not_centered),
+            Wrong(
+                "without keepdim=True the means of (B, T) tokens are short of an axis, and meet "
+                "the wrong numbers or none: keep the last axis, of length 1",
+                lying_down,
+            ),
+            Wrong(
+                "the shift was multiplied by the gain: first times the gain, then plus the shift",
+                shift_first,
+            ),
             Wrong("gain and shift are missing: multiply by one, add the other", bare),
         ],
         success="mean 0 and variance 1 in each token, then gain and shift, as torch's",

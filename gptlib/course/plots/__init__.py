@@ -14,6 +14,7 @@ import base64
 import io
 import struct
 import sys
+from collections.abc import Sequence
 
 import matplotlib
 from cycler import cycler
@@ -25,6 +26,7 @@ PAPER = "#FBFAF7"
 INK = "#222222"
 FAINT = "#8A8780"
 BLUE, VERMILION, GREEN = COLORS = ("#0072B2", "#D55E00", "#009E73")
+SMALL = 11.5  # points: 9 pixels on a phone, where a figure is 376 pixels wide
 
 #: Maps for heat maps: paper is nothing, deep blue is most; the other has zero in the middle.
 SEQUENTIAL = LinearSegmentedColormap.from_list("paper-blue", [PAPER, "#7DB4D6", BLUE, "#063A5C"])
@@ -44,16 +46,19 @@ STYLE = {
     "axes.linewidth": 0.8,
     "axes.grid": False,
     # Solid lines first, then dashes. Dotted is kept for the floor.
-    "axes.prop_cycle": cycler(linestyle=["-", "--", "-."]) * cycler(color=COLORS),
+    "axes.prop_cycle": cycler(linestyle=["-", "--", "-."]) * cycler(color=[*COLORS, INK]),
     "lines.linewidth": 1.8,
     "lines.markersize": 5,
     "lines.solid_capstyle": "round",
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the same picture everywhere
-    "font.size": 10,
-    "axes.titlesize": 11,
+    "font.size": 12,
+    "axes.titlesize": 12,
     "axes.titlelocation": "left",
-    "axes.labelsize": 10,
+    "axes.labelsize": 12,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
+    "legend.fontsize": SMALL,
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
 }
@@ -78,7 +83,7 @@ class Plot:
             format="png",
             dpi=2 * _DPI,
             bbox_inches="tight",
-            pad_inches=0.15,
+            pad_inches=0.1,
             metadata={"Software": None},  # no version number: the same plot gives the same bytes
         )
         if "matplotlib.pyplot" in sys.modules:
@@ -101,7 +106,7 @@ def figure(
     """Return an empty figure in the book's style and its axes (an array where there are several).
 
     Args:
-        width, height: in inches of 100 screen pixels; a page is 6.8 inches wide.
+        width, height: in inches of 100 screen pixels; 6.4 at most, or text is small on a phone.
         rows, columns, options: as in `matplotlib.figure.Figure.subplots`.
     """
     matplotlib.rcParams.update(STYLE)
@@ -124,12 +129,12 @@ def floor_line(ax: Axes, value: float, label: str | None = "floor") -> None:
             textcoords="offset points",
             va="center",
             color="black",
-            fontsize=9,
+            fontsize=SMALL,
             annotation_clip=False,
         )
 
 
-def label_ends(ax: Axes, gap: float = 13.0) -> None:
+def label_ends(ax: Axes, gap: float = 15.0) -> None:
     """Write each line's label where the line ends, in the line's color, in place of a legend.
 
     Args:
@@ -161,10 +166,23 @@ def label_ends(ax: Axes, gap: float = 13.0) -> None:
         ax.annotate(
             line.get_label(),
             xy=(x, y),
-            xytext=(6, at - height),
+            xytext=(8, at - height),
             textcoords="offset points",
             va="center",
             color=line.get_color(),
-            fontsize=9,
+            fontsize=SMALL,
             annotation_clip=False,
         )
+
+
+def letter_ticks(ax: Axes, names: Sequence[str]) -> None:
+    """Name the rows and columns of a map, every second one farther out, so that all can be read.
+
+    Args:
+        ax: axes of a square map. names: what its n rows, and its n columns, are called.
+    """
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_ticks(range(0, len(names), 2), names[::2])
+        axis.set_ticks(range(1, len(names), 2), names[1::2], minor=True)
+    ax.tick_params(length=0, pad=3)
+    ax.tick_params(which="minor", length=SMALL + 2, width=0.5, pad=2, color=FAINT, labelsize=SMALL)

@@ -12,11 +12,13 @@ from gptlib.course.plots import (
     FAINT,
     INK,
     SEQUENTIAL,
+    SMALL,
     VERMILION,
     Plot,
     figure,
     floor_line,
     label_ends,
+    letter_ticks,
 )
 
 
@@ -51,7 +53,7 @@ def spread_and_entropy(
         D: head sizes. spread: label -> standard deviations. entropy: label -> nats.
         uniform: entropy of equal weights, in nats.
     """
-    fig, (left, right) = figure(6.8, 3.1, columns=2)
+    fig, (left, right) = figure(6.4, 3.3, columns=2)
     for ax, lines in ((left, spread), (right, entropy)):
         for (label, values), color in zip(lines.items(), (VERMILION, BLUE), strict=True):
             ax.plot(D, values, marker="o", color=color, label=label)
@@ -64,7 +66,7 @@ def spread_and_entropy(
     left.set_ylim(bottom=0)
     right.set_ylim(0, 1.15 * uniform)
     right.axhline(uniform, color=FAINT, linewidth=0.9, linestyle="--", zorder=1)
-    right.text(D[0], 1.02 * uniform, "equal weights", va="bottom", fontsize=9, color=INK)
+    right.text(D[0], 1.02 * uniform, "equal weights", va="bottom", fontsize=SMALL, color=INK)
     for ax in (left, right):
         label_ends(ax)
     return Plot(fig, alt)
@@ -73,21 +75,28 @@ def spread_and_entropy(
 def maps(weights: Mapping[str, Tensor], tokens: Sequence[str], alt: str) -> Plot:
     """T×T maps side by side: a row is a query, a column is a key, ink is weight.
 
+    The last map is the one to read: it is large and its tokens are named.
+
     Args:
         weights: title -> (T, T), rows that sum to 1. tokens: T texts; a space is drawn as ␣.
     """
     names = ["␣" if token == " " else "↵" if token == "\n" else token for token in tokens]
-    fig, axes = figure(6.8, 3.7, columns=len(weights))
+    *before, last = weights
+    ratios = [1.0] * len(before) + [2.9]
+    fig, axes = figure(6.4, 4.9, columns=len(weights), gridspec_kw={"width_ratios": ratios})
     for ax, (title, weight) in zip(axes, weights.items(), strict=True):
         ax.imshow(weight.detach().sqrt(), cmap=SEQUENTIAL, vmin=0, vmax=1)
         ax.set_title(title)
-        ax.set_xticks(range(len(names)), names, fontsize=6)
-        ax.set_yticks(range(len(names)), names, fontsize=6)
-        ax.tick_params(length=0, pad=1)
-        ax.set_xlabel("key: looked at")
+        ax.set_anchor("N")
         for side in ax.spines.values():
             side.set_visible(False)
-    axes[0].set_ylabel("query: looking")
+        if title == last:
+            letter_ticks(ax, names)
+            ax.set_xlabel("key: looked at")
+            ax.set_ylabel("query: looking")
+        else:
+            ax.set_xticks([])
+            ax.set_yticks([])
     return Plot(fig, alt)
 
 

@@ -17,10 +17,12 @@ from gptlib.course.plots import (
     GREEN,
     INK,
     SEQUENTIAL,
+    SMALL,
     VERMILION,
     Plot,
     figure,
     floor_line,
+    letter_ticks,
 )
 
 _VISIBLE = {" ": "␣", "\n": "↵"}
@@ -36,23 +38,26 @@ def pair_map(table, symbols: Sequence[str]) -> Plot:
     table = np.asarray(table)
     counted = np.issubdtype(table.dtype, np.integer)
     names = [_VISIBLE.get(symbol, symbol) for symbol in symbols]
-    fig, ax = figure(width=4.6 if counted else 6.4, height=4.6 if counted else 5.6)
+    fig, ax = figure(width=4.8 if counted else 6.4, height=4.8 if counted else 7.4)
     image = ax.imshow(table, cmap=SEQUENTIAL, norm=PowerNorm(0.5, 0, table.max()))
-    ax.set_xticks(range(len(names)), names, fontsize=10 if counted else 8)
-    ax.set_yticks(range(len(names)), names, fontsize=10 if counted else 8)
     ax.set_xlabel("next character")
     ax.set_ylabel("previous character")
-    ax.tick_params(length=0)
     used = np.argwhere(table > 0)
     if counted:
+        ax.set_xticks(range(len(names)), names)
+        ax.set_yticks(range(len(names)), names)
+        ax.tick_params(length=0)
         edges = np.arange(len(names)) - 0.5
         ax.hlines(edges, -0.5, len(names) - 0.5, color=FAINT, linewidth=0.3)
         ax.vlines(edges, -0.5, len(names) - 0.5, color=FAINT, linewidth=0.3)
         for i, j in used:
             ink = "white" if table[i, j] >= table.max() / 2 else INK
-            ax.text(j, i, table[i, j], ha="center", va="center", color=ink, fontsize=10)
+            ax.text(j, i, table[i, j], ha="center", va="center", color=ink)
     else:
-        bar = fig.colorbar(image, ax=ax, shrink=0.8, ticks=[0, 0.05, 0.25, 0.5, 1])
+        letter_ticks(ax, names)
+        bar = fig.colorbar(
+            image, ax=ax, location="top", shrink=0.8, aspect=40, ticks=[0, 0.05, 0.25, 0.5, 1]
+        )
         bar.set_label("probability of the next character (scale: square root)")
         bar.outline.set_visible(False)
     kind = "counts" if counted else "probabilities"
@@ -97,7 +102,7 @@ def loss_curve(
             textcoords="offset points",
             va="center",
             color=color,
-            fontsize=9,
+            fontsize=SMALL,
             annotation_clip=False,
         )
     ax.legend(loc="upper right", bbox_to_anchor=(1.0, 0.93))
@@ -130,7 +135,7 @@ def temperature_curve(
     ax.axhline(loss, color=VERMILION, linestyle="--", linewidth=1.1, zorder=1)
     ax.axvline(1, color=VERMILION, linestyle="--", linewidth=1.1, zorder=1)
     ax.set_xlabel("temperature")
-    ax.set_ylabel("entropy of samples (nats per character)")
+    ax.set_ylabel("entropy of samples\n(nats per character)")
     ax.set_xlim(0, max(temperatures) * 1.02)
     ax.set_ylim(0, ln_v * 1.08)
     ax.text(max(temperatures), ln_v + 0.04, "ln V", color=GREEN, ha="right", va="bottom")
@@ -163,8 +168,10 @@ def batch_spread(
         ax.plot(dots, [y] * len(dots), "o", color=color, alpha=0.75, label=f"_{name}")
         ax.plot([full, full], [y - 0.3, y + 0.3], "-", color=color, linewidth=1.4)
         ax.plot([cross], [y + 0.18], "x", color=INK, markersize=7)
-        ax.annotate("published", (cross, y + 0.18), (6, 0), textcoords="offset points", fontsize=9)
-        ax.annotate("whole split", (full, y - 0.3), (4, 0), textcoords="offset points", fontsize=9)
+        ax.annotate("published", (cross, y + 0.18), (6, 0), textcoords="offset points",
+                    fontsize=SMALL)  # fmt: skip
+        ax.annotate("whole split", (full, y - 0.3), (4, 0), textcoords="offset points",
+                    fontsize=SMALL)  # fmt: skip
     ax.set_yticks([1, 0], ["train", "val"])
     ax.set_ylim(-0.6, 1.6)
     ax.set_xlabel("loss (nats per character)")

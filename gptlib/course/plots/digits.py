@@ -17,6 +17,7 @@ from gptlib.course.plots import (
     GREEN,
     INK,
     SEQUENTIAL,
+    SMALL,
     VERMILION,
     Plot,
     figure,
@@ -42,18 +43,18 @@ def pictures(one, others, labels: Sequence[int]) -> Plot:
     Args:
         one: (64,), ink from 0 to 16. others: (N, 64) of the same. labels: what the others show.
     """
-    fig, axes = figure(6.8, 3.3, 1, 2, gridspec_kw={"width_ratios": [1.05, 1.25]})
+    fig, axes = figure(6.4, 3.3, 1, 2, gridspec_kw={"width_ratios": [1.05, 1.25]})
     left, right = axes
     _picture(left, one, cmap=SEQUENTIAL, vmin=0, vmax=16)
     for n, ink in enumerate(np.asarray(one, dtype=int)):
         color = "white" if ink > 8 else INK
-        left.text(n % 8, n // 8, str(ink), ha="center", va="center", color=color, fontsize=9)
+        left.text(n % 8, n // 8, str(ink), ha="center", va="center", color=color, fontsize=SMALL)
     right.axis("off")
     for n, (pixels, label) in enumerate(zip(others, labels, strict=True)):
         row, column = divmod(n, 4)
         place = right.inset_axes([0.26 * column, 0.70 - 0.35 * row, 0.21, 0.26])
         _picture(place, pixels, cmap=SEQUENTIAL, vmin=0, vmax=16)
-        place.set_title(str(label), fontsize=9, loc="center", pad=2)
+        place.set_title(str(label), fontsize=SMALL, loc="center", pad=2)
     return Plot(
         fig,
         "Left, one picture as the machine has it: eight rows of eight numbers from 0, paper, to "
@@ -73,11 +74,10 @@ def nudge_errors(nudges: Sequence[float], errors: Mapping[str, Sequence[float]])
     ax.set_xlabel("nudge ε, in units of the weight")
     ax.set_ylabel("error of the slope, as a share of it")
     label_ends(ax)
-    best = "; ".join(
-        f"{name} is best at {nudges[int(np.argmin(values))]:.0e}, with {min(values):.0e}"
-        for name, values in errors.items()
+    names = ", ".join(errors)
+    return Plot(  # where each turns hangs on the processor's last digits
+        fig, f"Error of a nudged slope against the nudge, each curve a V or a U: {names}."
     )
-    return Plot(fig, f"Error of a nudged slope against the nudge, each curve a V or a U: {best}.")
 
 
 def descents(curves: Mapping[float, Sequence[float]], start: float) -> Plot:
@@ -89,7 +89,7 @@ def descents(curves: Mapping[float, Sequence[float]], start: float) -> Plot:
     ax.axhline(start, color=FAINT, linewidth=0.8, linestyle="-.", zorder=1)
     ax.annotate(
         "ln 10", (1.0, start), (6, 0), ("axes fraction", "data"), "offset points",
-        va="center", color=INK, fontsize=9, annotation_clip=False,
+        va="center", color=INK, fontsize=SMALL, annotation_clip=False,
     )  # fmt: skip
     ax.set_xscale("log")
     ax.set_yscale("log")
@@ -99,20 +99,25 @@ def descents(curves: Mapping[float, Sequence[float]], start: float) -> Plot:
     ax.set_ylabel("loss (nats per picture, logarithmic)")
     label_ends(ax)
     ends = ", ".join(
-        f"{losses[-1]:.2g} at rate {rate:g} after a peak of {max(losses):.2g}"
-        for rate, losses in curves.items()
+        f"at rate {rate:g} to {_end(losses, start)}" for rate, losses in curves.items()
     )
     return Plot(fig, f"Loss against step for {len(curves)} rates, from {start:.2f}: {ends}.")
+
+
+def _end(losses: Sequence[float], start: float) -> str:
+    """Where a descent ends, as far as no processor changes it: a wild one has no digits."""
+    climb = " after a climb" if max(losses) > 1.1 * start else ""
+    return f"{losses[-1]:.1g}{climb}" if losses[-1] < start else f"above its start{climb}"
 
 
 def templates(w) -> Plot:
     """Draw the ten columns of a weight matrix (64, 10) as pictures: blue pulls down, orange up."""
     w = np.asarray(w)
-    fig, axes = figure(6.8, 3.0, 2, 5)
+    fig, axes = figure(6.4, 3.0, 2, 5)
     most = abs(w).max()
     for digit, ax in enumerate(axes.flat):
         _picture(ax, w[:, digit], cmap=DIVERGING, vmin=-most, vmax=most)
-        ax.set_title(str(digit), loc="center", fontsize=10, pad=3)
+        ax.set_title(str(digit), loc="center", fontsize=SMALL, pad=3)
     middle = w.reshape(8, 8, 10)[3:5, 3:5].mean(axis=(0, 1))
     return Plot(
         fig,
@@ -130,13 +135,13 @@ def confusions(table, pairs: Sequence[tuple]) -> Plot:
         pairs: eight (pixels, true digit, answer, confidence).
     """
     table = np.asarray(table)
-    fig, (left, right) = figure(6.8, 3.5, 1, 2, gridspec_kw={"width_ratios": [1, 1.15]})
+    fig, (left, right) = figure(6.4, 3.7, 1, 2, gridspec_kw={"width_ratios": [1, 1.3]})
     off = table * (1 - np.eye(10, dtype=int))
     left.imshow(off, cmap=SEQUENTIAL, vmin=0, vmax=off.max() * 1.25)
     for i, j in np.argwhere(table > 0):
         shown, color = (str(table[i, j]), INK) if i != j else ("·", FAINT)
         color = "white" if off[i, j] > 0.6 * off.max() else color
-        left.text(j, i, shown, ha="center", va="center", color=color, fontsize=9)
+        left.text(j, i, shown, ha="center", va="center", color=color, fontsize=SMALL)
     left.set_xticks(range(10))
     left.set_yticks(range(10))
     left.tick_params(length=0)
@@ -147,8 +152,8 @@ def confusions(table, pairs: Sequence[tuple]) -> Plot:
         row, column = divmod(n, 4)
         place = right.inset_axes([0.26 * column, 0.56 - 0.47 * row, 0.22, 0.32])
         _picture(place, pixels, cmap=SEQUENTIAL)
-        place.set_title(f"{true}, not {answer}", fontsize=8.5, loc="center", pad=3)
-        place.set_xlabel(f"{sure:.2f} sure", fontsize=8, labelpad=2)
+        place.set_title(f"{true}, not {answer}", fontsize=SMALL, loc="center", pad=3)
+        place.set_xlabel(f"{sure:.2f} sure", fontsize=SMALL, labelpad=2)
     worst = sorted(np.argwhere(off > 0).tolist(), key=lambda ij: -off[ij[0], ij[1]])[:3]
     told = ", ".join(f"{i} taken for {j} {off[i, j]} times" for i, j in worst)
     return Plot(
@@ -173,7 +178,7 @@ def reliability(groups: Mapping[str, Sequence[Mapping]]) -> Plot:
         ax.errorbar(
             sure, right, error, linestyle=line, color=color, marker="o", capsize=2, label=name
         )
-    ax.text(0.36, 0.385, "as sure as right", rotation=38, color=INK, fontsize=9, ha="center")
+    ax.text(0.36, 0.385, "as sure as right", rotation=38, color=INK, fontsize=SMALL, ha="center")
     ax.set_xlabel("confidence (mean of the group)")
     ax.set_ylabel("accuracy (share right)")
     ax.legend(loc="upper left")

@@ -5,7 +5,7 @@ One job: `resumed` takes two logs and returns a finished `Plot` with its alt tex
 
 from collections.abc import Sequence
 
-from gptlib.course.plots import COLORS, FAINT, Plot, figure
+from gptlib.course.plots import COLORS, FAINT, SMALL, Plot, figure
 
 
 def resumed(whole: Sequence[dict], again: Sequence[dict], killed: int, saved: int) -> Plot:
@@ -27,12 +27,18 @@ def resumed(whole: Sequence[dict], again: Sequence[dict], killed: int, saved: in
         ax.axvline(step, color=FAINT, linewidth=0.8)
         gap = -4 if side == "right" else 4
         ax.annotate(
-            words, (step, top), (gap, 0), textcoords="offset points", ha=side, va="top", fontsize=9
+            words,
+            (step, top),
+            (gap, 0),
+            textcoords="offset points",
+            ha=side,
+            va="top",
+            fontsize=SMALL,
         )
     ax.annotate("left alone", lines[0][2], (12, 4), textcoords="offset points",
-                color=COLORS[0], fontsize=10)  # fmt: skip
+                color=COLORS[0], fontsize=SMALL)  # fmt: skip
     ax.annotate("killed and resumed", (0.99, 0.5), xycoords="axes fraction",
-                ha="right", color=COLORS[1], fontsize=10)  # fmt: skip
+                ha="right", color=COLORS[1], fontsize=SMALL)  # fmt: skip
     ax.set_xlabel("step")
     ax.set_ylabel("training loss (nats per character)")
     apart = max(abs(a[1] - b[1]) for a, b in zip(*lines, strict=True))

@@ -8,7 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
-from gptlib.course.plots import COLORS, FAINT, INK, Plot, figure, floor_line, label_ends
+from gptlib.course.plots import (
+    COLORS,
+    FAINT,
+    INK,
+    SMALL,
+    Plot,
+    figure,
+    floor_line,
+    label_ends,
+)
 
 Curve = Sequence[tuple[float, float]]
 
@@ -21,17 +30,22 @@ def overfitting(train: Curve, val: Curve, remedies: Mapping[str, Curve], floor: 
         remedies: validation curves (step, loss) by name, the run itself among them.
         floor: the loss that no model can beat on the validation text.
     """
-    fig, (left, right) = figure(6.8, 3.5, 1, 2, sharey=True)
-    left.plot(*zip(*train, strict=True), color=COLORS[0], linestyle="--", label="train")
-    left.plot(*zip(*val, strict=True), color=COLORS[0], label="validation")
+    fig, (left, right) = figure(6.4, 3.6, 1, 2, sharey=True)
+    left.plot(*zip(*train, strict=True), color=COLORS[0], linestyle="--")
+    left.plot(*zip(*val, strict=True), color=COLORS[0])
     best = min(val, key=lambda point: point[1])
     left.plot(*best, "o", color=INK, zorder=5)
-    left.annotate(
-        "best", best, (0, 9), textcoords="offset points", ha="center", fontsize=9, color=INK
-    )
+    middle = train[len(train) // 2]
+    for words, place, offset, side, color in (
+        ("best", best, (0, 9), "center", INK),
+        ("validation", val[-1], (0, 8), "right", COLORS[0]),
+        ("train", middle, (-6, -14), "right", COLORS[0]),
+    ):
+        left.annotate(
+            words, place, offset, textcoords="offset points", ha=side, fontsize=SMALL, color=color
+        )
     left.set_xlabel("passes over the text")
     left.set_ylabel("loss (nats per character)")
-    left.legend(loc="lower left", fontsize=9)
     for name, curve in remedies.items():
         right.plot(*zip(*curve, strict=True), label=name)
     right.set_xlabel("steps")
@@ -69,7 +83,7 @@ def size_and_text(
         ax.scatter([p["params"] for p in mine], [p["val"] for p in mine], s=24, color=color)
     ax.axhline(E, color=FAINT, linewidth=1)
     ax.annotate(
-        "E of the law", (sizes[0], E), (0, 4), textcoords="offset points", fontsize=9, color=FAINT
+        "E of the law", (sizes[0], E), (0, 4), textcoords="offset points", fontsize=SMALL, color=INK
     )
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / 1000:,.0f}k"))
@@ -100,7 +114,7 @@ def prediction(
         fitted, measured: losses of the runs that made the law.
         held_out: (predicted, low, high, measured) of the other one.
     """
-    fig, ax = figure(5.0, 4.0)
+    fig, ax = figure(5.4, 4.3)
     predicted, low, high, found = held_out
     edges = [min(*fitted, *measured, low, found) - 0.05, max(*fitted, *measured) + 0.05]
     ax.plot(edges, edges, color=FAINT, linewidth=0.8)
@@ -111,7 +125,7 @@ def prediction(
     )  # fmt: skip
     ax.set_xlabel("loss by the law (nats per character)")
     ax.set_ylabel("loss measured")
-    ax.legend(loc="upper left", fontsize=9)
+    ax.legend(loc="upper left")
     worst = max(abs(f - m) for f, m in zip(fitted, measured, strict=True))
     return Plot(
         fig,

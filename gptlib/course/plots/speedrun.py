@@ -13,6 +13,7 @@ from gptlib.course.plots import (
     DIVERGING,
     FAINT,
     INK,
+    SMALL,
     Plot,
     figure,
     label_ends,
@@ -34,8 +35,7 @@ def rates(curves: Mapping[str, Losses], usual: float) -> Plot:
         ax.plot(best, losses[best], "o", color=color, markersize=10, markerfacecolor="none")
     ax.axvline(usual, color=FAINT, linewidth=0.8)
     ax.annotate(
-        "usual", (usual, ax.get_ylim()[1]), (4, -10), textcoords="offset points", fontsize=9,
-        color=FAINT,
+        "usual", (usual, 0), (4, 5), ("data", "axes fraction"), "offset points", fontsize=SMALL
     )  # fmt: skip
     ax.set_xscale("log")
     ax.set_xticks(sorted({rate for losses in curves.values() for rate in losses}))
@@ -54,13 +54,13 @@ def rates(curves: Mapping[str, Losses], usual: float) -> Plot:
 
 def schedules(shapes: Mapping[str, Sequence[float]]) -> Plot:
     """Draw learning rates over a run, as shares of the highest; a label says the mean."""
-    fig, ax = figure(6.4, 3.0)
+    fig, ax = figure(6.4, 3.9)
     for name, shares in shapes.items():
         way = np.linspace(0, 1, len(shares))
         ax.plot(way, shares, label=f"{name}, mean {np.mean(shares):.2f}")
     ax.set_xlabel("share of the steps")
     ax.set_ylabel("share of the highest rate")
-    ax.legend(loc="lower left", fontsize=9)
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1))
     told = "; ".join(f"{name} {np.mean(shares):.2f}" for name, shares in shapes.items())
     return Plot(
         fig, f"Three schedules of the learning rate; their means, in shares of the peak: {told}."
@@ -74,7 +74,7 @@ def pairs(before: Sequence[float], after: Sequence[float], names: tuple[str, str
         before, after: losses in the order of the seeds. names: what the two settings are called.
     """
     fig, (left, right) = figure(
-        6.6, 3.4, 1, 2, gridspec_kw={"width_ratios": [1.6, 1]}, sharey=False
+        6.4, 3.4, 1, 2, gridspec_kw={"width_ratios": [1.6, 1]}, sharey=False
     )
     for a, b in zip(before, after, strict=True):
         left.plot([0, 1], [a, b], "o-", color=COLORS[0], linewidth=1.2)
@@ -98,13 +98,13 @@ def pairs(before: Sequence[float], after: Sequence[float], names: tuple[str, str
 
 def diagonals(scores: Mapping[str, np.ndarray]) -> Plot:
     """Draw query-key scores (T, T) of one word at all places, a panel for each way to say where."""
-    fig, axes = figure(6.6, 3.3, 1, len(scores))
+    fig, axes = figure(6.4, 3.3, 1, len(scores))
     for ax, (name, table) in zip(np.atleast_1d(axes), scores.items(), strict=True):
         edge = np.abs(table).max()
         ax.imshow(table, cmap=DIVERGING, vmin=-edge, vmax=edge)
         ax.set_title(name)
         ax.set_xlabel("place of the key")
-        ax.set_ylabel("place of the query")
+    np.atleast_1d(axes)[0].set_ylabel("place of the query")
     apart = {
         name: max(np.ptp(np.diagonal(table, k)) for k in range(-4, 5))
         for name, table in scores.items()
@@ -124,22 +124,30 @@ def lifted(
         values: for each step, from 0, where a grid of numbers from 0 to 1 has got to.
         before, after: singular values, largest first, of an update before and after.
     """
-    fig, (left, right) = figure(6.8, 3.4, 1, 2)
+    fig, (left, right) = figure(6.4, 3.6, 1, 2)
     for step, ends in enumerate(values):
         if step in (1, 3, 5):
-            left.plot(values[0], ends, label=f"{step} step{'s' if step > 1 else ''}")
+            (line,) = left.plot(values[0], ends)
+            peak = int(np.argmax(np.asarray(ends) > 0.9 * max(ends)))
+            left.annotate(
+                f"{step} steps" if step == 5 else f"{step}", (values[0][peak], max(ends)), (0, 5),
+                textcoords="offset points", ha="center", color=line.get_color(), fontsize=SMALL,
+            )  # fmt: skip
     left.plot(values[0], values[0], color=FAINT, linewidth=0.8)
     left.set_xscale("log")
     left.set_xlabel("singular value going in")
     left.set_ylabel("coming out")
-    left.legend(loc="upper left", fontsize=9)
-    right.plot(np.arange(1, len(before) + 1), np.divide(before, before[0]), label="before")
-    right.plot(np.arange(1, len(after) + 1), after, label="after")
+    for words, sizes in (("before", np.divide(before, before[0])), ("after", np.asarray(after))):
+        (line,) = right.plot(np.arange(1, len(sizes) + 1), sizes)
+        middle = len(sizes) // 2
+        right.annotate(
+            words, (middle + 1, sizes[middle]), (0, 8), textcoords="offset points", ha="left",
+            color=line.get_color(), fontsize=SMALL,
+        )  # fmt: skip
     right.set_yscale("log")
     right.set_ylim(1e-6, 3)
     right.set_xlabel("singular value, largest first")
     right.set_ylabel("size (before: largest is 1)")
-    right.legend(loc="lower left", fontsize=9)
     lifted_values = [end for value, end in zip(values[0], values[-1], strict=True) if value > 0.01]
     return Plot(
         fig,
@@ -157,7 +165,7 @@ def gains(rows: Sequence[tuple[str, Sequence[float], Sequence[float]]]) -> Plot:
         rows: (name, nats saved by seed when added to the tuned baseline, nats saved by seed in the
             company of all others); either may be empty.
     """
-    fig, ax = figure(6.6, 0.9 + 0.34 * len(rows))
+    fig, ax = figure(6.4, 1.2 + 0.34 * len(rows))
     places = np.arange(len(rows))[::-1]
     looks = (("alone", COLORS[0], 0.13, 1), ("with all the others", COLORS[1], -0.13, 2))
     for label, color, shift, column in looks:
@@ -171,7 +179,7 @@ def gains(rows: Sequence[tuple[str, Sequence[float], Sequence[float]]]) -> Plot:
     ax.axvline(0, color=INK, linewidth=0.8)
     ax.set_yticks(places, [name for name, *_ in rows])
     ax.set_xlabel("saved (nats per character; left of the line: lost)")
-    ax.legend(loc="best", fontsize=9)
+    ax.legend(loc="lower right")
     told = "; ".join(
         f"{name} {np.mean(alone):+.3f} alone" + (f", {np.mean(last):+.3f} last" if last else "")
         for name, alone, last in rows

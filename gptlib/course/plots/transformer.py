@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.ticker import FuncFormatter
 
-from gptlib.course.plots import COLORS, FAINT, Plot, figure, floor_line, label_ends
+from gptlib.course.plots import COLORS, FAINT, INK, SMALL, Plot, figure, floor_line, label_ends
 
 PROBES = ("spelling", "agreement", "pronoun", "promise")
 
@@ -27,7 +27,7 @@ def build_up(rungs: Mapping[str, Sequence[float]], floor: float) -> Plot:
         climbs = x + 1 < len(means) and means[x + 1] > mean  # the line leaves upward: write below
         offset = (0, -15) if climbs else (8, 5)
         ax.annotate(
-            f"{mean:.2f}", (x, mean), offset, textcoords="offset points", fontsize=9,
+            f"{mean:.2f}", (x, mean), offset, textcoords="offset points", fontsize=SMALL,
             ha="center" if climbs else "left",
         )  # fmt: skip
     names = [name.replace(" ", "\n").replace("-", "-\n") for name in rungs]
@@ -66,7 +66,7 @@ def probes(points: Sequence[Mapping], floor: float) -> Plot:
         points: one a step, with `val` and, for each name in `PROBES`, `accuracy` and `log_ratio`.
         floor: the loss that no model can beat on the validation text.
     """
-    fig, (left, right) = figure(6.8, 3.4, 1, 2)
+    fig, (left, right) = figure(6.4, 3.8, 1, 2)
     distance = [point["val"] - floor for point in points]
     for name in PROBES:
         style = {"label": name, "marker": "o", "markersize": 3}
@@ -81,14 +81,19 @@ def probes(points: Sequence[Mapping], floor: float) -> Plot:
         ax.invert_xaxis()
         ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
         ax.xaxis.set_minor_formatter(FuncFormatter(lambda x, _: ""))
-        ax.set_xlabel("loss − floor (nats per character)")
-    right.legend(loc="upper left")
+    fig.supxlabel("loss − floor (nats per character)", fontsize=12)
+    label_ends(right)
     last = ", ".join(f"{name} {points[-1][name]['accuracy']:.2f}" for name in PROBES)
     return Plot(
         fig,
         "Four probes as the loss comes down to the floor, accuracy on the left and log-odds on "
         f"the right. Accuracy at the end: {last}.",
     )
+
+
+def _share(accuracy: float) -> str:
+    """An accuracy in words that the last digits of a training run do not change."""
+    return "nearly always right" if accuracy > 0.9 else "a coin" if accuracy > 0.25 else "wrong"
 
 
 def accuracy_by_distance(models: Mapping[str, Mapping[str, Sequence[tuple]]]) -> Plot:
@@ -111,15 +116,15 @@ def accuracy_by_distance(models: Mapping[str, Mapping[str, Sequence[tuple]]]) ->
             errors = [(a * (1 - a) / n) ** 0.5 for a, n in zip(shares, counts, strict=True)]
             ax.errorbar(at, shares, errors, fmt="o-", capsize=3, color=color, linewidth=1.4)
             if color == COLORS[0]:
-                ax.annotate(question, (sum(at) / len(at), 1.08), ha="center", fontsize=9.5)
-            said = ", ".join(f"{a:.2f} at {name}" for name, a in zip(labels, shares, strict=True))
+                ax.annotate(question, (sum(at) / len(at), 1.08), ha="center", fontsize=SMALL)
+            said = ", ".join(f"{_share(a)} at {far}" for far, a in zip(labels, shares, strict=True))
             told.append(f"{model}, {question}: {said}")
         ax.annotate(model, (at[-1], shares[-1]), (8, -3), textcoords="offset points",
-                    color=color, fontsize=9.5, annotation_clip=False)  # fmt: skip
+                    color=color, fontsize=SMALL, annotation_clip=False)  # fmt: skip
     ax.axhline(0.5, color=FAINT, linewidth=0.8)
     ax.annotate("a coin", (1.75, 0.5), (0, 4), textcoords="offset points", ha="center",
-                fontsize=9, color=FAINT)  # fmt: skip
-    ax.set_xticks(list(ticks), list(ticks.values()))
+                fontsize=SMALL, color=INK)  # fmt: skip
+    ax.set_xticks(list(ticks), [label.replace("–", "–\n") for label in ticks.values()])
     ax.set_xlim(-0.45, max(ticks) + 1.3)
     ax.set_ylim(0.2, 1.16)
     ax.set_yticks([0.2, 0.4, 0.6, 0.8, 1.0])

@@ -1,0 +1,167 @@
+"""No figure has text too small for a phone, text on text, or a legend on its data."""
+
+import inspect
+import string
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from reading import faults
+
+from gptlib.course.plots import (
+    Plot,
+    attention,
+    bigram,
+    digits,
+    figure,
+    resume,
+    scaling,
+    speedrun,
+    transformer,
+)
+from gptlib.course.scaling import Law
+
+LAW = Law(0.5, 40.0, 0.5, 300.0, 0.45)
+SIZES = [1, 4, 16, 64, 256]
+RUNS = [
+    {"params": N, "tokens": R, "characters": R, "val": LAW(N, R) + 0.1, "best_val": LAW(N, R)}
+    for N in (1e4, 3e4, 1e5, 5e5)
+    for R in (5e5, 1.5e6, 4.5e6)
+]
+FALL = [3.8 * 0.9**n + 0.5 for n in range(40)]
+PIXELS = np.arange(64) % 17
+TABLE = np.eye(10, dtype=int) * 30 + (np.arange(100).reshape(10, 10) % 7 == 3)
+LOG = [{"step": n, "loss": loss} for n, loss in enumerate(FALL)]
+POINTS = [
+    {"val": 0.5 + 2 * 0.7**n}
+    | {
+        name: {"accuracy": min(1, 0.5 + k * n / 60), "log_ratio": (k + 1) * n / 6}
+        for k, name in enumerate(transformer.PROBES)
+    }
+    for n in range(15)
+]
+GROUPS = [{"count": 90, "confidence": c, "accuracy": c - 0.05} for c in (0.45, 0.6, 0.75, 0.9, 1)]
+LETTERS = "\n ',.:?ABEHIMNOSTWY" + string.ascii_lowercase
+GRID = np.geomspace(1e-4, 1, 200)
+SWEEP = (1e-3, 2e-3, 4e-3, 8e-3, 16e-3, 32e-3)
+
+DRAWN = {
+    attention.ngram_losses: (
+        {"training": dict(zip(range(2, 7), FALL, strict=False)), "add-one": {2: 3.0, 6: 2.9}},
+        0.5, "Alt.",
+    ),
+    attention.spread_and_entropy: (
+        SIZES, {"q·k": [1, 2, 4, 8, 16], "q·k / √D": [1] * 5},
+        {"q·k": [3.7, 2.8, 1.4, 0.6, 0.3], "q·k / √D": [3.7] * 5}, 4.16, "Alt.",
+    ),
+    attention.maps: (
+        {"equal weights": torch.ones(32, 32).tril() / 32, "learned": torch.eye(32)},
+        list("Ada took the key.\nAt dawn she mmm"[:32]), "Alt.",
+    ),
+    attention.speed: (SIZES, {"naive": [1, 5, 9, 80, 900], "fused": [1, 3, 6, 20, 90]}, "Alt."),
+    bigram.pair_map: (np.eye(len(LETTERS)) * 0.5, LETTERS),
+    bigram.loss_curve: ({1.0: FALL, 40.0: FALL[5:], 90.0: FALL[9:]}, 4.3, 1.4, 0.5),
+    bigram.temperature_curve: ([0.1, 0.5, 1, 2, 4], [0.1, 1.4, 2.2, 2.9, 3.5], 3.8, 2.2),
+    bigram.batch_spread: (
+        [2.466, 2.481, 2.485], [2.464, 2.474, 2.482], 2.475, 2.476, (2.471, 2.462),
+    ),
+    digits.pictures: (PIXELS, [PIXELS] * 12, list(range(12))),
+    digits.nudge_errors: (
+        [10.0**-n for n in range(14)],
+        {"one side": [10.0 ** -abs(7 - n) for n in range(14)],
+         "both sides": [10.0 ** -abs(9 - n) for n in range(14)]},
+    ),
+    digits.descents: ({0.1: FALL, 1: FALL[3:], 10: FALL[::-1]}, 2.3),
+    digits.templates: (np.sin(np.arange(640)).reshape(64, 10),),
+    digits.confusions: (TABLE, [(PIXELS, 5, 9, 0.98)] * 8),
+    digits.reliability: ({"hands it knows": GROUPS, "strangers": GROUPS[1:]},),
+    digits.errors_by_size: (
+        [500, 1000, 2000, 4000, 8000],
+        {"softmax": [[0.2 - k / 30] * 2 for k in range(5)],
+         "network": [[0.18 - k / 30] * 2 for k in range(5)]},
+    ),
+    resume.resumed: (LOG, LOG, 30, 20),
+    scaling.overfitting: (
+        [(n, loss) for n, loss in enumerate(FALL)],
+        [(n, 2 + (n - 15) ** 2 / 500) for n in range(40)],
+        {"as it is": [(0, 3), (500, 2.8)], "dropout 0.2": [(0, 3), (500, 2)]}, 0.5,
+    ),
+    scaling.size_and_text: (RUNS, LAW, 0.48, LAW.E),
+    scaling.prediction: ([1.0, 1.2, 1.7], [1.01, 1.17, 1.8], (0.9, 0.85, 0.95, 0.91)),
+    scaling.unique_text: (RUNS,),
+    speedrun.rates: (
+        {"one rate for all": dict(zip(SWEEP, FALL, strict=False)),
+         "table four times": dict(zip(SWEEP, FALL[4:], strict=False))}, 1e-3,
+    ),
+    speedrun.schedules: (
+        {"nanoGPT": [0, 1, 0.8, 0.5, 0.2, 0.1], "ends": [0, 1, 0.7, 0.4, 0.1, 0],
+         "wsd": [0, 1, 1, 1, 0.5, 0]},
+    ),
+    speedrun.pairs: ([2.19, 2.22], [2.15, 2.19], ("ends at zero", "ends at a tenth")),
+    speedrun.diagonals: ({"turned": np.eye(24), "vectors added": np.eye(24)},),
+    speedrun.lifted: (
+        [1 - (1 - GRID) ** 3.4**n for n in range(6)], np.geomspace(1, 1e-5, 64).tolist(),
+        np.geomspace(1.2, 1e-2, 64).tolist(),
+    ),
+    speedrun.gains: (
+        [(f"change {n}", [0.02 * n, 0.021 * n], [0.03 * n]) for n in range(12, -3, -1)],
+    ),
+    speedrun.progress: ({"base": [(0, 4.2), (768, 2.1)], "all": [(0, 4.2), (768, 1.7)]}, "read"),
+    transformer.build_up: (
+        dict(zip(["bigram", "one head", "multi-head", "feed-forward", "three blocks", "residual",
+                  "layer norm"], [[2.3, 2.31], [2, 2.1], [1.8], [1.6], [1.8], [1.4], [1.3]],
+                 strict=True)), 0.5,
+    ),
+    transformer.gradient_by_depth: (
+        [1, 2, 4, 8, 16], {"plain": [10.0**-n for n in (2, 4, 8, 12, 20)], "residual": [0.1] * 5},
+    ),
+    transformer.probes: (POINTS, 0.49),
+    transformer.accuracy_by_distance: (
+        {"shipped": {"she or he?": [("70–105", 1.0, 90), ("106–150", 1.0, 90)],
+                     "the promise?": [("300–450", 1.0, 90), ("451–600", 1.0, 90)]},
+         "half a minute": {"she or he?": [("70–105", 0.5, 90), ("106–150", 0.5, 90)],
+                           "the promise?": [("300–450", 0.4, 90), ("451–600", 0.7, 90)]}},
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def kept(monkeypatch):
+    """Let a plot keep its figure, which it otherwise lets go once the picture is made."""
+    make = Plot.__init__
+
+    def make_and_keep(self, fig: Figure, alt: str) -> None:
+        make(self, fig, alt)
+        self.fig = fig
+
+    monkeypatch.setattr(Plot, "__init__", make_and_keep)
+
+
+@pytest.mark.parametrize("draw", DRAWN, ids=lambda draw: f"{draw.__module__[20:]}.{draw.__name__}")
+def test_every_figure_can_be_read_on_a_phone(draw):
+    plot = draw(*DRAWN[draw])
+    found = faults(plot.fig, plot.width)
+    assert not found, "\n".join(found)
+
+
+MODULES = [attention, bigram, digits, resume, scaling, speedrun, transformer]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_no_figure_of_these_modules_is_left_out(module):
+    made = {f for _, f in inspect.getmembers(module, inspect.isfunction) if not
+            f.__name__.startswith("_") and f.__module__ == module.__name__}  # fmt: skip
+    assert made <= DRAWN.keys(), "these figures have no data in DRAWN, above"
+
+
+def test_faults_are_found():
+    fig, ax = figure()
+    ax.plot([0, 1], [0, 1], label="up")
+    ax.legend(loc="upper right")
+    ax.text(0.5, 0.2, "one", fontsize=9)
+    ax.text(0.5, 0.2, "two")
+    small, crossed, legend = faults(Plot(fig, "Wrong in three ways.").fig, 640)
+    assert small == "'one' has 7.3 pixels on a phone"
+    assert crossed in ("'one' lies on 'two'", "'two' lies on 'one'")
+    assert legend == "the legend lies on the line 'up'"
