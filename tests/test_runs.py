@@ -3,14 +3,14 @@
 import errno
 import os
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 
 from gptlib import checkpoint
 from gptlib.errors import CheckpointError, ConfigError, TokenizerError
-from gptlib.runs import check_same_run, initial_weights, load_run, read_jsonl
+from gptlib.runs import _check_size, check_same_run, initial_weights, load_run, read_jsonl
 from gptlib.tokenizers import CharTokenizer
 from gptlib.train_config import TrainConfig
 from gptlib.trainer import Trainer
@@ -140,3 +140,14 @@ def test_an_error_is_one_line_even_where_it_quotes_several():
     with pytest.raises(CheckpointError) as refused:
         check_same_run(manifest, {**manifest, "model": {}, "threads": 1})
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("options", [{}, {"rotary": True}, {"bias": False, "tied_head": False}])
+def test_a_size_is_known_before_memory_is_taken(make_model, options):
+    model = make_model(**options)
+    weights = checkpoint.plain_weights(model)
+    _check_size(model.config, weights)
+    with pytest.raises(CheckpointError, match="speaks of a model of"):
+        _check_size(replace(model.config, n_embd=32), weights)
+    with pytest.raises(CheckpointError, match="with more"):
+        _check_size(replace(model.config, vocab_size=2**62), weights)

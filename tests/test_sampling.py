@@ -1,5 +1,6 @@
 """Sampling: the cache changes the speed and nothing else; every setting does what it says."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 
 from gptlib.errors import ConfigError, DataError
 from gptlib.model import GPT, GPTConfig
-from gptlib.sampling import filter_logits, generate, stream
+from gptlib.sampling import _Ending, filter_logits, generate, stream
 
 MODERN = dict(
     rotary=True, qk_norm=True, norm="rmsnorm", activation="relu2", tied_head=False, softcap=8.0
@@ -103,6 +104,80 @@ def test_greedy_takes_the_likeliest(model):
     model.train()
 
 
+def test_equal_prompts_get_texts_of_their_own(model):
+    rows = generate(model, [[1, 2, 3]] * 4, 20, seed=0)[:, 3:].tolist()
+    assert len({tuple(row) for row in rows}) == 4
+    assert rows[0] == generate(model, [1, 2, 3], 20, seed=0)[0, 3:].tolist()
+    fresh = generate(model, [[1, 2, 3]] * 4, 20)[:, 3:].tolist()
+    assert len({tuple(row) for row in fresh}) == 4
+
+
+@pytest.mark.parametrize("company", [[[7, 8]], [[7]], [[9, 9, 9]]], ids=["equal", "short", "long"])
+def test_a_row_does_not_depend_on_its_neighbors(model, company):
+    """Neither on what they say, nor on whether the prompts were padded to one length."""
+    alone = generate(model, [[5, 6], [1, 2], [3, 4]], 20, seed=3)[1].tolist()
+    for rows in ([*company, [1, 2]], [*company, [1, 2], *company]):
+        out = generate(model, rows, 20, seed=3)
+        out = out[0] if isinstance(out, tuple) else out
+        assert out[1, :22].tolist() == alone
+
+
+@pytest.fixture
+def dropping(model):
+    """The model in training mode, where dropout would show, and one part of it that is not."""
+    noisy = GPT(GPTConfig(24, 31, 1, 2, 32, dropout=0.5)).double().train()
+    noisy.transformer.h[0].mlp.eval()
+    return noisy
+
+
+def modes(model) -> list[bool]:
+    return [module.training for module in model.modules()]
+
+
+def test_two_streams_at_once_and_one_dropped_half_way(dropping):
+    before = modes(dropping)
+    alone = [list(stream(dropping, [i], 12, seed=i)) for i in (1, 2)]
+    a, b = (stream(dropping, [i], 12, seed=i) for i in (1, 2))
+    seen = [[next(a)], [next(b)]]
+    assert modes(dropping) == before  # between two tokens too
+    seen[0].append(next(a))
+    a.close()
+    assert modes(dropping) == before
+    seen[1] += list(b)
+    assert seen == [alone[0][:2], alone[1]]
+    assert modes(dropping) == before
+    dropping.eval()
+    c = stream(dropping, [1], 12, seed=1)
+    next(c)
+    dropping.train()
+    del c
+    assert dropping.training
+
+
+def test_stopping_costs_the_same_at_every_token(model, monkeypatch):
+    """Counted, not timed: what is turned into lists or copied grows with n, not with its square."""
+    handled = []
+    for owner, name in ((torch.Tensor, "tolist"), (torch, "cat")):
+        whole = getattr(owner, name)
+
+        def counting(tensors, *args, whole=whole, **options):
+            for tensor in [tensors] if isinstance(tensors, torch.Tensor) else tensors:
+                handled.append(tensor.numel() if tensor.dtype == torch.int64 else 0)
+            return whole(tensors, *args, **options)
+
+        monkeypatch.setattr(owner, name, counting)
+    costs = []
+    for n in (100, 400):
+        handled.clear()
+        generate(model, [[1, 2], [3, 4]], n, seed=0, stop=[[30] * 20])
+        list(stream(model, [1], n, seed=0, stop=[[30] * 20]))
+        costs.append(sum(handled))
+    assert costs[1] < 5 * costs[0]
+    ending = _Ending([[1, 2, 3], [9]])
+    assert not any(ending.reached(token) for token in [1, 2] * 50)
+    assert len(ending.tail) == 3 and ending.reached(9)
+
+
 @given(k=st.integers(1, 31), p=st.floats(0.01, 1.0), seed=st.integers(0, 1000))
 @settings(max_examples=100, deadline=None)
 def test_top_k_and_top_p_keep_what_they_promise(k, p, seed):
@@ -126,7 +201,8 @@ def test_low_temperature_sharpens(model):
 
 
 @pytest.mark.parametrize(
-    "settings_", [{"temperature": "1"}, {"top_k": True}, {"top_p": 0.0}, {"top_p": 1.5},
+    "settings_", [{"temperature": "1"}, {"temperature": True}, {"top_p": True}, {"top_k": True},
+                  {"top_p": 0.0}, {"top_p": 1.5},
                   {"top_p": float("nan")}, {"stop": [[]]}, {"stop": ["a"]}, {"stop": 3},
                   {"seed": -1}, {"seed": 2**64}, {"seed": 0.5}],
 )  # fmt: skip
@@ -140,7 +216,10 @@ def test_bad_settings_are_refused_at_once(model, settings_):
 
 @pytest.mark.parametrize(
     "prompt", [[-1], torch.zeros(1, 0, dtype=torch.int64), None, 3, [True], [10**30], [[1], "ab"],
-               [[1, 2], [3.5]], torch.zeros(1, 1, 1, dtype=torch.int64)],
+               [[1, 2], [3.5]], torch.zeros(1, 1, 1, dtype=torch.int64), [1.0], [1 + 0j],
+               torch.ones(2, dtype=torch.complex128), torch.ones(2, dtype=torch.float64),
+               torch.ones(2, dtype=torch.bool), np.array([True, False]), np.ones(2, complex),
+               [True, 2], [[1, 2], [3, False]], [1, np.True_], ["a"]],
 )  # fmt: skip
 def test_bad_prompts_are_refused(model, prompt):
     with pytest.raises(DataError):

@@ -12,12 +12,11 @@ import sys
 from importlib import import_module
 
 from gptlib.cli.arguments import build_parser
-from gptlib.cli.console import any_character, leave, plain_warnings, tell
+from gptlib.cli.console import INTERRUPTED, any_character, leave, plain_warnings, tell
 from gptlib.errors import GptlibError
 
 COMMANDS = {"data": "data", "train": "train", "sample": "sample", "eval": "evaluate"}
 BAD_INPUT = 2
-INTERRUPTED = 130  # by Ctrl-C or a signal
 READER_GONE = 141  # what a shell says of `cat` when the reader of its pipe has gone
 TOO_LARGE = re.compile("allocate|out of memory|overflow")  # how torch says that memory is short
 

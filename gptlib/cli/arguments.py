@@ -6,6 +6,7 @@ One job: `build_parser`. Every field of `GPTConfig` and `TrainConfig` is a flag 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 from dataclasses import MISSING, fields
@@ -103,11 +104,13 @@ def plain_text(text: str) -> str:
 
 def _text(text: str) -> str:
     """Text to be encoded. In a locale that is not UTF-8, Python hands on the bytes of what it could
-    not read as halves of surrogate pairs."""
+    not read as halves of surrogate pairs; they are UTF-8 most likely."""
     try:
-        return plain_text(os.fsencode(text).decode("utf-8"))
-    except UnicodeError:
-        return plain_text(text)
+        text.encode()
+    except UnicodeEncodeError:
+        with contextlib.suppress(UnicodeError):  # the tokenizer says what is wrong
+            text = os.fsencode(text).decode("utf-8")
+    return plain_text(text)
 
 
 def _add_fields(parser: argparse.ArgumentParser, config: type, skip: tuple[str, ...]) -> None:

@@ -16,6 +16,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+INTERRUPTED = 130  # the exit code after Ctrl-C or another signal
+
 
 @contextmanager
 def any_character() -> Iterator[None]:

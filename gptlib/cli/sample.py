@@ -6,6 +6,7 @@ import argparse
 import itertools
 import secrets
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from gptlib.cli.arguments import plain_text
@@ -30,22 +31,27 @@ def run(args: argparse.Namespace) -> int:
     begin, stop = (hints.get(key) or "" for key in ("begin", "stop"))
     ids = _ids(tokenizer, begin, prompt)
     stops = [*args.stop, stop] if stop else args.stop
-    seeds = [args.seed]
-    if args.samples > 1:
-        first = secrets.randbelow(2**32) if args.seed is None else args.seed
-        seeds = [first + i for i in range(args.samples)]
-    texts = [_text(model, tokenizer, ids, args, seed, stops) for seed in seeds]
-    for number, (seed, text) in enumerate(zip(seeds, texts, strict=True), 1):
+    first = secrets.randbelow(2**32) if args.seed is None else args.seed
+    seeds = range(first, first + args.samples)
+    _text(model, tokenizer, ids, args, seeds[-1], stops)  # refused before anything is shown
+    for number, seed in enumerate(seeds, 1):
         if args.samples > 1:
             print(f"=== sample {number} of {args.samples}, --seed {seed} ===")
         print(prompt, end="", flush=True)
-        for piece in text:
+        for piece in _text(model, tokenizer, ids, args, seed, stops):
             print(piece, end="", flush=True)
         print()
     return 0
 
 
-def _text(model: GPT, tokenizer: Tokenizer, ids: list[int], args, seed: int | None, stops):
+def _text(
+    model: GPT,
+    tokenizer: Tokenizer,
+    ids: list[int],
+    args: argparse.Namespace,
+    seed: int,
+    stops: list[str],
+) -> Iterator[str]:
     """The pieces of one sample's text; its settings are checked at once."""
     new = stream(
         model, ids, args.max_new_tokens, args.temperature, args.top_k, args.top_p, seed=seed
@@ -72,6 +78,8 @@ def read_prompt(path: Path) -> str:
     Raises:
         DataError: no such file, or not UTF-8.
     """
+    if str(path) == "-" and sys.stdin is None:
+        raise DataError("the prompt is to come from stdin, which is closed; give a file")
     try:
         raw = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
         return plain_text(raw.decode("utf-8-sig")).removesuffix("\n")

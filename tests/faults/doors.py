@@ -325,7 +325,12 @@ WORDS = [
     "random", "muon", "char", "text", "\n", "a\nb", "the fox", "ß", "tales!", "-", "--", "\udcff",
 ]  # fmt: skip
 PLACES = ["run", "shards", "text.txt", "char", "new", "new/er", "text.txt/new", ".", "x" * 300]
-NO_HUGE = ("--max-new-tokens", "--n-layer", "--workers")  # a long time is asked for, and taken
+NO_HUGE = (
+    "--max-new-tokens",
+    "--n-layer",
+    "--samples",
+    "--workers",
+)  # a long time is asked for, and taken
 
 
 def _flags(*commands: str) -> list[str]:

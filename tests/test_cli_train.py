@@ -1,0 +1,187 @@
+"""`gptlib train`: what resumes, what is refused, where things are found, and how it ends."""
+
+import json
+import os
+import shlex
+import shutil
+import signal
+
+import pytest
+
+from gptlib import checkpoint
+from gptlib.cli import main, train
+from gptlib.runs import load_run
+from gptlib.tokenizers import CharTokenizer
+
+TEXT = "The fox sat. The hen ran.\n" * 200
+SMALL = ["--steps", "4", "--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--block-size", "16",
+         "--batch-size", "4", "--eval-every", "2", "--warmup", "1", "--threads", "1"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with a text and a run of it, begun there by relative paths and paused half way."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "fox.txt").write_text(TEXT, encoding="utf-8")
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        assert (
+            main(["train", "--corpus", "fox.txt", "--out", "run", "--stop-after", "2", *SMALL]) == 0
+        )
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture
+def folder(made, tmp_path, monkeypatch):
+    """A copy of it, and the working directory."""
+    copy = shutil.copytree(made, tmp_path / "made")
+    monkeypatch.chdir(copy)
+    return copy
+
+
+def refused(argv, capsys) -> str:
+    capsys.readouterr()
+    assert main(argv) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+    return err
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--preset", "tales"], "preset was 'cpu' and is now 'tales'"),
+        (["--corpus-size", "99"], "corpus_size was None and is now 99"),
+        (["--init-from", "tales"], "init_from was None and is now 'tales'"),
+        (["--tokenizer", "gpt2"], "tokenizer was CharTokenizer(14 characters)"),
+        (["--tokenizer", "gpt2"], "and is now gpt2"),
+        (["--tokenizer", "other"], "and is now CharTokenizer(3 characters)"),
+        (["--lr", "3.0"], "lr was 0.002 and is now 3.0"),
+        (["--n-embd", "8"], "n_embd was 16 and is now 8"),
+    ],
+)
+def test_a_difference_from_the_saved_run_is_named(folder, flags, says, capsys):
+    CharTokenizer("ab\n").save("other")
+    assert says in refused(["train", "--out", "run", "--resume", *flags], capsys)
+    assert checkpoint.saved_steps(folder / "run") == [2]
+
+
+def test_a_preset_is_compared_by_its_values_where_a_run_did_not_note_it(folder, capsys):
+    config = json.loads((folder / "run" / "config.json").read_text())
+    del config["note"]["preset"]
+    (folder / "run" / "config.json").write_text(json.dumps(config))
+    says = refused(["train", "--out", "run", "--resume", "--preset", "nanogpt-cpu"], capsys)
+    assert "n_embd was 16 and is now 128" in says and "bias was True and is now False" in says
+
+
+def test_what_is_given_again_and_is_the_same_goes_on(folder):
+    again = ["--preset", "cpu", "--corpus", "fox.txt", "--tokenizer", "char", "--steps", "4"]
+    assert main(["train", "--out", "run", "--resume", "--threads", "1", *again]) == 0
+    assert checkpoint.saved_steps(folder / "run")[-1] == 4
+
+
+def test_one_line_begins_goes_on_and_is_done(folder, capsys):
+    line = ["train", "--corpus", "fox.txt", "--out", "new", "--resume", *SMALL]
+    capsys.readouterr()
+    for flags, says in ((["--stop-after", "2"], "begins a new run in new"),
+                        ([], "goes on from step 2 of the run in new"),
+                        ([], "goes on from step 4 of the run in new")):  # fmt: skip
+        assert main([*line, *flags]) == 0
+        assert says in capsys.readouterr().err
+    whole = [*line[:4], "whole", *SMALL]
+    assert main(whole) == 0
+    assert (folder / "new" / "log.jsonl").read_bytes() == (
+        folder / "whole" / "log.jsonl"
+    ).read_bytes()
+
+
+def test_a_run_finds_its_text_from_another_folder(folder, monkeypatch, capsys):
+    (folder / "elsewhere").mkdir()
+    (folder / "elsewhere" / "fox.txt").write_text("quite another text. " * 99)
+    monkeypatch.chdir(folder / "elsewhere")
+    assert main(["eval", "../run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["tokens"] == len(TEXT) - int(0.9 * len(TEXT))
+    assert main(["train", "--out", "../run", "--resume", "--threads", "1"]) == 0
+
+
+def test_a_run_finds_its_text_when_both_were_moved(folder, monkeypatch):
+    moved = folder.rename(folder.with_name("moved"))
+    monkeypatch.chdir(moved.parent)
+    assert main(["eval", str(moved / "run")]) == 0
+
+
+@pytest.mark.parametrize("argv", [["eval", "run"], ["train", "--out", "run", "--resume"]])
+def test_a_text_that_is_gone_is_asked_for(folder, argv, capsys):
+    (folder / "fox.txt").rename(folder / "hen.txt")
+    says = refused(argv, capsys)
+    assert "run was trained on fox.txt" in says and "with --corpus" in says
+    assert main([*argv, "--corpus", "hen.txt"]) == 0
+
+
+def test_the_command_to_go_on_can_be_pasted(folder, capsys):
+    argv = ["train", "--corpus", "fox.txt", "--out", "my 'run'", "--mirror-to", "a b", *SMALL]
+    assert main([*argv, "--stop-after", "2"]) == 0
+    words = shlex.split(capsys.readouterr().out.partition("go on with: ")[2])
+    assert words[0] == "gptlib" and main(words[1:]) == 0
+    assert checkpoint.saved_steps(folder / "my 'run'")[-1] == 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_is_saved_and_stops_what_follows(folder, number, monkeypatch, capsys):
+    def interrupt(line):
+        if line.startswith("step 2/"):
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(train, "progress", interrupt)
+    argv = ["train", "--corpus", "fox.txt", "--out", "new", *SMALL]
+    assert main(argv) == 130
+    assert checkpoint.saved_steps(folder / "new")[-1] < 4
+    assert "--resume" in capsys.readouterr().out
+    monkeypatch.undo()
+    os.chdir(folder)
+    assert main(["train", "--out", "new", "--resume", "--threads", "1"]) == 0
+
+
+def test_the_exit_codes_are_in_the_help(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    assert "130" in capsys.readouterr().out
+
+
+def test_weights_of_another_run_to_begin_with(folder, capsys):
+    (folder / "more.txt").write_text("The hen sat.\n" * 200)
+    begin = [
+        "train",
+        "--corpus",
+        "more.txt",
+        "--init-from",
+        "run",
+        "--steps",
+        "2",
+        "--threads",
+        "1",
+    ]
+    assert main([*begin, "--out", "more", "--lr", "0", "--min-lr", "0", "--warmup", "0"]) == 0
+    (old, tokenizer, _), (new, same, manifest) = load_run("run"), load_run("more")
+    assert tokenizer == same and manifest["note"]["init_from"] == "run"
+    assert manifest["note"]["initial"]["step"] == 2
+    for a, b in zip(old.parameters(), new.parameters(), strict=True):
+        assert a.equal(b)
+    CharTokenizer("ab\n").save("other")
+    assert "tokenizer was" in refused([*begin, "--out", "x", "--tokenizer", "other"], capsys)
+    assert "n_embd is 16 there and 8 here" in refused(
+        [*begin, "--out", "x", "--n-embd", "8"], capsys
+    )
+    assert not (folder / "x").exists()
+
+
+def test_shards_bring_their_own_tokenizer(folder, capsys):
+    assert main(["data", "prepare", "fox.txt", "--out", "shards"]) == 0
+    says = refused(["train", "--corpus", "shards", "--out", "x", "--tokenizer", "char"], capsys)
+    assert "shards is a folder of shards" in says and "leave out --tokenizer" in says
+    assert main(["train", "--corpus", "shards", "--out", "x", *SMALL]) == 0
+    says = refused(["train", "--out", "x", "--resume", "--tokenizer", "char"], capsys)
+    assert "folder of shards" in says
