@@ -20,11 +20,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from gptlib.corpora import TRAIN_SHARE, Corpus
 from gptlib.errors import ConfigError, DataError, TokenizerError
-from gptlib.files import write_atomic
+from gptlib.files import take_lock, write_atomic
 from gptlib.paths import user_path
 from gptlib.shard_groups import Group, deal
 from gptlib.sharded_tokens import (
@@ -103,7 +103,7 @@ def prepare(
     folder = user_path(out_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock", timeout=0):
+        with take_lock(folder / ".lock"):
             writer = _Writer(folder, plan, tokenizer, report or (lambda line: None))
             writer.write_all(stream, workers or os.cpu_count() or 1)
             return writer.seal()

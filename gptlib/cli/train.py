@@ -9,7 +9,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 
 from gptlib import mirror
 from gptlib.cli.console import INTERRUPTED, progress, shell_line
@@ -22,6 +21,7 @@ from gptlib.cli.texts import (
     open_text,
 )
 from gptlib.errors import CheckpointError, ConfigError
+from gptlib.files import take_lock
 from gptlib.model import GPT, GPTConfig
 from gptlib.presets import preset
 from gptlib.runs import initial_weights
@@ -144,7 +144,7 @@ def saved_run(out: Path, mirror_to: Path | None) -> dict | None:
     path = out / "config.json"
     if mirror_to:
         out.mkdir(parents=True, exist_ok=True)
-        with FileLock(out / ".restoring"):  # the processes of a job arrive together
+        with take_lock(out / ".restoring", -1):  # the processes of a job arrive together
             if not os.path.isfile(path):
                 mirror.pull(mirror_to, out)
     if not os.path.isfile(path):
