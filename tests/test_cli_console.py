@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import io
 import os
-import pwd
 import subprocess
 import sys
 from pathlib import Path
@@ -187,6 +186,7 @@ def test_a_machine_without_a_home(monkeypatch, capsys, tmp_path):
     def nobody(uid):
         raise KeyError(uid)
 
+    pwd = pytest.importorskip("pwd")  # not on Windows
     monkeypatch.setattr(pwd, "getpwuid", nobody)
     for name in ("HOME", "XDG_CACHE_HOME", "GPTLIB_DATA"):
         monkeypatch.delenv(name, raising=False)

@@ -135,13 +135,12 @@ def test_an_interrupted_run_is_saved_and_stops_what_follows(folder, number, monk
         if line.startswith("step 2/"):
             signal.raise_signal(number)
 
-    monkeypatch.setattr(train, "progress", interrupt)
     argv = ["train", "--corpus", "fox.txt", "--out", "new", *SMALL]
-    assert main(argv) == 130
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "progress", interrupt)
+        assert main(argv) == 130
     assert checkpoint.saved_steps(folder / "new")[-1] < 4
     assert "--resume" in capsys.readouterr().out
-    monkeypatch.undo()
-    os.chdir(folder)
     assert main(["train", "--out", "new", "--resume", "--threads", "1"]) == 0
 
 

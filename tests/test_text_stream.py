@@ -7,8 +7,6 @@ from hypothesis import strategies as st
 from gptlib.text_stream import until_stop
 from gptlib.tokenizers import BPETokenizer, CharTokenizer
 
-WORDS = st.text("ab", max_size=12)
-
 
 @given(
     pieces=st.lists(st.text("ab", max_size=3), max_size=8),
