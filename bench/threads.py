@@ -27,7 +27,7 @@ from timing import arguments, report
 
 from gptlib import threads
 
-SPINS = (100, 200, 400, 1000)
+SPINS = (100, 1000)
 TORCH, GPTLIB = "torch's own", "gptlib"
 
 COMPANY = {

@@ -111,6 +111,8 @@ class Muon(torch.optim.Optimizer):
             group.setdefault("dtype", "bfloat16")
 
     def load_state_dict(self, state_dict: dict) -> None:
+        """Go on from a saved state, in the number type that it was saved with, and warn where this
+        processor is slow at it."""
         super().load_state_dict(state_dict)
         kept = [group["params"][0] for group in self.param_groups if group["dtype"] == "bfloat16"]
         if any(p.device.type == "cpu" and fast_dtype(p) != "bfloat16" for p in kept):

@@ -16,12 +16,12 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-#: Turns of GNU OpenMP's waiting loop before a thread sleeps; 300,000 where nobody says. With more
-#: than some 300, two threads beside a busy process are over a fifth slower than one alone would be;
-#: with fewer than 100, an idle machine pays for it and a busy one gains nothing.
+#: Turns of GNU OpenMP's waiting loop before a thread sleeps; 300,000 where nobody says. With 300,
+#: two threads beside a busy process are a fifth slower than one alone would be, with 1,000 a third;
+#: with 100, an idle machine pays more and a busy one gains nothing.
 SPINS = 200
 
-# Whoever sets one of these has decided how threads wait, or how many there are.
+# If one of these is set, its owner has decided how threads wait, or how many there are.
 WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")
 COUNTING = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_THREAD_LIMIT")
 

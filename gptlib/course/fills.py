@@ -156,13 +156,13 @@ _PLANNED = (
 
 def waiting(root: Path, _: str) -> str:
     """Return a table of the planned runs that no record holds yet, and the command for each."""
-    rows = ["| record | what it is | runs that wait | make it with |", "|---|---|---|---|"]
+    rows = ["| record, and the command that makes it | what waits |", "|---|---|"]
     for name, what, whole, command in _PLANNED:
         record = _record(root, name)
         names = record["result"].get("not_run", []) if record else []
         left = ", ".join(f"`{run}`" for run in sorted({run.rpartition("-s")[0] for run in names}))
         if left or (whole and not record):
-            rows.append(f"| `{name}` | {what} | {left or 'all'} | `{command}` |")
+            rows.append(f"| `{name}`<br>`{command}` | {what}: {left or 'all of it'} |")
     return "\n".join(rows) if len(rows) > 2 else "Nothing waits."
 
 

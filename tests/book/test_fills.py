@@ -75,7 +75,7 @@ def test_what_waits_is_read_from_the_records(tmp_path):
     folder.mkdir(parents=True)
     (folder / "record.json").write_text(json.dumps({"result": {"not_run": ["large-s42"]}}))
     page = fill("<!-- fill: waiting -->", tmp_path)
-    assert "| `novel` |" in page and "`large`" in page and "`speedrun-gpu`" in page
+    assert "| `novel`<br>" in page and "`large`" in page and "`speedrun-gpu`" in page
     assert "shakespeare-table" not in page, "a plan without a record of its own says nothing"
     (folder / "record.json").write_text(json.dumps({"result": {"not_run": []}}))
     assert "novel" not in fill("<!-- fill: waiting -->", tmp_path)
