@@ -18,7 +18,6 @@ import sys
 from pathlib import Path
 
 from gptlib.course.machines import GUARDS, environment
-from gptlib.errors import GptlibError
 
 #: The first code cell of every chapter, tagged `setup`. `publish.py` fills the address in.
 SETUP_CELL = """\
@@ -109,8 +108,8 @@ def _name_cells(notebook) -> None:
         cell.id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
 
 
-class NotPortable(GptlibError):
-    """A notebook prints something else on another machine."""
+class NotPortable(Exception):
+    """A notebook prints something else on another machine; the message shows which cells."""
 
 
 def execute(source: Path, root: Path, timeout: int = 600) -> float:
