@@ -53,10 +53,13 @@ GUARDS = ("noise-1", "plainest")
 
 def environment(name: str) -> dict[str, str]:
     """Return this process's environment changed for one of `MACHINES`."""
-    changes = dict(MACHINES[name])
-    if "PYTHONPATH" in changes and os.environ.get("PYTHONPATH"):
-        changes["PYTHONPATH"] += os.pathsep + os.environ["PYTHONPATH"]
-    return os.environ | changes
+    changes, quiet = dict(MACHINES[name]), dict(os.environ)
+    quiet.pop("GPTLIB_ROUNDING_NOISE", None)  # one kind of noise at a time, or none
+    paths = [p for p in quiet.pop("PYTHONPATH", "").split(os.pathsep) if p not in ("", str(NOISE))]
+    if paths or "PYTHONPATH" in changes:
+        first = [changes["PYTHONPATH"]] if "PYTHONPATH" in changes else []
+        changes["PYTHONPATH"] = os.pathsep.join(first + paths)
+    return quiet | changes
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -38,7 +38,7 @@ def test_a_notebook_with_ten_digits_of_a_trained_loss_is_refused(tmp_path):
     with pytest.raises(NotPortable) as refused:
         execute(source, tmp_path)
     said = str(refused.value)
-    assert "01_trained" in said and GUARDS[0] in said and "Cell 0" in said
+    assert "01_trained" in said and any(name in said for name in GUARDS) and "Cell 0" in said
     assert said.count("trained to ") >= 2, "what it printed each time"
     assert not list(source.parent.parent.glob("*.ipynb")) and not notebook_of(source).exists()
 
