@@ -186,7 +186,7 @@ class _Ending:
             stops = [tuple(map(operator.index, [s] if _number(s) else s)) for s in stop]
         except TypeError:
             stops = [()]
-        if not all(stops):
+        if not all(stops) or _has_truth(stop):
             raise ConfigError(
                 f"stop is {shorten(stop)}; give a list of token ids, or of lists with at least "
                 "one, such as [tokenizer.encode('\\n\\n')]"

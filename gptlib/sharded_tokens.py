@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from gptlib.errors import DataError
+from gptlib.files import may_not_read
 from gptlib.paths import user_path
 from gptlib.tokenizer_base import Tokenizer, content_hash, shorten
 
@@ -225,6 +226,8 @@ def read_manifest(folder: Path) -> dict:
             raise ValueError(f"dtype {dtype!r} or vocab_size {vocab_size!r} cannot be")
         if not isinstance(manifest["tokenizer"], str):
             raise ValueError("it names no tokenizer")
+    except PermissionError as error:
+        raise may_not_read(path.parent, error) from error
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path} is damaged or was not written by gptlib ({str(error)[:100]}); "
@@ -260,9 +263,15 @@ def check_size(path: Path, tokens: int, dtype: np.dtype) -> None:
 
 
 def file_sha256(path: Path) -> str:
-    """Hex sha256 of a file, or "" if it cannot be read."""
+    """Hex sha256 of a file, or "" if it cannot be read.
+
+    Raises:
+        CheckpointError: only a permission is missing.
+    """
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+    except PermissionError as error:
+        raise may_not_read(path.parent, error) from error
     except OSError:
         return ""

@@ -24,7 +24,7 @@ from filelock import Timeout
 
 from gptlib.corpora import TRAIN_SHARE, Corpus
 from gptlib.errors import ConfigError, DataError, TokenizerError
-from gptlib.files import take_lock, write_atomic
+from gptlib.files import flush, take_lock, write_atomic
 from gptlib.paths import user_path
 from gptlib.shard_groups import Group, deal
 from gptlib.sharded_tokens import (
@@ -263,7 +263,7 @@ class _Writer:
         with open(self.folder / UNFINISHED, "ab") as file:
             file.write(json.dumps(line).encode() + b"\n")
             file.flush()
-            os.fsync(file.fileno())
+            flush(file.fileno(), self.folder)
 
 
 def _check_settings(workers: int | None, shard_bytes: int, seed: int) -> None:

@@ -182,9 +182,21 @@ def _files(path: Path) -> list[Path]:
             )
         return [path]
     check_permission(path)
-    for kind in KINDS:
-        if files := sorted(file for file in path.iterdir() if _kind(file) == kind):
-            return files
+    found = {
+        kind: files
+        for kind in (*KINDS, ".json")
+        if (files := sorted(file for file in path.iterdir() if _kind(file) == kind))
+    }
+    if len(found) > 1:
+        counts = " and ".join(f"{len(files)} {kind}" for kind, files in found.items())
+        raise DataError(
+            f"{path} has files of several kinds, {counts}, and one kind is read at a time; give "
+            "one file, or a folder of one kind"
+        )
+    if ".json" in found:
+        return _files(found[".json"][0])  # says how to make lines of it
+    if found:
+        return next(iter(found.values()))
     raise DataError(f"{path} has no {', '.join(KINDS)} in it; give a file, or a folder of them")
 
 

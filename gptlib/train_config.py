@@ -25,6 +25,12 @@ OVERRIDABLE = ("steps", "lr", "min_lr", "patience")
 MIN_LR = 1e-4  # where no min_lr is given
 
 
+_CLIMBS = (
+    "min_lr is {:g} and lr is {:g}, so the rate would climb to its end; give a min_lr of at most "
+    "lr, such as a tenth of it"
+)
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """How to train. Losses are in nats per token, learning rates per update.
@@ -97,7 +103,8 @@ class TrainConfig:
         )  # fmt: skip
         for name, most in {**dict.fromkeys(finite, math.inf), "beta1": 1, "beta2": 1}.items():
             value = getattr(self, name)
-            if not (isinstance(value, int | float) and 0 <= value < most):
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not (number and 0 <= value < most):
                 raise ConfigError(f"{name} is {value!r}; it must be >= 0 and less than {most:g}")
         if not (isinstance(self.decay, int | float) and 0 < self.decay <= 1):
             raise ConfigError(f"decay is {self.decay!r}; it must be above 0 and at most 1")
@@ -112,10 +119,7 @@ class TrainConfig:
                 )
         if self.schedule != "constant" and self.min_lr > self.lr:
             if self.min_lr != MIN_LR:
-                raise ConfigError(
-                    f"min_lr is {self.min_lr:g} and lr is {self.lr:g}, so the rate would climb to "
-                    "its end; give a min_lr of at most lr, such as a tenth of it"
-                )
+                raise ConfigError(_CLIMBS.format(self.min_lr, self.lr))
             object.__setattr__(self, "min_lr", self.lr / 10)
         if not isinstance(self.compile, bool):
             raise ConfigError(f"compile is {self.compile!r}; it must be True or False")
@@ -153,10 +157,17 @@ def with_changes(values: dict, changes: dict) -> dict:
     Where `lr` alone is changed and falls below the min_lr that was there, min_lr keeps its share of
     lr: a preset of 2e-3 and 2e-4, at an lr of 1e-5, goes down to 1e-6. A min_lr that is given is
     taken as it is.
+
+    Raises:
+        ConfigError: a min_lr was given that is above lr.
     """
     changed = values | changes
     lr, low = changed.get("lr"), values.get("min_lr")
     numbers = all(isinstance(x, int | float) for x in (lr, low, values.get("lr")))
     if "min_lr" not in changes and numbers and low > lr and values["lr"] > 0:
         changed["min_lr"] = lr * min(1.0, low / values["lr"])
+    given = changes.get("min_lr", 0.0)  # also one that equals the default, which would follow lr
+    climbs = numbers and isinstance(given, float) and given > lr
+    if climbs and changed.get("schedule") != "constant":
+        raise ConfigError(_CLIMBS.format(given, lr))
     return changed

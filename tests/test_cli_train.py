@@ -184,3 +184,51 @@ def test_shards_bring_their_own_tokenizer(folder, capsys):
     assert main(["train", "--corpus", "shards", "--out", "x", *SMALL]) == 0
     says = refused(["train", "--out", "x", "--resume", "--tokenizer", "char"], capsys)
     assert "folder of shards" in says
+
+
+def test_what_an_override_changed_goes_on_by_the_line_that_is_printed(folder, capsys):
+    changes = ["--override", "--steps", "6", "--lr", "1e-3", "--stop-after", "3"]
+    assert main(["train", "--out", "run", "--resume", *changes]) == 0
+    capsys.readouterr()
+    assert main(["train", "--out", "run", "--resume", "--json"]) == 0
+    done = json.loads(capsys.readouterr().out)
+    assert done["step"] == 6 and done["finished"] and not done["stopped_early"]
+
+
+def test_another_path_to_the_same_weights_is_no_difference(folder, capsys):
+    begin = ["train", "--corpus", "fox.txt", "--out", "second", "--resume", *SMALL[:2]]
+    assert main([*begin, "--init-from", "run", "--stop-after", "1"]) == 0
+    assert main([*begin, "--init-from", str(folder / "run")]) == 0
+    shutil.copytree("second", "third")
+    says = "init_from was 'run' and is now 'third'"
+    assert says in refused([*begin, "--init-from", "third"], capsys)
+
+
+def test_a_lowest_rate_above_the_highest_is_refused_whatever_it_is(folder, capsys):
+    flags = ["--lr", "1e-5", "--min-lr", "1e-4", *SMALL]
+    said = refused(["train", "--corpus", "fox.txt", "--out", "new", *flags], capsys)
+    assert "min_lr is 0.0001 and lr is 1e-05" in said
+
+
+def test_a_text_that_has_changed_is_not_measured_as_the_runs_own(folder, capsys):
+    assert main(["eval", "run"]) == 0
+    assert "no longer" not in capsys.readouterr().err
+    (folder / "fox.txt").write_text(TEXT + "The hen sat.\n" * 40, encoding="utf-8")
+    assert main(["eval", "run"]) == 0
+    assert "fox.txt is no longer the text" in capsys.readouterr().err
+    assert main(["eval", "run", "--corpus", "fox.txt"]) == 0
+    assert "no longer" not in capsys.readouterr().err
+
+
+def test_settings_that_may_not_be_read_are_not_called_damaged(folder, monkeypatch, capsys):
+    closed = folder / "run" / "config.json"
+    real = type(closed).read_bytes
+
+    def read_bytes(path):
+        if path.name == closed.name:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(type(closed), "read_bytes", read_bytes)
+    said = refused(["train", "--out", "run", "--resume"], capsys)
+    assert "may not be read" in said and "damaged" not in said

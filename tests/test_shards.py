@@ -638,3 +638,20 @@ def test_a_corpus_keeps_its_own_split(tmp_path):
     manifest = prepare(corpus, tokenizer, tmp_path / "third", val_fraction=0.3)
     count = {s["split"]: s["documents"] for s in manifest["shards"]}
     assert count["val"] == pytest.approx(0.3 * (count["val"] + count["train"]), abs=1)
+
+
+@pytest.mark.parametrize("name", ["train_00001.bin", MANIFEST])
+def test_shards_that_may_not_be_read_are_not_called_damaged(copy, name, monkeypatch):
+    def closed(real):
+        def answer(path, *args, **kwargs):
+            if Path(path).name == name:
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path, *args, **kwargs)
+
+        return answer
+
+    for way in ("open", "read_bytes", "read_text"):
+        monkeypatch.setattr(Path, way, closed(getattr(Path, way)))
+    with pytest.raises(CheckpointError, match="may not be read") as error:
+        open_shards(copy, "train")
+    assert "damaged" not in str(error.value)

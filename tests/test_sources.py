@@ -227,3 +227,14 @@ def test_an_empty_separator(tmp_path):
     (tmp_path / "a.txt").write_text("text")
     with pytest.raises(DataError, match="separator is '';"):
         texts(tmp_path / "a.txt", separator="")
+
+
+def test_a_folder_of_several_kinds_is_refused_with_their_counts(tmp_path):
+    (tmp_path / "a.txt").write_text("the fox sat.")
+    (tmp_path / "b.jsonl").write_text('{"text": "the hen ran."}\n')
+    with pytest.raises(DataError, match="1 .txt and 1 .jsonl"):
+        open_source(tmp_path)
+    (tmp_path / "a.txt").unlink()
+    (tmp_path / "b.jsonl").rename(tmp_path / "b.json")
+    with pytest.raises(DataError, match="jq"):
+        open_source(tmp_path)

@@ -19,7 +19,7 @@ from gptlib.model import GPTConfig
 from gptlib.paths import user_path
 from gptlib.presets import PRESETS
 from gptlib.tokenizers import END_OF_TEXT
-from gptlib.train_config import TrainConfig
+from gptlib.train_config import OVERRIDABLE, TrainConfig
 
 TRAIN_HELP = """\
 Train a GPT on a corpus and keep everything in a run folder.
@@ -179,7 +179,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="go on with the run in --out, or begin it if --corpus says with what",
     )  # fmt: skip
     train.add_argument(
-        "--override", action="store_true", help="let --resume change steps, lr or min-lr"
+        "--override", action="store_true", help=f"let --resume change {', '.join(OVERRIDABLE)}"
     )
     train.add_argument("--mirror-to", type=_path, help="another disk, such as Colab's Drive")
     train.add_argument("--stop-after", type=int, help="pause at this step of the schedule")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import warnings
 
 from gptlib.batches import document_starts
 from gptlib.cli.texts import encoded, load_writer, noted_place, open_text
 from gptlib.evaluation import bits_per_byte, split_loss
 from gptlib.sharded_tokens import open_shards
+from gptlib.splits import split_sha256
 
 
 def run(args: argparse.Namespace) -> int:
@@ -24,6 +26,13 @@ def run(args: argparse.Namespace) -> int:
     else:
         ids, floor = encoded(tokenizer, text.corpus.val), text.corpus.val_floor
         n_bytes = len(text.corpus.val.encode())
+    trained = data.get("val") if isinstance(data, dict) else None
+    if not args.corpus and trained not in (None, split_sha256(ids)):
+        warnings.warn(
+            f"{name} is no longer the text that this run was validated on; the losses below are "
+            "of what it holds now",
+            stacklevel=2,
+        )
     separator = data.get("separator") if isinstance(data, dict) else None
     starts = document_starts(ids, separator) if separator else None  # as it was trained
     loss = split_loss(model, ids, starts=starts)

@@ -80,6 +80,7 @@ def noted_place(note: dict, run_dir: Path | str) -> str:
     places = [name]
     if isinstance(from_run, str):
         places.insert(0, os.path.normpath(os.path.join(run_dir, from_run)))
+    places = list(dict.fromkeys(places))
     for place in places:
         if os.path.exists(place):
             return place

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
 
-from gptlib import mirror
+from gptlib import checkpoint, mirror
 from gptlib.cli.console import INTERRUPTED, progress, shell_line
 from gptlib.cli.texts import (
     Text,
@@ -21,7 +22,7 @@ from gptlib.cli.texts import (
     open_text,
 )
 from gptlib.errors import CheckpointError, ConfigError
-from gptlib.files import take_lock
+from gptlib.files import may_not_read, take_lock
 from gptlib.model import GPT, GPTConfig
 from gptlib.presets import preset
 from gptlib.runs import initial_weights
@@ -115,6 +116,10 @@ def go_on(args: argparse.Namespace, saved: dict) -> Plan:
     if args.preset and "preset" not in note:  # a run older than that note: go by what it says
         chosen = preset(given.pop("preset"))
         model_args, train_args = model_args | chosen.model, train_args | chosen.train
+    if args.init_from and isinstance(note.get("initial"), dict):  # by another path, the same run?
+        _, _, first = load_writer(args.init_from)
+        if first["sha256"][checkpoint.MODEL] == note["initial"].get("weights_sha256"):
+            del given["init_from"]
     differences = [
         f"{key} was {note.get(key)!r} and is now {value!r}"
         for key, value in given.items()
@@ -153,11 +158,17 @@ def saved_run(out: Path, mirror_to: Path | None) -> dict | None:
         saved = json.loads(path.read_bytes())
         if not all(isinstance(saved[part], dict) for part in ("model", "train")):
             raise ValueError("its settings are no JSON objects")
+    except PermissionError as error:
+        raise may_not_read(out, error) from error
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(
             f"{path} is damaged ({str(error)[:100]}); expected the settings that `gptlib train` "
             "wrote: restore the file from a copy, or begin a run in another folder"
         ) from error
+    for step in reversed(checkpoint.saved_steps(out)):  # what --override changed stands there alone
+        with suppress(CheckpointError):  # said by whoever loads it
+            manifest = checkpoint.verify(checkpoint.folder_of(out, step))
+            return saved | ({"train": manifest["train"]} if "train" in manifest else {})
     return saved
 
 
@@ -209,6 +220,7 @@ def _show(args: argparse.Namespace, done, text: Text) -> None:
     result = {
         "step": done.step, "finished": done.finished, "best_val": done.best_val,
         "best_step": done.best_step, "last_val": done.last_val, "floor_per_character": floor,
+        "stopped_early": done.stopped_early,
     }  # fmt: skip
     if args.json:
         print(json.dumps(result))

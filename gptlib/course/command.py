@@ -7,6 +7,7 @@ flags that several of them take.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +17,14 @@ from gptlib.errors import GptlibError
 
 
 def answer(main: Callable[[], None]) -> NoReturn:
-    """Call `main` and end the process: 0, 2 after a user's mistake, 130 after Ctrl-C."""
+    """Call `main` and end the process: 0, 2 after a user's mistake, 130 after Ctrl-C, 141
+    where what it prints has lost its reader."""
     name = Path(sys.argv[0]).stem
     try:
         main()
+    except BrokenPipeError:  # nobody reads any more: end as `cat` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except (GptlibError, OSError) as error:
         print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)

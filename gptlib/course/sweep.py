@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import os
 import shutil
 import statistics
 import tomllib
@@ -37,7 +36,7 @@ from gptlib.course.recipes import make_record
 from gptlib.course.records import Record, read_record, save_record, this_machine
 from gptlib.errors import ConfigError, DataError
 from gptlib.evaluation import split_loss
-from gptlib.files import write_atomic
+from gptlib.files import flush, write_atomic
 from gptlib.model import GPT, GPTConfig
 from gptlib.resources import data_path
 from gptlib.runs import load_run, read_jsonl
@@ -313,7 +312,7 @@ def append_line(log: Path, line: dict) -> None:
     with open(log, "a", encoding="utf-8") as file:
         file.write(json.dumps(line, ensure_ascii=False) + "\n")
         file.flush()
-        os.fsync(file.fileno())
+        flush(file.fileno(), log.parent)
 
 
 def _write_record(sweep: Sweep, folder: Path) -> None:

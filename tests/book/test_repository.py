@@ -81,6 +81,13 @@ def test_imports_have_no_circles():
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
+def test_one_function_flushes_to_the_disk():
+    """Disks that do not know the call are answered there, and nowhere else."""
+    for path in package_files():
+        if path.name != "files.py":
+            assert "os.fsync" not in path.read_text("utf8"), f"{path.name}: use files.flush"
+
+
 def test_files_are_small():
     long = []
     for path in package_files():
