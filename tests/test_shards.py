@@ -199,7 +199,7 @@ KILLS = textwrap.dedent("""
     from gptlib.shards import prepare
     from gptlib.tokenizers import load_tokenizer
 
-    here, documents = Path(sys.argv[1]), Path(sys.argv[2]).read_text().split("\\n")
+    here, documents = Path(sys.argv[1]), Path(sys.argv[2]).read_text("utf8").split("\\n")
     tokenizer = load_tokenizer(sys.argv[3])
     settings = dict(shard_bytes=600, name="poems", revision="1", workers=2)
 

@@ -41,8 +41,7 @@ MACHINES = {
     },
     "two-threads": {"GPTLIB_TEST_THREADS": "2", "OMP_WAIT_POLICY": "passive"},
     "bare": {
-        "HOME": "/nonexistent", "LANG": "C", "LC_ALL": "C", "TERM": "dumb",
-        "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0",
+        "HOME": "/proc/nonexistent", "LANG": "C", "LC_ALL": "C", "TERM": "dumb",
     },
     "here": {},
 }  # fmt: skip

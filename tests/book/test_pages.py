@@ -79,7 +79,9 @@ def test_no_page_loads_anything_from_a_network(site):
             if any(host in tag.text for host in CDNS):
                 asked.append(f"{page.name}: a script names {tag.text.strip()[:80]}")
     for sheet in site.rglob("*.css"):
-        found = re.findall(r"(?:url\(|@import)\s*['\"]?((?:https?:)?//[^'\")]+)", sheet.read_text())
+        found = re.findall(
+            r"(?:url\(|@import)\s*['\"]?((?:https?:)?//[^'\")]+)", sheet.read_text("utf8")
+        )
         asked += [f"{sheet.name}: {link}" for link in found]
     assert not asked, "\n".join(asked)
 
@@ -163,7 +165,7 @@ def test_formulas_and_fonts_come_with_the_book(site):
     assert (static / "mathjax" / "tex-chtml.js").is_file()
     assert list((static / "mathjax").rglob("*.woff"))
     assert sum(f.stat().st_size for f in (static / "mathjax").rglob("*") if f.is_file()) < 2e6
-    sheet = (static / "fonts" / "fonts.css").read_text()
+    sheet = (static / "fonts" / "fonts.css").read_text("utf8")
     for file in re.findall(r'url\("([^"]+)"\)', sheet):
         assert (static / "fonts" / file).is_file(), file
     assert len(list((static / "fonts").glob("LICENSE*"))) == 3

@@ -201,5 +201,7 @@ def test_ci_calls_the_test_command_and_nothing_else():
 
 
 def test_the_readme_shows_the_book():
-    picture = ROOT / re.search(r"!\[[^\]]{20,}\]\(([^)]+)\)", (ROOT / "README.md").read_text())[1]
+    picture = (
+        ROOT / re.search(r"!\[[^\]]{20,}\]\(([^)]+)\)", (ROOT / "README.md").read_text("utf8"))[1]
+    )
     assert picture.stat().st_size < 300_000
