@@ -1,6 +1,7 @@
 """A sweep that is killed and begun again ends with the record of one that was left alone."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -163,8 +164,8 @@ def recorded(folder) -> list[str]:
 
 
 def test_a_line_is_on_the_disk_before_its_runs_folder_goes(tmp_path, monkeypatch):
-    events, rmtree, fsync = [], sweeps.shutil.rmtree, sweeps.os.fsync
-    monkeypatch.setattr(sweeps.os, "fsync", lambda file: events.append("sync") or fsync(file))
+    events, rmtree, fsync = [], sweeps.shutil.rmtree, os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: events.append("sync") or fsync(file))
 
     def run_point(about, point, folder):
         folder.mkdir(parents=True)
