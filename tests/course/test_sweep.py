@@ -276,7 +276,9 @@ def test_a_process_hears_ctrl_c_once_it_can_answer(monkeypatch):
         "    os.kill(os.getpid(), signal.SIGINT); print('deaf', flush=True); _end_with_owner()\n"
         "print('not reached')"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    # A thread that is there before the signal is blocked would hear it; in a new process none is.
+    alone = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=alone)
     assert (done.returncode, done.stdout, done.stderr) == (130, "deaf\n", "")
 
 
