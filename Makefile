@@ -26,21 +26,21 @@ test: $(READY)
 
 # The tests on every machine that this one can play: an hour or so.
 portable: $(READY)
-	$(BIN)/python -m gptlib.course.machines all $(BIN)/python -m pytest --nbval -q
+	$(BIN)/python -m book.machines all $(BIN)/python -m pytest --nbval -q
 
 notebooks: $(READY)
-	$(BIN)/python -m gptlib.course.notebooks
+	$(BIN)/python -m book.notebooks
 
 publish-url: $(READY)
 	@test -n "$(URL)" || { echo "usage: make publish-url URL=https://github.com/NAME/REPOSITORY"; exit 2; }
-	$(BIN)/python -m gptlib.course.publish "$(URL)"
+	$(BIN)/python -m book.publish "$(URL)"
 
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 lock: $(READY)
-	$(BIN)/python -m gptlib.course.lock
+	$(BIN)/python -m book.lock
 
 clean:
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis

@@ -29,7 +29,7 @@ from gptlib.paths import user_path
 from gptlib.run_log import LOG, SPEED, RunLog
 from gptlib.runs import Run, check_same_run, read_jsonl
 from gptlib.runtime import Runtime
-from gptlib.splits import open_split, split_sha256
+from gptlib.shards.splits import open_split, split_sha256
 from gptlib.stopping import stop_signals
 from gptlib.train_config import TrainConfig
 from gptlib.train_state import TrainState, same_runtime

@@ -3,9 +3,9 @@
 import getpass
 import re
 
-from gptlib.course.machines import GUARDS
-from gptlib.course.notebooks import convert, setup_cell, stale
-from gptlib.course.publish import repository_url
+from book.machines import GUARDS
+from book.notebooks import convert, setup_cell, stale
+from book.publish import repository_url
 
 PATH = re.compile(r"(?<![\w.])/(home|root|tmp|usr|opt|work|mnt|Users|content)/|\b[A-Z]:\\\\?\w")
 

@@ -17,7 +17,7 @@ from bs4 import BeautifulSoup
 from looks import FILTERED, PLACE, TOO_WIDE, contrast
 from matplotlib.image import imread
 
-from gptlib.course.plots import COLORS, INK, PAPER
+from gptlib.course.plotting import COLORS, INK, PAPER
 
 #: What loads something when a page opens; an ordinary link does not.
 LOADING = {

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from gptlib.course.plots import COLORS, PAPER, Plot, figure, floor_line, label_ends
+from gptlib.course.plotting import COLORS, PAPER, Plot, figure, floor_line, label_ends
 
 
 def two_lines():

@@ -9,18 +9,15 @@ import torch
 from matplotlib.figure import Figure
 from reading import faults
 
-from gptlib.course.plots import (
-    Plot,
-    attention,
-    bigram,
-    digits,
-    figure,
-    resume,
-    scaling,
-    speedrun,
-    transformer,
-)
-from gptlib.course.scaling import Law
+from gptlib.course.bigram import plots as bigram
+from gptlib.course.digits import plots as digits
+from gptlib.course.multi_head import plots as transformer
+from gptlib.course.multi_head import resume
+from gptlib.course.plotting import Plot, figure
+from gptlib.course.scaling import plots as scaling
+from gptlib.course.scaling.law import Law
+from gptlib.course.self_attention import plots as attention
+from gptlib.course.speedrun import plots as speedrun
 
 LAW = Law(0.5, 40.0, 0.5, 300.0, 0.45)
 SIZES = [1, 4, 16, 64, 256]

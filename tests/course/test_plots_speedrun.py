@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gptlib.course.plots import speedrun as plots
+from gptlib.course.speedrun import plots
 
 
 def test_rates_tell_the_usual_rate_and_the_best():

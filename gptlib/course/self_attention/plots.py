@@ -1,0 +1,115 @@
+"""The figures of chapter 2.
+
+One job: draw what the chapter computed; nothing is computed here.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from gptlib.course.plotting import (
+    BLUE,
+    FAINT,
+    INK,
+    SEQUENTIAL,
+    SMALL,
+    VERMILION,
+    Plot,
+    figure,
+    floor_line,
+    label_ends,
+    letter_ticks,
+)
+
+
+def ngram_losses(losses: Mapping[str, Mapping[int, float]], floor: float, alt: str) -> Plot:
+    """Loss against n, one line for each way of counting.
+
+    Args:
+        losses: label -> {n: nats per character}. floor: nats per character.
+    """
+    fig, ax = figure()
+    for label, by_n in losses.items():
+        ax.plot(list(by_n), list(by_n.values()), marker="o", label=label)
+    ax.set_xticks(sorted({n for by_n in losses.values() for n in by_n}))
+    ax.set_xlabel("n, characters in the window")
+    ax.set_ylabel("loss (nats per character)")
+    ax.set_ylim(bottom=0)
+    floor_line(ax, floor)
+    label_ends(ax)
+    return Plot(fig, alt)
+
+
+def spread_and_entropy(
+    D: Sequence[int],
+    spread: Mapping[str, Sequence[float]],
+    entropy: Mapping[str, Sequence[float]],
+    uniform: float,
+    alt: str,
+) -> Plot:
+    """Left, standard deviation of q·k against D; right, entropy of a row of weights against D.
+
+    Args:
+        D: head sizes. spread: label -> standard deviations. entropy: label -> nats.
+        uniform: entropy of equal weights, in nats.
+    """
+    fig, (left, right) = figure(6.4, 3.3, columns=2)
+    for ax, lines in ((left, spread), (right, entropy)):
+        for (label, values), color in zip(lines.items(), (VERMILION, BLUE), strict=True):
+            ax.plot(D, values, marker="o", color=color, label=label)
+        ax.set_xscale("log", base=2)
+        ax.set_xticks(D, [str(d) for d in D])
+        ax.minorticks_off()
+        ax.set_xlabel("D, numbers in a query")
+    left.set_ylabel("spread of the scores")
+    right.set_ylabel("entropy of a row (nats)")
+    left.set_ylim(bottom=0)
+    right.set_ylim(0, 1.15 * uniform)
+    right.axhline(uniform, color=FAINT, linewidth=0.9, linestyle="--", zorder=1)
+    right.text(D[0], 1.02 * uniform, "equal weights", va="bottom", fontsize=SMALL, color=INK)
+    for ax in (left, right):
+        label_ends(ax)
+    return Plot(fig, alt)
+
+
+def maps(weights: Mapping[str, Tensor], tokens: Sequence[str], alt: str) -> Plot:
+    """T×T maps side by side: a row is a query, a column is a key, ink is weight.
+
+    The last map is the one to read: it is large and its tokens are named.
+
+    Args:
+        weights: title -> (T, T), rows that sum to 1. tokens: T texts; a space is drawn as ␣.
+    """
+    names = ["␣" if token == " " else "↵" if token == "\n" else token for token in tokens]
+    *before, last = weights
+    ratios = [1.0] * len(before) + [2.9]
+    fig, axes = figure(6.4, 4.9, columns=len(weights), gridspec_kw={"width_ratios": ratios})
+    for ax, (title, weight) in zip(axes, weights.items(), strict=True):
+        ax.imshow(weight.detach().sqrt(), cmap=SEQUENTIAL, vmin=0, vmax=1)
+        ax.set_title(title)
+        ax.set_anchor("N")
+        for side in ax.spines.values():
+            side.set_visible(False)
+        if title == last:
+            letter_ticks(ax, names)
+            ax.set_xlabel("key: looked at")
+            ax.set_ylabel("query: looking")
+        else:
+            ax.set_xticks([])
+            ax.set_yticks([])
+    return Plot(fig, alt)
+
+
+def speed(T: Sequence[int], milliseconds: Mapping[str, Sequence[float]], alt: str) -> Plot:
+    """Milliseconds of one forward and backward pass against T, both axes logarithmic."""
+    fig, ax = figure()
+    for label, values in milliseconds.items():
+        ax.plot(T, values, marker="o", label=label)
+    ax.set_xscale("log", base=2)
+    ax.set_yscale("log")
+    ax.set_xticks(T, [str(t) for t in T])
+    ax.minorticks_off()
+    ax.set_xlabel("T, tokens in the window")
+    ax.set_ylabel("forward and backward (ms)")
+    label_ends(ax)
+    return Plot(fig, alt)
