@@ -40,7 +40,8 @@ def number(value: Any) -> str:
     value = float(value)
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    return (f"{value:.0f}" if value.is_integer() else f"{value:.2f}").replace("-", "−")
+    digits = 0 if value.is_integer() else 2
+    return f"{round(value, digits) + 0:.{digits}f}".replace("-", "−")  # + 0 makes −0 a 0
 
 
 def by_value(most: float = 1, above: str = BLUE, below: str = VERMILION) -> Paint:

@@ -24,7 +24,9 @@ def heads_in_memory(word: str = "fox") -> Picture:
     by_view = stored.view(H, len(word), D)
     turned = stored.view(len(word), H, D).transpose(0, 1)  # (H, T, D)
     d = Drawing()
-    end = _counted(d, 20, word, by_view, "view(B, H, T, D)", f"as they lie, {by_view[0].numel()} a head")
+    end = _counted(
+        d, 20, word, by_view, "view(B, H, T, D)", f"as they lie, {by_view[0].numel()} a head"
+    )
     _counted(d, end + 40, word, turned, "view(B, T, H, D).transpose(1, 2)", "cut, then turned")
     letters = ", ".join(word)
     return d.picture(
@@ -91,7 +93,9 @@ def gpt(config: GPTConfig) -> Picture:
     ids = on_stream(10, 34, "ids", shape="(B, T)")
     table = on_stream(68, 54, "token table\n(V, C)", color=GREEN)
     position = d.box(left, 124, 250, 54, "position table\n(block_size, C)")
-    block = d.frame(Box(36, 200, WIDTH - 36 - MARGIN, 350), color=FAINT, grow=0, width=1.5, dashed=True)
+    block = d.frame(
+        Box(36, 200, WIDTH - 36 - MARGIN, 350), color=FAINT, grow=0, width=1.5, dashed=True
+    )
     norm = on_stream(578, 34, "layer norm")
     head = on_stream(642, 54, "tied head\n(C, V)", color=GREEN)
     logits = on_stream(726, 34, "logits", shape="(B, T, V)")
@@ -123,7 +127,9 @@ def gpt(config: GPTConfig) -> Picture:
     # Out of the stream, by the table that led into it.
     d.arrow(norm.bottom, head.top)
     d.arrow(head.bottom, logits.top)
-    d.arrow(table.left, (18, table.left[1]), (18, head.left[1]), head.left, color=GREEN, dashed=True)
+    d.arrow(
+        table.left, (18, table.left[1]), (18, head.left[1]), head.left, color=GREEN, dashed=True
+    )
     for line, words in enumerate(
         (
             "B texts of T tokens",

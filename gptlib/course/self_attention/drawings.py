@@ -56,12 +56,11 @@ def one_query(words: Sequence[str], x: Tensor, q: Tensor, k: Tensor, v: Tensor) 
     products = weights * v[:, 0]
     d, left, height, names = Drawing(), 100, 28, 92
 
-    def cells(y: float, values: Tensor, color: str, name: str, ink: str = INK) -> Grid:
+    def cells(y: float, values: Tensor, color: str, *, rows: Sequence[str] = ()) -> Grid:
         """Draw values (T, channels), a column for each word; more of the color is more."""
-        rows = values.reshape(len(words), -1).T.tolist()
         paint = by_value(values.max().item(), above=color, below=PAPER)
-        grid = d.matrix(left, y, rows, cell=(56, height), paint=paint)
-        d.text((names, grid.box.center[1]), name, size=SMALL, color=ink, align="end")
+        table = values.reshape(len(words), -1).T.tolist()
+        grid = d.matrix(left, y, table, cell=(56, height), paint=paint, rows=rows)
         shape = "(" + ", ".join(map(str, values.shape)) + ")"
         d.text((left + 346, grid.row(-1).center[1]), shape, size=SMALL, color=FAINT, align="start")
         return grid
@@ -69,9 +68,7 @@ def one_query(words: Sequence[str], x: Tensor, q: Tensor, k: Tensor, v: Tensor) 
     for place, word in enumerate(words):
         asks = place == len(words) - 1
         d.text((left + 56 * place + 28, 20), word, bold=asks, color=VERMILION if asks else INK)
-    inputs = cells(38, x, FAINT, "")
-    for row, name in enumerate(("person", "thing", "is Ada")):
-        d.text((names, inputs.row(row).center[1]), name, size=SMALL, align="end")
+    inputs = cells(38, x, FAINT, rows=("person", "thing", "is Ada"))
 
     # What the last word asks, to the right of what it is; every word's key, below it.
     paint = by_value(q[-1].max().item(), VERMILION, PAPER)
@@ -80,12 +77,13 @@ def one_query(words: Sequence[str], x: Tensor, q: Tensor, k: Tensor, v: Tensor) 
     d.arrow(asked, query.box.left, color=VERMILION)
     d.text((asked[0] + 22, asked[1] - 16), "W_{Q}", color=VERMILION)
     d.text((query.box.center[0], 20), "query", size=SMALL, color=VERMILION)
-    keys = cells(inputs.box.bottom[1] + 38, k, BLUE, "keys", BLUE)
+    keys = cells(inputs.box.bottom[1] + 38, k, BLUE)
+    d.text((names, keys.box.center[1]), "keys", size=SMALL, color=BLUE, align="end")
     d.text((names, keys.box.y - 20), "W_{K}", color=BLUE, align="end")
 
     # Where they meet, and what the meeting is worth.
     meeting = keys.box.bottom[1] + 22
-    score = cells(meeting + 22, scores, FAINT, "scores")
+    score = cells(meeting + 22, scores, FAINT, rows=["scores"])
     centers = [keys.column(place).center[0] for place in range(len(words))]
     for place, center in enumerate(centers):
         d.arrow(inputs.column(place).bottom, (center, keys.box.y), color=BLUE)
@@ -96,11 +94,12 @@ def one_query(words: Sequence[str], x: Tensor, q: Tensor, k: Tensor, v: Tensor) 
         d.dot((center, meeting), color=VERMILION)
     d.text((names, meeting), "q · k", size=SMALL, color=VERMILION, align="end")
     softmax = d.box(left, score.box.bottom[1] + 12, score.box.width, 32, "softmax", tint=0.05)
-    weight = cells(softmax.bottom[1] + 18, weights, FAINT, "weights")
+    weight = cells(softmax.bottom[1] + 18, weights, FAINT, rows=["weights"])
 
     # Weights times values, and their sum.
-    value = cells(weight.box.bottom[1] + 26, v, GREEN, "values", GREEN)
-    product = cells(value.box.bottom[1] + 26, products, GREEN, "products")
+    value = cells(weight.box.bottom[1] + 26, v, GREEN)
+    d.text((names, value.box.center[1]), "values", size=SMALL, color=GREEN, align="end")
+    product = cells(value.box.bottom[1] + 26, products, GREEN, rows=["products"])
     for center in centers:
         d.line((center, score.box.bottom[1]), (center, softmax.y))
         d.arrow((center, softmax.bottom[1]), (center, weight.box.y))
