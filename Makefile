@@ -38,6 +38,7 @@ publish-url: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/pyrefly check --python-interpreter-path $(BIN)/python
 
 lock: $(READY)
 	$(BIN)/python -m book.lock
