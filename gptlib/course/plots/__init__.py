@@ -10,32 +10,31 @@ picture shows, so that a page, a notebook and a screen reader all get both.
     return Plot(fig, "Loss against step: it falls from 3.6 to 0.9 and stays above the floor.")
 """
 
-import base64
-import io
-import struct
 import sys
 from collections.abc import Sequence
 
 import matplotlib
+import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
+from matplotlib.ticker import FuncFormatter
+from matplotlib.transforms import Affine2D
 
-PAPER = "#FBFAF7"
-INK = "#222222"
-FAINT = "#8A8780"
-BLUE, VERMILION, GREEN = COLORS = ("#0072B2", "#D55E00", "#009E73")
-SMALL = 11.5  # points: 9 pixels on a phone, where a figure is 376 pixels wide
+from gptlib.course.picture import BLUE, COLORS, FAINT, GREEN, INK, PAPER, VERMILION, Picture
+from gptlib.course.svg import CRISP, page_svg
 
-#: Maps for heat maps: paper is nothing, deep blue is most; the other has zero in the middle.
-SEQUENTIAL = LinearSegmentedColormap.from_list("paper-blue", [PAPER, "#7DB4D6", BLUE, "#063A5C"])
-DIVERGING = LinearSegmentedColormap.from_list("blue-paper-red", [BLUE, PAPER, VERMILION])
+__all__ = ["BLUE", "COLORS", "FAINT", "GREEN", "INK", "PAPER", "VERMILION"]  # for the chapters
+
+WIDTH = 5.4  # inches of 100 screen pixels
+SMALL = 12  # points: 11 pixels on a phone, where a figure is 376 pixels wide
 
 STYLE = {
     "figure.facecolor": PAPER,
     "savefig.facecolor": PAPER,
-    "axes.facecolor": PAPER,
+    "axes.facecolor": "none",
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
     "text.color": INK,
@@ -63,10 +62,8 @@ STYLE = {
     "figure.constrained_layout.use": True,
 }
 
-_DPI = 100  # screen pixels per inch; pictures are stored at twice that
 
-
-class Plot:
+class Plot(Picture):
     """A finished figure with its alt text; the value of a notebook cell that shows one.
 
     Args:
@@ -75,38 +72,18 @@ class Plot:
     """
 
     def __init__(self, fig: Figure, alt: str) -> None:
-        if not alt.strip():
-            raise ValueError("a Plot needs alt text: a sentence that says what the figure shows")
-        buffer = io.BytesIO()
-        fig.savefig(
-            buffer,
-            format="png",
-            dpi=2 * _DPI,
-            bbox_inches="tight",
-            pad_inches=0.1,
-            metadata={"Software": None},  # no version number: the same plot gives the same bytes
-        )
+        super().__init__(page_svg(fig), alt)
         if "matplotlib.pyplot" in sys.modules:
             sys.modules["matplotlib.pyplot"].close(fig)
-        self.alt = " ".join(alt.split())
-        self.png = buffer.getvalue()
-        self.width = struct.unpack(">I", self.png[16:20])[0] // 2  # screen pixels
-
-    def __repr__(self) -> str:
-        return self.alt
-
-    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
-        data = {"image/png": base64.b64encode(self.png).decode(), "text/plain": self.alt}
-        return data, {"image/png": {"alt": self.alt, "width": self.width}}
 
 
 def figure(
-    width: float = 6.4, height: float = 3.6, rows: int = 1, columns: int = 1, **options
+    width: float = WIDTH, height: float = 3.4, rows: int = 1, columns: int = 1, **options
 ) -> tuple[Figure, Axes]:
     """Return an empty figure in the book's style and its axes (an array where there are several).
 
     Args:
-        width, height: in inches of 100 screen pixels; 6.4 at most, or text is small on a phone.
+        width, height: in inches of 100 screen pixels; `WIDTH` at most, or text is small on a phone.
         rows, columns, options: as in `matplotlib.figure.Figure.subplots`.
     """
     matplotlib.rcParams.update(STYLE)
@@ -115,11 +92,11 @@ def figure(
 
 
 def floor_line(ax: Axes, value: float, label: str | None = "floor") -> None:
-    """Draw the lowest loss that any model can reach: always a thin dotted black line.
+    """Draw the lowest loss that any model can reach: always a thin dotted line in ink.
 
     With a label, the words stand at the right end of the line.
     """
-    ax.axhline(value, color="black", linewidth=0.9, linestyle=":", zorder=1)
+    ax.axhline(value, color=INK, linewidth=0.9, linestyle=":", zorder=1)
     if label:
         ax.annotate(
             label,
@@ -128,7 +105,7 @@ def floor_line(ax: Axes, value: float, label: str | None = "floor") -> None:
             xytext=(6, 0),
             textcoords="offset points",
             va="center",
-            color="black",
+            color=INK,
             fontsize=SMALL,
             annotation_clip=False,
         )
@@ -186,3 +163,70 @@ def letter_ticks(ax: Axes, names: Sequence[str]) -> None:
         axis.set_ticks(range(1, len(names), 2), names[1::2], minor=True)
     ax.tick_params(length=0, pad=3)
     ax.tick_params(which="minor", length=SMALL + 2, width=0.5, pad=2, color=FAINT, labelsize=SMALL)
+
+
+def log_ticks(ax: Axes, *axes: str) -> None:
+    """Make axes logarithmic and write their powers of ten as text that any font has: 0.01, 10⁻⁷.
+
+    Args:
+        axes: "x", "y" or both.
+    """
+    for name in axes:
+        getattr(ax, f"set_{name}scale")("log")
+        axis = getattr(ax, f"{name}axis")
+        axis.set_major_formatter(FuncFormatter(lambda value, _: power_of_ten(value)))
+        axis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+
+
+def power_of_ten(value: float) -> str:
+    """Return 10⁻⁷ for 1e-7, and a number near 1 as it is."""
+    if 1e-3 <= value < 1e4:
+        return f"{value:g}"
+    return "10" + f"{np.log10(value):.0f}".translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+_LEVELS = 24  # of ink that a square may have: the eye tells no more
+
+
+def squares(ax: Axes, shares, two_sided: bool = False) -> None:
+    """Draw a table as squares on paper, more ink for a larger number.
+
+    Zero is paper, and the page's own colors do the rest, so that a map is as easy to read in the
+    dark: up to two thirds blue grows stronger, above them it turns to ink.
+
+    Args:
+        ax: axes, which get an equal scale with row 0 at the top, as `imshow` makes them.
+        shares: (rows, columns), from 0 to 1.
+        two_sided: shares lie between −1 and 1; blue is below 0, vermilion above.
+    """
+    shares = np.asarray(shares, dtype=float)
+    layers = (
+        ((BLUE, -shares, 1), (VERMILION, shares, 1))
+        if two_sided
+        else ((BLUE, 1.5 * shares, 1), (INK, 3 * shares - 2, 0.6))
+    )
+    for color, amounts, strongest in layers:
+        levels = np.rint(_LEVELS * np.clip(amounts, 0, 1)).astype(int)
+        for level in range(1, levels.max() + 1):
+            path = _runs(levels == level)
+            if path:
+                patch = PathPatch(
+                    Path.make_compound_path(*path), facecolor=color, linewidth=0,
+                    alpha=strongest * level / _LEVELS, gid=CRISP,
+                )  # fmt: skip
+                ax.add_patch(patch)
+    rows, columns = shares.shape
+    ax.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5), aspect="equal")
+
+
+def _runs(chosen: np.ndarray) -> list[Path]:
+    """Return the chosen squares of a table as rectangles one row high."""
+    edges = np.diff(np.pad(chosen, ((0, 0), (1, 1))).astype(int), axis=1)
+    starts, ends = np.argwhere(edges == 1), np.argwhere(edges == -1)
+    return [
+        Path([(a, y), (b, y), (b, y + 1), (a, y + 1), (a, y)], closed=True).transformed(_HALF)
+        for (y, a), (_, b) in zip(starts.tolist(), ends.tolist(), strict=True)
+    ]
+
+
+_HALF = Affine2D().translate(-0.5, -0.5)  # square 0 has its middle at 0

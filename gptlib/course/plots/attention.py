@@ -11,7 +11,6 @@ from gptlib.course.plots import (
     BLUE,
     FAINT,
     INK,
-    SEQUENTIAL,
     SMALL,
     VERMILION,
     Plot,
@@ -19,6 +18,8 @@ from gptlib.course.plots import (
     floor_line,
     label_ends,
     letter_ticks,
+    log_ticks,
+    squares,
 )
 
 
@@ -47,27 +48,27 @@ def spread_and_entropy(
     uniform: float,
     alt: str,
 ) -> Plot:
-    """Left, standard deviation of q·k against D; right, entropy of a row of weights against D.
+    """Above, standard deviation of q·k against D; below, entropy of a row of weights against D.
 
     Args:
         D: head sizes. spread: label -> standard deviations. entropy: label -> nats.
         uniform: entropy of equal weights, in nats.
     """
-    fig, (left, right) = figure(6.4, 3.3, columns=2)
-    for ax, lines in ((left, spread), (right, entropy)):
+    fig, (above, below) = figure(height=5.2, rows=2, sharex=True)
+    for ax, lines in ((above, spread), (below, entropy)):
         for (label, values), color in zip(lines.items(), (VERMILION, BLUE), strict=True):
             ax.plot(D, values, marker="o", color=color, label=label)
         ax.set_xscale("log", base=2)
         ax.set_xticks(D, [str(d) for d in D])
         ax.minorticks_off()
-        ax.set_xlabel("D, numbers in a query")
-    left.set_ylabel("spread of the scores")
-    right.set_ylabel("entropy of a row (nats)")
-    left.set_ylim(bottom=0)
-    right.set_ylim(0, 1.15 * uniform)
-    right.axhline(uniform, color=FAINT, linewidth=0.9, linestyle="--", zorder=1)
-    right.text(D[0], 1.02 * uniform, "equal weights", va="bottom", fontsize=SMALL, color=INK)
-    for ax in (left, right):
+    below.set_xlabel("D, numbers in a query")
+    above.set_ylabel("spread of the scores")
+    below.set_ylabel("entropy of a row (nats)")
+    above.set_ylim(bottom=0)
+    below.set_ylim(0, 1.15 * uniform)
+    below.axhline(uniform, color=FAINT, linewidth=0.9, linestyle="--", zorder=1)
+    below.text(D[0], 1.02 * uniform, "equal weights", va="bottom", fontsize=SMALL, color=INK)
+    for ax in (above, below):
         label_ends(ax)
     return Plot(fig, alt)
 
@@ -83,9 +84,9 @@ def maps(weights: Mapping[str, Tensor], tokens: Sequence[str], alt: str) -> Plot
     names = ["␣" if token == " " else "↵" if token == "\n" else token for token in tokens]
     *before, last = weights
     ratios = [1.0] * len(before) + [2.9]
-    fig, axes = figure(6.4, 4.9, columns=len(weights), gridspec_kw={"width_ratios": ratios})
+    fig, axes = figure(height=4.4, columns=len(weights), gridspec_kw={"width_ratios": ratios})
     for ax, (title, weight) in zip(axes, weights.items(), strict=True):
-        ax.imshow(weight.detach().sqrt(), cmap=SEQUENTIAL, vmin=0, vmax=1)
+        squares(ax, weight.detach().sqrt())
         ax.set_title(title)
         ax.set_anchor("N")
         for side in ax.spines.values():
@@ -106,7 +107,7 @@ def speed(T: Sequence[int], milliseconds: Mapping[str, Sequence[float]], alt: st
     for label, values in milliseconds.items():
         ax.plot(T, values, marker="o", label=label)
     ax.set_xscale("log", base=2)
-    ax.set_yscale("log")
+    log_ticks(ax, "y")
     ax.set_xticks(T, [str(t) for t in T])
     ax.minorticks_off()
     ax.set_xlabel("T, tokens in the window")

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.colors import PowerNorm
+from matplotlib.axes import Axes
 from matplotlib.ticker import ScalarFormatter
 
 from gptlib.course.plots import (
@@ -16,13 +16,14 @@ from gptlib.course.plots import (
     FAINT,
     GREEN,
     INK,
-    SEQUENTIAL,
+    PAPER,
     SMALL,
     VERMILION,
     Plot,
     figure,
     floor_line,
     letter_ticks,
+    squares,
 )
 
 _VISIBLE = {" ": "␣", "\n": "↵"}
@@ -38,8 +39,8 @@ def pair_map(table, symbols: Sequence[str]) -> Plot:
     table = np.asarray(table)
     counted = np.issubdtype(table.dtype, np.integer)
     names = [_VISIBLE.get(symbol, symbol) for symbol in symbols]
-    fig, ax = figure(width=4.8 if counted else 6.4, height=4.8 if counted else 7.4)
-    image = ax.imshow(table, cmap=SEQUENTIAL, norm=PowerNorm(0.5, 0, table.max()))
+    fig, ax = figure(4.6, 4.6) if counted else figure(height=6.2)
+    squares(ax, np.sqrt(table / table.max()))
     ax.set_xlabel("next character")
     ax.set_ylabel("previous character")
     used = np.argwhere(table > 0)
@@ -51,15 +52,11 @@ def pair_map(table, symbols: Sequence[str]) -> Plot:
         ax.hlines(edges, -0.5, len(names) - 0.5, color=FAINT, linewidth=0.3)
         ax.vlines(edges, -0.5, len(names) - 0.5, color=FAINT, linewidth=0.3)
         for i, j in used:
-            ink = "white" if table[i, j] >= table.max() / 2 else INK
+            ink = PAPER if table[i, j] >= table.max() / 2 else INK
             ax.text(j, i, table[i, j], ha="center", va="center", color=ink)
     else:
         letter_ticks(ax, names)
-        bar = fig.colorbar(
-            image, ax=ax, location="top", shrink=0.8, aspect=40, ticks=[0, 0.05, 0.25, 0.5, 1]
-        )
-        bar.set_label("probability of the next character (scale: square root)")
-        bar.outline.set_visible(False)
+        _scale(ax, table.max())
     kind = "counts" if counted else "probabilities"
     strong = sorted(used.tolist(), key=lambda ij: -table[ij[0], ij[1]])[:3]
     pairs = ", ".join(f"{names[i]} then {names[j]} {table[i, j]:.3g}" for i, j in strong)
@@ -72,6 +69,18 @@ def pair_map(table, symbols: Sequence[str]) -> Plot:
     )
 
 
+def _scale(ax: Axes, most: float) -> None:
+    """Say above a map of probabilities what its colors mean; they show square roots."""
+    bar = ax.inset_axes([0.1, 1.1, 0.8, 0.025])
+    squares(bar, np.linspace(0, 1, 48)[None])
+    bar.set_aspect("auto")
+    marks = [mark for mark in (0, 0.05, 0.25, 0.5, 1) if mark <= most]
+    bar.set_xticks([47 * (mark / most) ** 0.5 for mark in marks], [f"{mark:g}" for mark in marks])
+    bar.set_yticks([])
+    bar.set_title("probability of the next character", loc="center", fontsize=SMALL)
+    bar.spines[:].set_visible(False)
+
+
 def loss_curve(
     curves: dict[float, Sequence[float]], ln_v: float, optimum: float, floor: float | None
 ) -> Plot:
@@ -81,7 +90,7 @@ def loss_curve(
         curves: for each learning rate the losses at steps 1, 2, 3, …
         ln_v, optimum, floor: levels to draw; no floor where nobody knows it.
     """
-    fig, ax = figure(height=4.0)
+    fig, ax = figure(height=3.8)
     styles = zip(curves.items(), (FAINT, BLUE, "#7DB4D6"), (1.6, 2.2, 1.0), strict=False)
     for (rate, losses), color, width in styles:
         steps = range(1, len(losses) + 1)

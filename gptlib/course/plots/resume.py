@@ -15,7 +15,7 @@ def resumed(whole: Sequence[dict], again: Sequence[dict], killed: int, saved: in
         whole, again: `Run.log` of the run that was left alone and of the one that was resumed.
         killed, saved: the step at which the second died, and the step that it went on from.
     """
-    fig, ax = figure(6.4, 3.2)
+    fig, ax = figure()
     lines = []
     for log in (whole, again):
         points = [(line["step"], line["loss"]) for line in log if "loss" in line]
