@@ -86,12 +86,12 @@ def _shorten(node: ElementTree.Element, digits: int) -> None:
         elif key == "d":
             node.set(key, _path(value, digits))
         elif key == "style":
-            del node.attrib[key]
-            node.attrib |= {key: own for own in [_style(value, node.tag)] if own}
-        elif key == "transform" and value.startswith("rotate(-0 "):
-            del node.attrib[key]
+            node.set(key, _style(value, node.tag))
         elif key == "transform":
+            value = "" if value.startswith("rotate(-0 ") else value
             node.set(key, re.sub(r"-?\d+\.\d+", lambda n: _short(float(n[0]), digits), value))
+        if not node.get(key):
+            del node.attrib[key]
 
 
 def _short(value: float, digits: int) -> str:

@@ -12,11 +12,13 @@ picture shows, so that a page, a notebook and a screen reader all get both.
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 import matplotlib
 import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
@@ -166,23 +168,28 @@ def letter_ticks(ax: Axes, names: Sequence[str]) -> None:
 
 
 def log_ticks(ax: Axes, *axes: str) -> None:
-    """Make axes logarithmic and write their powers of ten as text that any font has: 0.01, 10⁻⁷.
+    """Make axes logarithmic, with numbers that any font can write: 0.01, 10⁻⁷.
 
     Args:
-        axes: "x", "y" or both.
+        axes: "x", "y" or both. One that spans little more than a power of ten gets its 2 and 5.
     """
     for name in axes:
         getattr(ax, f"set_{name}scale")("log")
         axis = getattr(ax, f"{name}axis")
         axis.set_major_formatter(FuncFormatter(lambda value, _: power_of_ten(value)))
-        axis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+        axis.set_minor_formatter(FuncFormatter(partial(_between_powers, axis)))
 
 
 def power_of_ten(value: float) -> str:
-    """Return 10⁻⁷ for 1e-7, and a number near 1 as it is."""
+    """Return "10⁻⁷" for 1e-7, and a number near 1 as it is."""
     if 1e-3 <= value < 1e4:
         return f"{value:g}"
     return "10" + f"{np.log10(value):.0f}".translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def _between_powers(axis: Axis, value: float, _: int) -> str:
+    low, high = sorted(axis.get_view_interval())
+    return f"{value:g}" if high < 50 * low and f"{value:e}"[0] in "25" else ""
 
 
 _LEVELS = 24  # of ink that a square may have: the eye tells no more
@@ -217,6 +224,22 @@ def squares(ax: Axes, shares, two_sided: bool = False) -> None:
                 ax.add_patch(patch)
     rows, columns = shares.shape
     ax.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5), aspect="equal")
+
+
+def numbered(ax: Axes, shares, words: Sequence[Sequence[str]]) -> None:
+    """Draw a table as squares with words in them, which can be read on light and dark pages.
+
+    Args:
+        ax, shares: as for `squares`, but the middle of the scale is left out: no color of words
+            stands out from it.
+        words: what to write into each square; "" for nothing.
+    """
+    shares = np.asarray(shares, dtype=float)
+    strong = shares >= 0.5
+    squares(ax, np.where(strong, 0.28 + 0.72 * shares, 0.7 * shares))
+    for (y, x), dark in np.ndenumerate(strong):
+        if words[y][x]:
+            ax.text(x, y, words[y][x], ha="center", va="center", color=PAPER if dark else INK)
 
 
 def _runs(chosen: np.ndarray) -> list[Path]:

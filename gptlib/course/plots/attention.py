@@ -74,30 +74,27 @@ def spread_and_entropy(
 
 
 def maps(weights: Mapping[str, Tensor], tokens: Sequence[str], alt: str) -> Plot:
-    """T×T maps side by side: a row is a query, a column is a key, ink is weight.
+    """Two T×T maps: a row is a query, a column is a key, ink is weight.
 
-    The last map is the one to read: it is large and its tokens are named.
+    No query looks ahead, so half of a map is empty: the first map stands small in the corner of
+    the second, which is the one to read and names its tokens.
 
     Args:
-        weights: title -> (T, T), rows that sum to 1. tokens: T texts; a space is drawn as ␣.
+        weights: title -> (T, T), lower triangles whose rows sum to 1; two of them.
+        tokens: T texts; a space is drawn as ␣.
     """
     names = ["␣" if token == " " else "↵" if token == "\n" else token for token in tokens]
-    *before, last = weights
-    ratios = [1.0] * len(before) + [2.9]
-    fig, axes = figure(height=4.4, columns=len(weights), gridspec_kw={"width_ratios": ratios})
-    for ax, (title, weight) in zip(axes, weights.items(), strict=True):
+    fig, large = figure(height=5.0)
+    small = large.inset_axes([0.62, 0.6, 0.36, 0.36])
+    for ax, (title, weight) in zip((small, large), weights.items(), strict=True):
         squares(ax, weight.detach().sqrt())
         ax.set_title(title)
-        ax.set_anchor("N")
-        for side in ax.spines.values():
-            side.set_visible(False)
-        if title == last:
-            letter_ticks(ax, names)
-            ax.set_xlabel("key: looked at")
-            ax.set_ylabel("query: looking")
-        else:
-            ax.set_xticks([])
-            ax.set_yticks([])
+        ax.spines[:].set_visible(False)
+    small.set_xticks([])
+    small.set_yticks([])
+    letter_ticks(large, names)
+    large.set_xlabel("key: looked at")
+    large.set_ylabel("query: looking")
     return Plot(fig, alt)
 
 

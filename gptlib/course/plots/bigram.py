@@ -9,20 +9,20 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import ScalarFormatter
 
 from gptlib.course.plots import (
     BLUE,
     FAINT,
     GREEN,
     INK,
-    PAPER,
     SMALL,
     VERMILION,
     Plot,
     figure,
     floor_line,
     letter_ticks,
+    log_ticks,
+    numbered,
     squares,
 )
 
@@ -40,21 +40,19 @@ def pair_map(table, symbols: Sequence[str]) -> Plot:
     counted = np.issubdtype(table.dtype, np.integer)
     names = [_VISIBLE.get(symbol, symbol) for symbol in symbols]
     fig, ax = figure(4.6, 4.6) if counted else figure(height=6.2)
-    squares(ax, np.sqrt(table / table.max()))
     ax.set_xlabel("next character")
     ax.set_ylabel("previous character")
     used = np.argwhere(table > 0)
     if counted:
+        numbered(ax, table / table.max(), [[str(n) if n else "" for n in row] for row in table])
         ax.set_xticks(range(len(names)), names)
         ax.set_yticks(range(len(names)), names)
         ax.tick_params(length=0)
         edges = np.arange(len(names)) - 0.5
         ax.hlines(edges, -0.5, len(names) - 0.5, color=FAINT, linewidth=0.3)
         ax.vlines(edges, -0.5, len(names) - 0.5, color=FAINT, linewidth=0.3)
-        for i, j in used:
-            ink = PAPER if table[i, j] >= table.max() / 2 else INK
-            ax.text(j, i, table[i, j], ha="center", va="center", color=ink)
     else:
+        squares(ax, np.sqrt(table / table.max()))
         letter_ticks(ax, names)
         _scale(ax, table.max())
     kind = "counts" if counted else "probabilities"
@@ -91,12 +89,11 @@ def loss_curve(
         ln_v, optimum, floor: levels to draw; no floor where nobody knows it.
     """
     fig, ax = figure(height=3.8)
-    styles = zip(curves.items(), (FAINT, BLUE, "#7DB4D6"), (1.6, 2.2, 1.0), strict=False)
+    styles = zip(curves.items(), (FAINT, BLUE, INK), (1.6, 2.2, 1.0), strict=False)
     for (rate, losses), color, width in styles:
         steps = range(1, len(losses) + 1)
         ax.plot(steps, losses, color=color, linewidth=width, label=f"rate {rate:g}")
-    ax.set_xscale("log")
-    ax.xaxis.set_major_formatter(ScalarFormatter())
+    log_ticks(ax, "x")
     ax.set_xlabel("step (logarithmic)")
     ax.set_ylabel("loss (nats per character)")
     ax.axhline(optimum, color=VERMILION, linestyle="--", linewidth=1.1, zorder=3)

@@ -8,20 +8,19 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
 
 from gptlib.course.plots import (
     BLUE,
     FAINT,
     GREEN,
     INK,
-    PAPER,
     SMALL,
     VERMILION,
     Plot,
     figure,
     label_ends,
     log_ticks,
+    numbered,
     squares,
 )
 
@@ -32,6 +31,10 @@ def _picture(ax: Axes, pixels, most: float, two_sided: bool = False) -> None:
     """Draw C pixels, of which the strongest could be `most`, as a square without axes."""
     side = round(len(pixels) ** 0.5)
     squares(ax, np.reshape(pixels, (side, side)) / most, two_sided)
+    _frame(ax)
+
+
+def _frame(ax: Axes) -> None:
     ax.set_xticks([])
     ax.set_yticks([])
     for spine in ax.spines.values():
@@ -46,10 +49,9 @@ def pictures(one, others, labels: Sequence[int]) -> Plot:
     """
     fig, axes = figure(height=2.9, columns=2, gridspec_kw={"width_ratios": [1.05, 1.2]})
     left, right = axes
-    _picture(left, one, 16)
-    for n, ink in enumerate(np.asarray(one, dtype=int)):
-        color = PAPER if ink > 8 else INK
-        left.text(n % 8, n // 8, str(ink), ha="center", va="center", color=color, fontsize=SMALL)
+    rows = np.asarray(one, dtype=int).reshape(8, 8)
+    numbered(left, rows / 16, rows.astype(str))
+    _frame(left)
     right.axis("off")
     for n, (pixels, label) in enumerate(zip(others, labels, strict=True)):
         row, column = divmod(n, 4)
@@ -91,10 +93,7 @@ def descents(curves: Mapping[float, Sequence[float]], start: float) -> Plot:
         "ln 10", (1.0, start), (6, 0), ("axes fraction", "data"), "offset points",
         va="center", color=INK, fontsize=SMALL, annotation_clip=False,
     )  # fmt: skip
-    ax.set_xscale("log")
-    ax.set_yscale("log")
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    log_ticks(ax, "x", "y")
     ax.set_xlabel("step (logarithmic)")
     ax.set_ylabel("loss (nats per picture, logarithmic)")
     label_ends(ax)
@@ -135,13 +134,10 @@ def confusions(table, pairs: Sequence[tuple]) -> Plot:
         pairs: eight (pixels, true digit, answer, confidence).
     """
     table = np.asarray(table)
-    fig, (above, below) = figure(height=6.4, rows=2, gridspec_kw={"height_ratios": [1.3, 1]})
+    fig, (above, below) = figure(height=6.4, rows=2, gridspec_kw={"height_ratios": [1.15, 1]})
     off = table * (1 - np.eye(10, dtype=int))
-    squares(above, off / (1.25 * off.max()))
-    for i, j in np.argwhere(table > 0):
-        shown, color = (str(table[i, j]), INK) if i != j else ("·", FAINT)
-        color = PAPER if off[i, j] > 0.6 * off.max() else color
-        above.text(j, i, shown, ha="center", va="center", color=color, fontsize=SMALL)
+    words = np.where(off > 0, off.astype(str), np.where(table > 0, "·", ""))
+    numbered(above, off / off.max(), words)
     above.set_xticks(range(10))
     above.set_yticks(range(10))
     above.tick_params(length=0)
@@ -150,7 +146,7 @@ def confusions(table, pairs: Sequence[tuple]) -> Plot:
     below.axis("off")
     for n, (pixels, true, answer, sure) in enumerate(pairs):
         row, column = divmod(n, 4)
-        place = below.inset_axes([0.26 * column, 0.56 - 0.47 * row, 0.22, 0.32])
+        place = below.inset_axes([0.25 * column, 0.57 - 0.54 * row, 0.25, 0.33])
         _picture(place, pixels, np.max(pixels))
         place.set_title(f"{true}, not {answer}", fontsize=SMALL, loc="center", pad=3)
         place.set_xlabel(f"{sure:.2f} sure", fontsize=SMALL, labelpad=2)
@@ -178,7 +174,7 @@ def reliability(groups: Mapping[str, Sequence[Mapping]]) -> Plot:
         ax.errorbar(
             sure, right, error, linestyle=line, color=color, marker="o", capsize=2, label=name
         )
-    ax.text(0.36, 0.385, "as sure as right", rotation=38, color=INK, fontsize=SMALL, ha="center")
+    ax.text(0.39, 0.415, "as sure as right", rotation=38, color=INK, fontsize=SMALL, ha="center")
     ax.set_xlabel("confidence (mean of the group)")
     ax.set_ylabel("accuracy (share right)")
     ax.legend(loc="upper left")

@@ -87,13 +87,10 @@ def probes(points: Sequence[Mapping], floor: float) -> Plot:
     above.set_ylabel("accuracy (share of pairs)")
     below.set_ylabel("log p(right) − log p(wrong), nats")
     for ax in (above, below):
-        ax.set_xscale("log")
-        ax.invert_xaxis()
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-        ax.xaxis.set_minor_formatter(FuncFormatter(lambda x, _: ""))
+        log_ticks(ax, "x")
+    below.invert_xaxis()
     below.set_xlabel("loss − floor (nats per character)")
-    for ax in (above, below):
-        label_ends(ax)
+    label_ends(below)
     last = ", ".join(f"{name} {points[-1][name]['accuracy']:.2f}" for name in PROBES)
     return Plot(
         fig,
