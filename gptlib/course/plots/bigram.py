@@ -89,10 +89,10 @@ def loss_curve(
         ln_v, optimum, floor: levels to draw; no floor where nobody knows it.
     """
     fig, ax = figure(height=3.8)
-    styles = zip(curves.items(), (FAINT, BLUE, INK), (1.6, 2.2, 1.0), strict=False)
-    for (rate, losses), color, width in styles:
+    styles = ((FAINT, 1.6, "-"), (BLUE, 2.2, "-"), (INK, 1.0, "--"))
+    for (rate, losses), (color, width, line) in zip(curves.items(), styles, strict=False):
         steps = range(1, len(losses) + 1)
-        ax.plot(steps, losses, color=color, linewidth=width, label=f"rate {rate:g}")
+        ax.plot(steps, losses, line, color=color, linewidth=width, label=f"rate {rate:g}")
     log_ticks(ax, "x")
     ax.set_xlabel("step (logarithmic)")
     ax.set_ylabel("loss (nats per character)")
