@@ -128,6 +128,8 @@ def _style(style: str, tag: str) -> str:
     for key, value in (part.split(": ", 1) for part in style.split("; ")):
         if key in ("fill", "stroke") and value.startswith("#"):
             value = themed(INK if value == "#000000" else value.upper())
+        elif key.endswith("opacity"):
+            value = f"{float(value):.3g}"
         inherited = key == "font-family" or (tag in ("text", "tspan") and value == themed(INK))
         if not inherited and (key, value) not in _DEFAULTS:
             kept.append(f"{key}: {value}")

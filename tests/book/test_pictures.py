@@ -15,7 +15,8 @@ from nbval.plugin import IPyNbCell, IPyNbFile
 from gptlib.course.inlining import inline
 from gptlib.course.notebooks import execute, notebook_of
 from gptlib.course.picture import COLORS, INK, VARIABLES, Picture
-from gptlib.course.plots import Plot, figure, numbered
+from gptlib.course.plots import Plot, figure
+from gptlib.course.squares import numbered
 
 
 def line(end: float, alt: str) -> Picture:

@@ -16,8 +16,8 @@ from gptlib.course.plots import (
     label_ends,
     log_ticks,
     power_of_ten,
-    squares,
 )
+from gptlib.course.squares import squares
 
 
 def two_lines():

@@ -19,8 +19,8 @@ from gptlib.course.plots import (
     label_ends,
     letter_ticks,
     log_ticks,
-    squares,
 )
+from gptlib.course.squares import squares
 
 
 def ngram_losses(losses: Mapping[str, Mapping[int, float]], floor: float, alt: str) -> Plot:

@@ -22,9 +22,8 @@ from gptlib.course.plots import (
     floor_line,
     letter_ticks,
     log_ticks,
-    numbered,
-    squares,
 )
+from gptlib.course.squares import numbered, squares
 
 _VISIBLE = {" ": "␣", "\n": "↵"}
 
@@ -111,7 +110,7 @@ def loss_curve(
             fontsize=SMALL,
             annotation_clip=False,
         )
-    ax.legend(loc="upper right", bbox_to_anchor=(1.0, 0.93))
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, columnspacing=1.5)
     words = ""
     if floor is not None:
         floor_line(ax, floor)

@@ -20,9 +20,8 @@ from gptlib.course.plots import (
     figure,
     label_ends,
     log_ticks,
-    numbered,
-    squares,
 )
+from gptlib.course.squares import numbered, squares
 
 _STYLES = ((BLUE, "-"), (VERMILION, "-"), (GREEN, "-"), (FAINT, "--"))
 

@@ -49,6 +49,7 @@ def overfitting(train: Curve, val: Curve, remedies: Mapping[str, Curve], floor: 
     for name, curve in remedies.items():
         below.plot(*zip(*curve, strict=True), label=name)
     below.set_xlabel("steps")
+    below.set_ylabel("validation loss (nats)")
     below.set_ylim(0, max(loss for _, loss in val[1:]) * 1.1)
     floor_line(above, floor)
     floor_line(below, floor)

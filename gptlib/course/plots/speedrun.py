@@ -17,8 +17,8 @@ from gptlib.course.plots import (
     figure,
     label_ends,
     log_ticks,
-    squares,
 )
+from gptlib.course.squares import squares
 
 Losses = Mapping[float, float]
 
