@@ -132,7 +132,7 @@ def lifted(
                 f"{step} steps" if step == 5 else f"{step}", (values[0][peak], max(ends)), (0, 5),
                 textcoords="offset points", ha="center", color=line.get_color(), fontsize=SMALL,
             )  # fmt: skip
-    above.plot(values[0], values[0], color=FAINT, linewidth=0.8)
+    above.plot(values[0], values[0], "--", color=FAINT, linewidth=1)
     log_ticks(above, "x")
     above.set_xlabel("singular value going in")
     above.set_ylabel("coming out")
