@@ -35,7 +35,7 @@ COLORS_OF_A_PLOT = """(() => {
   const plot = document.querySelector('.cell_output svg[role="img"]');
   const color = (element, key) => getComputedStyle(element)[key].match(/\\d+/g).map(Number);
   return {
-    paper: color(plot.querySelector("path"), "fill"),
+    paper: color(plot.querySelector("path, rect"), "fill"),
     ink: color(plot.querySelector("text"), "fill"),
     lines: [...plot.querySelectorAll("path[clip-path]")]
       .filter(line => getComputedStyle(line).stroke !== "none").map(line => color(line, "stroke")),
