@@ -33,8 +33,8 @@ FLOOR_OF = {module: floor for floor, modules in FLOORS.items() for module in mod
 #: The course, in the same way: what all chapters use, then the chapters. A chapter may use one
 #: that a reader has read before.
 COURSE = {
-    1: "command answers picture source",
-    2: "records jobs checking plotting drawing tables",
+    1: "command answers picture source svg",
+    2: "records jobs checking plotting squares drawing tables",
     3: "recipes sweep",
     4: "bigram",
     5: "self_attention",
