@@ -219,18 +219,12 @@ def _try_elsewhere(notebook: Path, root: Path, name: str) -> None:
 
 
 def _tidy(notebook: "NotebookNode") -> None:
-    """Drop what changes from run to run, and put alt texts where MyST-NB looks for them."""
+    """Drop what changes from run to run, and label the buttons that fold solutions."""
     notebook.metadata.pop("language_info", None)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
-        shown: dict[str, object] = {}  # MyST-NB's settings for this cell
         if "solution" in cell.metadata.get("tags", ()):
             shown = {"code_prompt_show": "Solution", "code_prompt_hide": "Solution"}
-        for output in cell.get("outputs", ()):
-            image = output.get("metadata", {}).get("image/png", {})
-            if "alt" in image:
-                shown["image"] = {"alt": image["alt"], "classes": "dark-light"}
-        if shown:
             cell.metadata["mystnb"] = shown
 
 
