@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import multiprocessing
 import shutil
 import statistics
 import tempfile
@@ -38,9 +39,11 @@ from gptlib.errors import ConfigError, DataError
 from gptlib.evaluation import split_loss
 from gptlib.files import flush, write_atomic
 from gptlib.model import GPT, GPTConfig
+from gptlib.progress import TrainingProgress, progress
 from gptlib.resources import data_path
 from gptlib.runs import load_run, read_jsonl
 from gptlib.sampling import generate
+from gptlib.status_line import aside
 from gptlib.tokenizers import CharTokenizer
 from gptlib.train_config import TrainConfig
 from gptlib.trainer import Trainer
@@ -193,7 +196,9 @@ def run_point(about: dict, point: Point, folder: Path) -> dict | None:
     end = len(train) - point.settings.get("test_characters", 0)
     train, test = train[:end], train[end:]
     model, config = model_and_config(point, tokenizer.vocab_size)
-    trainer = Trainer(model, train, val, config, folder, tokenizer)
+    alone = multiprocessing.parent_process() is None  # others would write over each other's line
+    shown = [TrainingProgress(lines=False, in_notebooks=False)] if alone else []
+    trainer = Trainer(model, train, val, config, folder, tokenizer, callbacks=shown)
     run = trainer.fit()
     if not run.finished:
         return None
@@ -280,18 +285,21 @@ def run_sweep(
     todo = [p for p in sweep.points if p.name not in done and only in p.name]
     tasks = [(sweep.about, point, work / point.name) for point in todo]
     stopped, number = False, 0
-    for line in results(run_point, tasks, jobs):
-        if line is None:
-            stopped = True
-            continue
-        number += 1
-        append_line(log, line)
-        shutil.rmtree(work / line["name"])
-        _write_record(sweep, record)
-        report(
-            f"{number}/{len(todo)} {line['name']}: val {line['val']:.4f}, best "
-            f"{line['best_val']:.4f} at step {line['best_step']}, {line['seconds']:.0f} s"
-        )
+    with progress("sweep", len(todo), "runs", in_notebooks=False) as bar:
+        for line in results(run_point, tasks, jobs):
+            if line is None:
+                stopped = True
+                continue
+            number += 1
+            append_line(log, line)
+            shutil.rmtree(work / line["name"])
+            _write_record(sweep, record)
+            bar.at(number)
+            with aside():
+                report(
+                    f"{number}/{len(todo)} {line['name']}: val {line['val']:.4f}, best "
+                    f"{line['best_val']:.4f} at step {line['best_step']}, {line['seconds']:.0f} s"
+                )
     if done and not todo:
         _write_record(sweep, record)
     return stopped

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 import numpy as np
@@ -59,6 +59,7 @@ def split_loss(
     autocast=nullcontext,
     starts: np.ndarray | None = None,
     shared: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> float:
     """Mean loss over a whole split, in nats per token; every token after the first counts once.
 
@@ -75,6 +76,7 @@ def split_loss(
         starts: begin a fresh window at each of these tokens, so that a document is read from its
             own beginning and never from the middle of another.
         shared: deal the windows out to the processes of the job, all of which must call this.
+        progress: called with how many windows are done, and of how many.
 
     Raises:
         DataError: fewer than two tokens, or ids outside the vocabulary.
@@ -111,6 +113,8 @@ def split_loss(
             if mine < len(batches):
                 total += losses.double().sum().item()
                 count += int((targets >= 0).sum())
+            if progress:
+                progress(min(len(plan), (first + processes) * batch_size), len(plan))
     if shared:
         total, count = parallel.sums(total, count)
     return total / count
