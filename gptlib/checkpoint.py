@@ -80,7 +80,7 @@ def plain_weights(model: torch.nn.Module) -> dict[str, Tensor]:
     """The model's state without wrappers' prefixes, on the CPU, whole, shared tensors once."""
     again = _second_names(model)
     return {
-        _plain(name): parallel.whole(tensor).contiguous()
+        _plain(name): parallel.full_tensors(tensor).contiguous()
         for name, tensor in model.state_dict().items()
         if name not in again
     }

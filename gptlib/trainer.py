@@ -167,7 +167,7 @@ class Trainer:
         for optimizer in self.state.optimizers:
             scaler.unscale_(optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), c.grad_clip or math.inf)
-        norm = parallel.whole(norm).item()
+        norm = parallel.full_tensors(norm).item()
         # In float16 a gradient may overflow. The scaler leaves out the optimizer that it belongs
         # to and scales less; the other optimizers must not go on without it.
         overflow = scaler.is_enabled() and not math.isfinite(norm)
@@ -186,7 +186,7 @@ class Trainer:
     def _agree(self, loss: float, norm: float, asked_to_stop: bool) -> tuple[bool, bool]:
         """Log a step; returns what all processes do next: (save, stop)."""
         overdue = self.leads and self._save_is_overdue()  # one clock counts
-        loss, overdue, stop = parallel.sums(loss, overdue, asked_to_stop)
+        loss, overdue, stop = parallel.all_reduce_sum(loss, overdue, asked_to_stop)
         c, self._loss = self.config, loss / self.runtime.world_size
         sound = math.isfinite(norm) or self.state.scaler.is_enabled()
         if not (sound and math.isfinite(self._loss)):

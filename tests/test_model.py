@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from gptlib.checkpoint import load_weights, plain_weights
 from gptlib.errors import ConfigError, DataError
 from gptlib.hub import from_hf, to_hf
-from gptlib.model import ACTIVATIONS, GPT, GPTConfig, KVCache, fused_attention, naive_attention
-from gptlib.model_config import NORMS
+from gptlib.model import GPT, GPTConfig, KVCache, fused_attention, naive_attention
+from gptlib.model_config import ACTIVATIONS, NORMS
 from gptlib.rotary import Rotary
 
 TINY = GPTConfig(block_size=16, vocab_size=23, n_layer=2, n_head=2, n_embd=16)
