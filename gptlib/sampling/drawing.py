@@ -23,8 +23,8 @@ def row_seed(seed: int, row: int) -> int:
 
 
 def fresh_seed() -> int:
-    """A seed that nobody has had, leaving torch's own generator alone."""
-    return torch.Generator().seed()
+    """A seed that nobody chose; torch's own generator is left alone."""
+    return torch.Generator().seed() >> 1  # of 64 bits, one more than a given seed may have
 
 
 def drawing(settings: Sampling, rows: Iterable[int]) -> Callable[[Tensor, Tensor], Tensor]:
