@@ -580,7 +580,7 @@ def test_training_on_a_folder_is_training_on_its_tokens(folder, bpe, make_model,
     for name, (train, val) in choices.items():
         model = make_model(vocab_size=bpe.vocab_size)
         trainer = Trainer(model, train, val, TrainConfig(**CONFIG), tmp_path / name, bpe)
-        assert isinstance(trainer.train, ShardedTokens) == (name != "arrays")
+        assert isinstance(trainer.batches.tokens, ShardedTokens) == (name != "arrays")
         trainer.fit()
         logs.add((tmp_path / name / "log.jsonl").read_bytes())
     assert len(logs) == 1

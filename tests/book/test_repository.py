@@ -20,12 +20,12 @@ from book.lock import environment, pins
 #: Imports go down or stay level; a new module gets its floor here. A package has one floor, and
 #: within a package there are no floors, only no circles.
 FLOORS = {
-    1: "errors paths resources runtime files ranks versions stopping threads",
+    1: "errors paths resources runtime files ranks versions stopping threads callbacks",
     2: "model model_config rotary grammar parallel",
     3: "corpora batches muon optim checkpoint",
     4: "tokenizers train_config train_state run_log mirror",
     5: "shards sampling evaluation runs",
-    6: "trainer hub",
+    6: "task trainer hub",
     7: "presets course",
     8: "__init__ cli __main__",
 }

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from gptlib.callbacks import Callback
 from gptlib.course.command import answer, at_least_one
 from gptlib.course.records import spread, this_machine
 from gptlib.course.speedrun.ablation import plan
@@ -27,14 +28,19 @@ from gptlib.presets import preset
 from gptlib.trainer import Trainer
 
 
-class Stopwatch(Trainer):
-    """A trainer that keeps the seconds of each of its steps; saving and validating are not in."""
+class Stopwatch(Callback):
+    """Keeps the seconds of each step; a validation is no part of one."""
 
-    def _update(self) -> tuple[float, float]:
-        began = time.perf_counter()
-        result = super()._update()
-        self.times = [*getattr(self, "times", ()), time.perf_counter() - began]
-        return result
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def validated(self, line: dict) -> None:
+        self._since = time.perf_counter()
+
+    def stepped(self, line: dict) -> None:
+        now = time.perf_counter()
+        self.times.append(now - self._since)
+        self._since = now
 
 
 def time_point(about: dict, point: Point, steps: int) -> list[float]:
@@ -43,10 +49,11 @@ def time_point(about: dict, point: Point, steps: int) -> list[float]:
     model, config = model_and_config(point, tokenizer.vocab_size)
     config = replace(config, steps=steps, warmup=1, eval_every=steps, eval_windows=1)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Stopwatch(model, train, val, config, folder, tokenizer)
+        watch = Stopwatch()
+        trainer = Trainer(model, train, val, config, folder, tokenizer, callbacks=[watch])
         if not trainer.fit().finished:
             raise KeyboardInterrupt  # the trainer has taken it for a wish to save
-    return trainer.times
+    return watch.times
 
 
 def time_steps(sweep: Sweep, steps: int = 20, rounds: int = 3) -> dict[str, dict]:
