@@ -5,7 +5,6 @@ One job: `Run`, `load_run`, reading the folder's files, and telling one run from
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from contextlib import suppress
@@ -17,8 +16,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from gptlib import checkpoint
-from gptlib.errors import CheckpointError, ConfigError, DataError
+from gptlib.errors import CheckpointError, ConfigError
 from gptlib.files import may_not_read
+from gptlib.files import read_jsonl as read_jsonl  # the logs of a run folder are read by this name
 from gptlib.model import GPT, GPTConfig
 from gptlib.paths import user_path
 from gptlib.resources import data_path
@@ -51,27 +51,6 @@ class Run:
     last_val: float
     log: list[dict]
     stopped_early: bool = False
-
-
-def read_jsonl(path: Path) -> list[dict]:
-    """Return the objects of a JSON-lines file; a torn last line is left out.
-
-    Raises:
-        DataError: another line is not JSON.
-    """
-    if not path.is_file():
-        return []
-    lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline is not whole
-    objects = []
-    for number, line in enumerate(lines, 1):
-        try:
-            objects += [json.loads(line)] if line else []
-        except (ValueError, RecursionError) as error:
-            raise DataError(
-                f"line {number} of {path} is damaged ({error}); expected JSON: restore the file "
-                "from a copy, or remove the line"
-            ) from error
-    return objects
 
 
 def load_run(

@@ -185,7 +185,7 @@ class Trainer:
         rank, processes, parts = self.runtime.rank, self.runtime.world_size, self.config.accumulate
         cut = [self.batches.batch(self.step, rank, processes, m, parts) for m in range(parts)]
         weights = [self.batches.weight(batch) for batch in cut]
-        total, empty = parallel.sums(sum(weights), not all(weights))
+        total, empty = parallel.all_reduce_sum(sum(weights), not all(weights))
         if empty:
             raise DataError(
                 f"no target counts in a micro-batch of step {self.step + 1}; give each example at "

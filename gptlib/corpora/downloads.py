@@ -14,7 +14,6 @@ Environment:
 
 import contextlib
 import difflib
-import hashlib
 import os
 import tempfile
 import tomllib
@@ -26,6 +25,7 @@ from urllib.parse import urlsplit
 
 from gptlib.corpora.http_file import reason, receive
 from gptlib.errors import DataError
+from gptlib.files import sha256
 from gptlib.paths import user_path
 from gptlib.resources import data_path
 
@@ -144,11 +144,9 @@ def _places(entry: Entry) -> list[Path]:
 
 def _sha256(path: Path) -> str:
     """Return the hex sha256 of a file, or "" where there is none to read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""
+    with contextlib.suppress(OSError):
+        return sha256(path)
+    return ""
 
 
 def _addresses(entry: Entry) -> list[str]:
