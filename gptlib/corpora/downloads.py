@@ -7,7 +7,7 @@ final name was whole when it was put there. Nothing is written when the cache al
 so a read-only cache folder will do.
 
 Environment:
-    GPTLIB_DATA: the cache folder. Without it: the user's cache folder, as pooch finds it.
+    GPTLIB_DATA: the cache folder. Without it: the user's cache folder, wherever the system has it.
     GPTLIB_MIRROR: an address that is asked before all others, e.g. `http://10.0.0.5:8000/`; the
         registry's `file` is appended to it. It serves a class from one machine.
 """
@@ -70,10 +70,10 @@ def cache_folder() -> Path:
     """
     if chosen := os.environ.get("GPTLIB_DATA"):
         return user_path(chosen)
-    import pooch
+    import platformdirs
 
     with contextlib.suppress(RuntimeError):
-        if (folder := Path(pooch.os_cache("gptlib"))).is_absolute():
+        if (folder := Path(platformdirs.user_cache_dir("gptlib"))).is_absolute():
             return folder
     raise DataError(
         "this machine knows no home folder for you, so there is no place for downloads; set "
