@@ -11,7 +11,7 @@ READY := $(VENV)/.ready
 TORCH := $(shell grep '^torch==' requirements.lock)
 PAGE := _build/html/index.html
 
-.PHONY: book serve test portable notebooks publish-url lint lock clean
+.PHONY: book serve test portable notebooks publish-url lint links lock clean
 
 book: $(READY)
 	$(BIN)/jupyter-book build . -W -n --keep-going --quiet
@@ -38,6 +38,10 @@ publish-url: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# Every link that leads out of the book, asked for over the network.
+links: $(READY)
+	$(BIN)/jupyter-book build . --builder linkcheck --keep-going --quiet
 
 lock: $(READY)
 	$(BIN)/python -m book.lock

@@ -127,6 +127,8 @@ class Batches:
 class TokenBatches(Batches):
     """Batches of windows from a 1-D array of token ids.
 
+    Derived in the speedrun, *What does each change do to the text, and to the rate?*
+
     Args:
         tokens: 1-D integer array or tensor (a memory map serves as well), or the
             `ShardedTokens` that `gptlib.shards.open_shards` returns: one stream over its shards.

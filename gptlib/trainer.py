@@ -38,6 +38,8 @@ from gptlib.versions import package_version
 class Trainer:
     """Train a `GPT` on token arrays and keep everything in a run folder.
 
+    Derived in chapter 3, *What if the machine had died?*
+
     Args:
         model: the network; its weights are replaced when a run is resumed.
         train, val: 1-D arrays of token ids, or a shard folder (or what `open_shards` returns),

@@ -75,6 +75,8 @@ class Corpus:
 
         No model can expect to go below it on that text, whatever it has learned: see the module's
         docstring for how separators count. Worked out when first asked for, by parsing the text.
+
+        Derived in chapter 1, *How low could any model go?*
         """
         if self.grammar is None:
             return None

@@ -62,6 +62,8 @@ def split_loss(
 ) -> float:
     """Mean loss over a whole split, in nats per token; every token after the first counts once.
 
+    Derived in chapter 1, *What does it say to a sentence it never read?*
+
     Args:
         tokens: 1-D array of ids; a tensor may be on any device.
         stride: tokens counted in a window after the first. None is `block_size`, windows side by

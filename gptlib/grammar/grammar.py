@@ -59,7 +59,10 @@ class Parse:
 
 
 class Grammar:
-    """A probabilistic grammar with variables. Build it with `load`, or from a dictionary."""
+    """A probabilistic grammar with variables. Build it with `load`, or from a dictionary.
+
+    Derived in chapter 1, *How low could any model go?*
+    """
 
     separator = SEPARATOR
 

@@ -15,6 +15,8 @@ from gptlib.tokenizers.base import FORMAT, Tokenizer, check_text, check_training
 class CharTokenizer(Tokenizer):
     """One token for each character; ids in the order of the characters' code points.
 
+    Derived in chapter 1, *What can you know from one letter?*
+
     Args:
         characters: the characters that it knows, each one once, in any order.
 

@@ -33,8 +33,8 @@ FLOOR_OF = {module: floor for floor, modules in FLOORS.items() for module in mod
 #: The course, in the same way: what all chapters use, then the chapters. A chapter may use one
 #: that a reader has read before.
 COURSE = {
-    1: "command answers picture",
-    2: "records jobs checking plotting",
+    1: "command answers picture source",
+    2: "records jobs checking plotting drawing tables",
     3: "recipes sweep",
     4: "bigram",
     5: "self_attention",
@@ -235,3 +235,21 @@ def test_the_readme_shows_the_book():
         ROOT / re.search(r"!\[[^\]]{20,}\]\(([^)]+)\)", (ROOT / "README.md").read_text("utf8"))[1]
     )
     assert picture.stat().st_size < 300_000
+
+
+def test_the_floors_in_contributing_are_those_of_the_tests():
+    rows = re.findall(r"^\| (\d) \| (.+?) \|", (ROOT / "CONTRIBUTING.md").read_text("utf8"), re.M)
+    told = {int(n): set(re.findall(r"`(\w+)/?`", modules)) for n, modules in rows}
+    assert told == {
+        floor: set(modules.split()) - {"__init__", "__main__"} for floor, modules in FLOORS.items()
+    }
+
+
+def test_links_inside_the_repository_lead_somewhere():
+    missing = []
+    for path in ROOT.glob("*.md"), ROOT.glob("bench/*.md"):
+        for page in path:
+            for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text("utf8")):
+                if not (page.parent / target).exists():
+                    missing.append(f"{page.relative_to(ROOT)}: {target}")
+    assert not missing, "\n".join(missing)

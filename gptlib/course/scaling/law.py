@@ -50,6 +50,8 @@ class Law:
 def fit_law(N: Sequence[float], R: Sequence[float], losses: Sequence[float]) -> Law:
     """Fit a law to runs of N parameters that read R tokens.
 
+    Derived in chapter 4, *What does size buy, and what does text?*
+
     Raises:
         DataError: fewer than 6 runs, or fewer than 3 different N or R: five numbers cannot be
             found from them.

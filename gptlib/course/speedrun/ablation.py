@@ -159,6 +159,8 @@ def ablate(
 ) -> tuple[Record | None, bool]:
     """Run what `out` does not hold yet, and put the comparison into its record.
 
+    Derived in the speedrun, *Which of them did it?*
+
     Args:
         out: the record's folder. work: for unfinished runs. only: leave out variants whose name
             does not contain this. jobs: runs at a time. The rest is as in `plan`, `start` being
