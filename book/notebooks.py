@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 from book.machines import GUARDS, environment
+from gptlib.files import sha256
 
 #: The first code cell of every chapter, tagged `setup`. `publish.py` fills the address in.
 SETUP_CELL = """\
@@ -52,7 +53,7 @@ def notebook_of(source: Path) -> Path:
 def stamp(source: Path, root: Path) -> dict[str, str]:
     """Return the hashes that a fresh notebook carries under `metadata.gptlib`."""
     lock = root / "requirements.lock"
-    return {"source": _sha256(source), "lock": _sha256(lock)}
+    return {"source": sha256(source), "lock": sha256(lock) if lock.exists() else ""}
 
 
 def stale(source: Path, root: Path) -> bool:
@@ -213,10 +214,6 @@ def _tidy(notebook) -> None:
         if "solution" in cell.metadata.get("tags", ()):
             shown = {"code_prompt_show": "Solution", "code_prompt_hide": "Solution"}
             cell.metadata["mystnb"] = shown
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -8,7 +8,6 @@ the other file.
 from __future__ import annotations
 
 import errno
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -84,8 +83,8 @@ class RunLog:
     def write(self, line: dict, name: str = LOG) -> None:
         if not self.leads:
             return
-        with writing(self.run_dir), open(self.run_dir / name, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        with writing(self.run_dir):
+            files.append_line(self.run_dir / name, line, durable=False)  # `sync` flushes them all
 
     def sync(self) -> int:
         """Flush the log to disk before a checkpoint that counts on it; returns its bytes."""

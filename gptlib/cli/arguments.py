@@ -240,6 +240,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run", type=_name_or_path, help="a run folder, or `tales`, the model that ships with gptlib"
     )
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:N, mps or auto")
 
 
 def _add_tokenizer(parser: argparse.ArgumentParser) -> None:

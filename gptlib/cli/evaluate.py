@@ -16,7 +16,7 @@ from gptlib.shards.splits import split_sha256
 
 
 def run(args: argparse.Namespace) -> int:
-    model, tokenizer, manifest = load_writer(args.run, args.which)
+    model, tokenizer, manifest = load_writer(args.run, args.which, args.device)
     note, data = (manifest.get(part) for part in ("note", "data"))
     note = note if isinstance(note, dict) else {}
     name = args.corpus or noted_place(note, args.run)

@@ -9,10 +9,10 @@ holds half a file.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from pathlib import Path
 
+from gptlib import files
 from gptlib.progress import progress
 
 TIMEOUT = 30  # seconds without a byte before a server is given up
@@ -89,13 +89,11 @@ def _check(path: Path, size: int, sha256: str) -> None:
     """Tell a web page, a short file and another file from the one that is wanted."""
     with path.open("rb") as file:
         opening = file.read(256).lstrip().lower()
-        file.seek(0)
-        found = hashlib.file_digest(file, "sha256").hexdigest()
     if opening.startswith((b"<!doctype html", b"<html")):
         raise Refused("sent a web page instead of the file")
     if _size(path) != size:
         raise Refused(f"sent {_size(path):,} bytes instead of {size:,}")
-    if found != sha256:
+    if (found := files.sha256(path)) != sha256:
         raise Refused(f"sent a file whose sha256 begins {found[:8]} instead of {sha256[:8]}")
 
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 import multiprocessing
 import shutil
 import statistics
@@ -37,11 +36,11 @@ from gptlib.course.jobs import results
 from gptlib.course.records import Record, make_record, read_record, save_record, this_machine
 from gptlib.errors import ConfigError, DataError
 from gptlib.evaluation import split_loss
-from gptlib.files import flush, write_atomic
+from gptlib.files import append_line, mend_jsonl, read_jsonl
 from gptlib.model import GPT, GPTConfig
 from gptlib.progress import TrainingProgress, progress
 from gptlib.resources import data_path
-from gptlib.runs import load_run, read_jsonl
+from gptlib.runs import load_run
 from gptlib.sampling import generate
 from gptlib.status_line import aside
 from gptlib.tokenizers import CharTokenizer
@@ -271,7 +270,7 @@ def run_sweep(
             f"{', '.join(names[:3])}"
         )
     log = record / "log.jsonl"
-    done = {line["name"]: line for line in whole_lines(log)}
+    done = {line["name"]: line for line in mend_jsonl(log)}
     for point in sweep.points:
         line = done.get(point.name)
         if line and line["settings"] != point.settings:
@@ -303,26 +302,6 @@ def run_sweep(
     if done and not todo:
         _write_record(sweep, record)
     return stopped
-
-
-def whole_lines(log: Path) -> list[dict]:
-    """The lines of a log, whose torn last line, left by a kill, is cut off first."""
-    if log.is_file():
-        text = log.read_bytes()
-        if not text.endswith(b"\n"):
-            write_atomic(log, text[: text.rfind(b"\n") + 1])
-    return read_jsonl(log)
-
-
-def append_line(log: Path, line: dict) -> None:
-    """Add a line to a log; when this returns, it is on the disk."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    if not log.exists():
-        write_atomic(log, b"")
-    with open(log, "a", encoding="utf-8") as file:
-        file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        file.flush()
-        flush(file.fileno(), log.parent)
 
 
 def _write_record(sweep: Sweep, folder: Path) -> None:

@@ -29,7 +29,7 @@ def token_losses(model: GPT, idx: Tensor, targets: Tensor) -> Tensor:
         DataError: a target outside the vocabulary, or none that counts (on a CPU); ids on another
             device than the model.
     """
-    check_device(targets, model.lm_head.weight.device, "targets")
+    check_device(targets, model.device, "targets")
     if targets.device.type == "cpu":
         check_targets(targets, idx.shape, model.config.vocab_size)
     logits, _ = model(idx)
@@ -99,7 +99,7 @@ def split_loss(
         ]
     if windows and windows < len(plan):
         plan = [plan[i * len(plan) // windows] for i in range(windows)]
-    rank, processes = parallel.place() if shared else (0, 1)
+    rank, processes = parallel.rank_and_size() if shared else (0, 1)
     batches = [plan[i : i + batch_size] for i in range(0, len(plan), batch_size)]
     total, count = 0.0, 0
     with evaluating(model):
@@ -116,7 +116,7 @@ def split_loss(
             if progress:
                 progress(min(len(plan), (first + processes) * batch_size), len(plan))
     if shared:
-        total, count = parallel.sums(total, count)
+        total, count = parallel.all_reduce_sum(total, count)
     return total / count
 
 
@@ -131,7 +131,7 @@ def _gather(tokens, plan: Sequence[tuple[int, int, int]], model: GPT) -> tuple[T
         window = torch.as_tensor(np.asarray(window).astype(np.int64))
         idx[row, : end - start - 1] = window[:-1]
         targets[row, counted - 1 - start : end - start - 1] = window[counted - start :]
-    device = model.lm_head.weight.device
+    device = model.device
     return idx.to(device), targets.to(device)
 
 

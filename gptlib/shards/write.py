@@ -25,7 +25,7 @@ from filelock import Timeout
 from gptlib.corpora import Corpus
 from gptlib.corpora.corpus import TRAIN_SHARE
 from gptlib.errors import ConfigError, DataError, TokenizerError
-from gptlib.files import flush, take_lock, write_atomic
+from gptlib.files import append_line, has_sha256, take_lock, write_atomic
 from gptlib.paths import user_path
 from gptlib.shards.deal import Group, deal
 from gptlib.shards.read import (
@@ -36,7 +36,6 @@ from gptlib.shards.read import (
     UNFINISHED,
     Shard,
     ShardedTokens,
-    file_sha256,
     open_shards,
     read_manifest,
 )
@@ -217,7 +216,7 @@ class _Writer:
             hashlib.sha256(raw).hexdigest(), group.hash.hexdigest(),
         )  # fmt: skip
         write_atomic(self.folder / shard.file, raw)
-        self._note(asdict(shard))
+        append_line(self.folder / UNFINISHED, asdict(shard))
         self.shards.append(shard)
         self._tokens += shard.tokens
         self._documents += shard.documents
@@ -254,7 +253,7 @@ class _Writer:
         shard = self.finished.get(group.file)
         if shard is None or shard.text_sha256 != group.hash.hexdigest():
             return False
-        if file_sha256(self.folder / shard.file) != shard.sha256:
+        if not has_sha256(self.folder / shard.file, shard.sha256):
             return False
         self.shards.append(shard)
         self._began, self._tokens, self._from = time.monotonic(), 0, group.share or 0.0
@@ -294,12 +293,6 @@ class _Writer:
                 f"{self.folder} holds other shards: {'; '.join(differences)}; use the same "
                 "settings, or another folder"
             )
-
-    def _note(self, line: dict) -> None:
-        with open(self.folder / UNFINISHED, "ab") as file:
-            file.write(json.dumps(line).encode() + b"\n")
-            file.flush()
-            flush(file.fileno(), self.folder)
 
 
 def _check_settings(workers: int | None, shard_bytes: int, seed: int) -> None:
