@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from book.machines import GUARDS, environment
+from gptlib.files import sha256
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -57,7 +58,7 @@ def notebook_of(source: Path) -> Path:
 def stamp(source: Path, root: Path) -> dict[str, str]:
     """Return the hashes that a fresh notebook carries under `metadata.gptlib`."""
     lock = root / "requirements.lock"
-    return {"source": _sha256(source), "lock": _sha256(lock)}
+    return {"source": sha256(source), "lock": sha256(lock) if lock.exists() else ""}
 
 
 def stale(source: Path, root: Path) -> bool:
@@ -226,10 +227,6 @@ def _tidy(notebook: "NotebookNode") -> None:
         if "solution" in cell.metadata.get("tags", ()):
             shown = {"code_prompt_show": "Solution", "code_prompt_hide": "Solution"}
             cell.metadata["mystnb"] = shown
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
 
 
 def main(argv: list[str] | None = None) -> int:

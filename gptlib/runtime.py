@@ -76,11 +76,10 @@ class Runtime:
                 torchrun's variables do not go together.
         """
         rank, world_size, local = ranks.from_environment()
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
-        if device == "cuda" and world_size > 1:
+        device = f"cuda:{local}" if device == "cuda" and world_size > 1 else device
+        device = find_device(device)
+        if device == "cuda" and world_size > 1:  # it was "auto"
             device = f"cuda:{local}"
-        _check_device(device)
         kind = device.split(":")[0]
         if dtype in ("auto", "fast"):
             fast = bfloat16_is_fast(device) if kind == "cuda" or dtype == "fast" else False
@@ -189,8 +188,14 @@ def _has_mps() -> bool:
     return torch.backends.mps.is_available()
 
 
-def _check_device(device: object) -> None:
-    """Raise DeviceError unless this machine has `device`."""
+def find_device(device: str) -> str:
+    """Return `device`, or for "auto" the fastest of this machine: CUDA, then MPS, then the CPU.
+
+    Raises:
+        DeviceError: it is unknown, or this machine does not have it.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
     kind, colon, number = str(device).partition(":")
     known = isinstance(device, str) and kind in ("cpu", "cuda", "mps")
     if not known or (colon and not number.isdecimal()):
@@ -203,6 +208,7 @@ def _check_device(device: object) -> None:
             f"device {device!r} is not on this machine, which has {count} of its kind; "
             "use device='auto' for the fastest that is here"
         )
+    return device
 
 
 def seed_everything(seed: int) -> None:

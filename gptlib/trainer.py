@@ -169,7 +169,7 @@ class Trainer:
         for optimizer in self.state.optimizers:
             scaler.unscale_(optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), c.grad_clip or math.inf)
-        norm = parallel.whole(norm).item()
+        norm = parallel.full_tensors(norm).item()
         # In float16 a gradient may overflow. The scaler leaves out the optimizer that it belongs
         # to and scales less; the other optimizers must not go on without it.
         overflow = scaler.is_enabled() and not math.isfinite(norm)
@@ -190,7 +190,7 @@ class Trainer:
         rank, processes, parts = self.runtime.rank, self.runtime.world_size, self.config.accumulate
         cut = [self.batches.batch(self.step, rank, processes, m, parts) for m in range(parts)]
         weights = [self.batches.weight(batch) for batch in cut]
-        total, empty = parallel.sums(sum(weights), not all(weights))
+        total, empty = parallel.all_reduce_sum(sum(weights), not all(weights))
         if empty:
             raise DataError(
                 f"no target counts in a micro-batch of step {self.step + 1}; give each example at "
@@ -208,7 +208,7 @@ class Trainer:
     def _agree(self, loss: float, norm: float, asked_to_stop: bool) -> tuple[bool, bool]:
         """Log a step; returns what all processes do next: (save, stop)."""
         overdue = self.leads and self._save_is_overdue()  # one clock counts
-        loss, overdue, stop = parallel.sums(loss, overdue, asked_to_stop)
+        loss, overdue, stop = parallel.all_reduce_sum(loss, overdue, asked_to_stop)
         c, self._loss = self.config, loss / self.runtime.world_size
         sound = math.isfinite(norm) or self.state.scaler.is_enabled()
         if not (sound and math.isfinite(self._loss)):

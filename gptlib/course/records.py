@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from gptlib.errors import DataError
-from gptlib.runs import read_jsonl
+from gptlib.files import read_jsonl, write_atomic
 from gptlib.versions import package_version
 
 
@@ -72,12 +72,12 @@ def save_record(record: Record, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     about = {k: v for k, v in vars(record).items() if k not in ("log", "speed")}
     text = json.dumps(about, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
-    (folder / "record.json").write_text(text, encoding="utf-8")
+    write_atomic(folder / "record.json", text.encode())
     for part in ("log", "speed"):
         lines = getattr(record, part)
         if lines:
             text = "".join(json.dumps(line) + "\n" for line in lines)
-            (folder / f"{part}.jsonl").write_text(text, encoding="utf-8")
+            write_atomic(folder / f"{part}.jsonl", text.encode())
 
 
 def make_record(

@@ -30,7 +30,7 @@ def token_losses(model: GPT, idx: Tensor, targets: Tensor) -> Tensor:
         DataError: a target outside the vocabulary, or none that counts (on a CPU); ids on another
             device than the model.
     """
-    check_device(targets, model.lm_head.weight.device, "targets")
+    check_device(targets, model.device, "targets")
     if targets.device.type == "cpu":
         check_targets(targets, idx.shape, model.config.vocab_size)
     logits, _ = model(idx)
@@ -60,6 +60,7 @@ def split_loss(
     autocast: Callable[[], AbstractContextManager] = nullcontext,
     starts: np.ndarray | None = None,
     shared: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> float:
     """Mean loss over a whole split, in nats per token; every token after the first counts once.
 
@@ -76,6 +77,7 @@ def split_loss(
         starts: begin a fresh window at each of these tokens, so that a document is read from its
             own beginning and never from the middle of another.
         shared: deal the windows out to the processes of the job, all of which must call this.
+        progress: called with how many windows are done, and of how many.
 
     Raises:
         DataError: fewer than two tokens, or ids outside the vocabulary.
@@ -98,7 +100,7 @@ def split_loss(
         ]
     if windows and windows < len(plan):
         plan = [plan[i * len(plan) // windows] for i in range(windows)]
-    rank, processes = parallel.place() if shared else (0, 1)
+    rank, processes = parallel.rank_and_size() if shared else (0, 1)
     batches = [plan[i : i + batch_size] for i in range(0, len(plan), batch_size)]
     total, count = 0.0, 0
     with evaluating(model):
@@ -112,8 +114,10 @@ def split_loss(
             if mine < len(batches):
                 total += losses.double().sum().item()
                 count += int((targets >= 0).sum())
+            if progress:
+                progress(min(len(plan), (first + processes) * batch_size), len(plan))
     if shared:
-        total, count = parallel.sums(total, count)
+        total, count = parallel.all_reduce_sum(total, count)
     return total / count
 
 
@@ -130,7 +134,7 @@ def _gather(
         window = torch.as_tensor(np.asarray(window).astype(np.int64))
         idx[row, : end - start - 1] = window[:-1]
         targets[row, counted - 1 - start : end - start - 1] = window[counted - start :]
-    device = model.lm_head.weight.device
+    device = model.device
     return idx.to(device), targets.to(device)
 
 

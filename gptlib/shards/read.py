@@ -10,7 +10,6 @@ sha256, and the tokenizer. The shards of a split, in the manifest's order, are o
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from gptlib.errors import DataError
-from gptlib.files import may_not_read
+from gptlib.files import has_sha256, may_not_read
 from gptlib.paths import user_path
 from gptlib.tokenizers.base import Tokenizer, content_hash, shorten
 
@@ -195,7 +194,7 @@ def open_shards(
         raise DataError(f"{folder} has no tokens for {split}; prepare the data again")
     for shard in shards:
         check_size(folder / shard.file, shard.tokens, np.dtype(manifest["dtype"]))
-        if verify and file_sha256(folder / shard.file) != shard.sha256:
+        if verify and not has_sha256(folder / shard.file, shard.sha256):
             raise DataError(
                 f"{folder / shard.file} is damaged: its sha256 is not the one in the manifest; "
                 "run prepare again, which makes only that shard anew"
@@ -268,18 +267,3 @@ def check_size(path: Path, tokens: int, dtype: np.dtype) -> None:
             f"{path} has {size // dtype.itemsize:,} tokens, the manifest says {tokens:,}; "
             "run prepare again, which makes only that shard anew"
         )
-
-
-def file_sha256(path: Path) -> str:
-    """Hex sha256 of a file, or "" if it cannot be read.
-
-    Raises:
-        CheckpointError: only a permission is missing.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except PermissionError as error:
-        raise may_not_read(path.parent, error) from error
-    except OSError:
-        return ""

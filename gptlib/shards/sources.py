@@ -23,6 +23,7 @@ from gptlib.corpora import Corpus, load_corpus
 from gptlib.corpora.corpus import TRAIN_SHARE, check_permission, plain_lines
 from gptlib.corpora.downloads import read_registry
 from gptlib.errors import ConfigError, DataError
+from gptlib.files import sha256
 from gptlib.paths import user_path
 from gptlib.tokenizers import END_OF_TEXT
 
@@ -212,8 +213,8 @@ def _fingerprint(files: list[Path]) -> str:
     """Hex sha256 of a file, or of the hashes of several."""
     hashes = []
     for path in files:
-        with _opened(path) as file:
-            hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
+        with _opened(path):  # or says why not
+            hashes.append(sha256(path))
     return hashes[0] if len(files) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
 
 

@@ -19,9 +19,10 @@ from gptlib.course.multi_head.ladder import ladder_record
 from gptlib.course.multi_head.tales import train_tales
 from gptlib.course.records import Record, make_record, spread
 from gptlib.evaluation import split_loss
+from gptlib.files import read_jsonl
 from gptlib.model import GPT, GPTConfig
 from gptlib.presets import preset
-from gptlib.runs import Run, read_jsonl
+from gptlib.runs import Run
 from gptlib.sampling import generate
 from gptlib.tokenizers import CharTokenizer
 from gptlib.train_config import TrainConfig

@@ -8,7 +8,6 @@ one prompt. Writes the model itself to `data/models/tales`.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -23,10 +22,11 @@ from gptlib.course.command import answer
 from gptlib.course.records import Record, make_record, save_record
 from gptlib.errors import DataError
 from gptlib.evaluation import loss_by_position, parse_rate, score_probes, split_loss
+from gptlib.files import append_line, mend_jsonl, read_jsonl
 from gptlib.grammar import Grammar
 from gptlib.model import GPT, GPTConfig
 from gptlib.presets import preset
-from gptlib.runs import load_run, read_jsonl
+from gptlib.runs import load_run
 from gptlib.sampling import generate
 from gptlib.tokenizers import CharTokenizer
 from gptlib.train_config import TrainConfig
@@ -93,7 +93,7 @@ def train_tales(run_dir: Path, ship_to: Path | None) -> Record:
     config = TrainConfig(**chosen.train, dtype="fast")
     probes = {kind: grammar.probes(kind, 100, seed=7) for kind in KINDS}
     looks_file = run_dir / "looks.jsonl"
-    looks = read_jsonl(looks_file)
+    looks = mend_jsonl(looks_file)
     for step in (s for s in LOOKS if s <= config.steps):
         if any(past["step"] == step for past in looks):
             continue
@@ -108,9 +108,7 @@ def train_tales(run_dir: Path, ship_to: Path | None) -> Record:
                 raise SystemExit("stopped by a signal; the same command goes on from there")
         seen = {"step": step, **look(model, tokenizer, corpus, val, probes)}
         looks.append(seen)
-        run_dir.mkdir(parents=True, exist_ok=True)
-        with open(looks_file, "a", encoding="utf-8") as file:
-            file.write(json.dumps(seen) + "\n")
+        append_line(looks_file, seen)
         print({k: v for k, v in seen.items() if k != "sample"}, flush=True)
     if ship_to:
         ship(run_dir, ship_to, grammar.separator, tokenizer)
