@@ -17,7 +17,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,7 @@ _WRAPPERS = ("_orig_mod.", "module.")  # torch.compile's and DDP's prefixes
 
 
 @contextmanager
-def only_writer(run_dir: Path) -> Iterator[None]:
+def only_writer(run_dir: Path) -> Generator[None]:
     """Hold the run folder's lock; the operating system lets go of it when a process dies.
 
     Raises:
@@ -55,7 +55,7 @@ def only_writer(run_dir: Path) -> Iterator[None]:
 
 
 @contextmanager
-def writing(run_dir: Path) -> Iterator[None]:
+def writing(run_dir: Path) -> Generator[None]:
     """Explain what keeps the lines inside from writing to the run folder.
 
     Raises:
@@ -85,7 +85,7 @@ def plain_weights(
     """
     again = _second_names(model)
     return {
-        _plain(name): parallel.full_tensors(tensor).contiguous()
+        _plain(name): parallel.full_tensor(tensor).contiguous()
         for name, tensor in model.state_dict().items()
         if name not in again and keep(_plain(name))
     }

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -59,7 +59,7 @@ def fused_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool, dropout: floa
 
 
 @contextmanager
-def evaluating(model: nn.Module, modules: Sequence[nn.Module] | None = None) -> Iterator[None]:
+def evaluating(model: nn.Module, modules: Sequence[nn.Module] | None = None) -> Generator[None]:
     """Switch dropout off inside the block and put each module back as it was after it.
 
     `modules` are the model's own, where a caller that comes here for every token lists them once.
@@ -83,7 +83,9 @@ class KVCache:
     `length` tokens are held; `append` adds to one layer, `advance` moves on after all layers.
     """
 
-    def __init__(self, config: GPTConfig, batch_size: int, dtype: torch.dtype, device) -> None:
+    def __init__(
+        self, config: GPTConfig, batch_size: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
         shape = (batch_size, config.n_head, config.block_size, config.head_size)
         # Room for a full context at once: growing a tensor copies it, token after token.
         self.layers = [  # keys and values of each
@@ -216,6 +218,19 @@ def check_device(ids: Tensor, device: torch.device, name: str) -> None:
         )
 
 
+class Transformer(nn.Module):
+    """The parts of a GPT below its head, under GPT-2's names."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.wte = nn.Embedding(config.vocab_size, config.n_embd)
+        if not config.rotary:
+            self.wpe = nn.Embedding(config.block_size, config.n_embd)
+        self.drop = nn.Dropout(config.dropout)
+        self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.ln_f = make_norm(config)
+
+
 class GPT(nn.Module):
     """Token ids in, a score for every possible next token out.
 
@@ -225,12 +240,7 @@ class GPT(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.config = config
-        self.transformer = nn.ModuleDict({"wte": nn.Embedding(config.vocab_size, config.n_embd)})
-        if not config.rotary:
-            self.transformer["wpe"] = nn.Embedding(config.block_size, config.n_embd)
-        self.transformer["drop"] = nn.Dropout(config.dropout)
-        self.transformer["h"] = nn.ModuleList(Block(config) for _ in range(config.n_layer))
-        self.transformer["ln_f"] = make_norm(config)
+        self.transformer = Transformer(config)
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         if config.tied_head:
             # The same Parameter, not a copy: both learn which tokens are alike, and a table of its

@@ -10,9 +10,10 @@ hands back what it was given.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
+from typing import TYPE_CHECKING, TypeGuard, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -20,13 +21,18 @@ from torch import Tensor, nn
 
 from gptlib import ranks
 from gptlib.errors import CheckpointError, ConfigError, DeviceError
+from gptlib.model import GPT
 from gptlib.runtime import Runtime
 
+if TYPE_CHECKING:  # slow to import, and rarely needed
+    from torch.distributed.tensor import DTensor
+
+T = TypeVar("T")
 STRATEGIES = ("ddp", "fsdp")
 
 
 @contextmanager
-def joined(runtime: Runtime) -> Iterator[None]:
+def joined(runtime: Runtime) -> Generator[None]:
     """Belong to the job's process group inside the block; leave it at the end.
 
     Raises:
@@ -60,7 +66,7 @@ def rank_and_size() -> tuple[int, int]:
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
-def wrap(model: nn.Module, runtime: Runtime, strategy: str, compile: bool) -> nn.Module:
+def wrap(model: GPT, runtime: Runtime, strategy: str, compile: bool) -> nn.Module:
     """Return what to call instead of `model` in training; its weights stay `model`'s.
 
     "fsdp" shards `model` itself, block by block, so make the optimizer afterwards.
@@ -72,7 +78,9 @@ def wrap(model: nn.Module, runtime: Runtime, strategy: str, compile: bool) -> nn
         for block in model.transformer.h:
             fully_shard(block, mesh=mesh)
         fully_shard(model, mesh=mesh)
-    called = torch.compile(model) if compile else model
+    called: nn.Module = model
+    if compile:
+        called = torch.compile(model)  # pyrefly: ignore[bad-assignment]  of a module, it is one
     if runtime.world_size > 1 and strategy == "ddp":
         device_ids = [torch.device(runtime.device).index] if runtime.kind == "cuda" else None
         called = nn.parallel.DistributedDataParallel(called, device_ids)
@@ -119,9 +127,10 @@ def check_compiler(runtime: Runtime) -> None:
 def sync_gradients(called: nn.Module, now: bool) -> AbstractContextManager:
     """Average gradients over processes in this backward pass only if `now`: the last micro-batch
     sends for all of them."""
-    if hasattr(called, "set_requires_gradient_sync"):  # FSDP2's
-        called.set_requires_gradient_sync(now)
-    elif hasattr(called, "no_sync") and not now:  # DDP's
+    set_sync = getattr(called, "set_requires_gradient_sync", None)
+    if callable(set_sync):  # FSDP2's
+        set_sync(now)
+    elif isinstance(called, nn.parallel.DistributedDataParallel) and not now:
         return called.no_sync()
     return nullcontext()
 
@@ -135,7 +144,7 @@ def all_reduce_sum(*values: float) -> list[float]:
     return total.tolist()
 
 
-def gather(value) -> list:
+def gather(value: T) -> list[T]:
     """Every process's `value`, by rank."""
     values = [value] * rank_and_size()[1]
     if len(values) > 1:
@@ -143,7 +152,7 @@ def gather(value) -> list:
     return values
 
 
-def check_same(value, what: str) -> None:
+def check_same(value: object, what: str) -> None:
     """Refuse to go on when processes hold different things.
 
     Raises:
@@ -158,20 +167,22 @@ def check_same(value, what: str) -> None:
             )
 
 
-def full_tensors(value):
+def full_tensor(tensor: Tensor) -> Tensor:
+    """A tensor without its gradient on the CPU, whole if it is sharded; all processes must call."""
+    whole = tensor.full_tensor() if _is_sharded(tensor) else tensor
+    return whole.detach().cpu()
+
+
+def full_tensors(nest: object) -> object:
     """A nest of dicts, lists and tensors with every sharded tensor whole, on the CPU.
 
     All processes must call it, in the same order; one tensor at a time is gathered.
     """
-    if isinstance(value, dict):
-        return {key: full_tensors(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(full_tensors(item) for item in value)
-    if not isinstance(value, Tensor):
-        return value
-    if _is_sharded(value):
-        value = value.full_tensor()
-    return value.detach().cpu()
+    if isinstance(nest, dict):
+        return {key: full_tensors(item) for key, item in nest.items()}
+    if isinstance(nest, list | tuple):
+        return type(nest)(full_tensors(item) for item in nest)
+    return full_tensor(nest) if isinstance(nest, Tensor) else nest
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, saved: dict) -> None:
@@ -184,7 +195,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, saved: dict) -> None:
     optimizer.load_state_dict({**saved, "state": state})
 
 
-def _cut_like(param: nn.Parameter, value):
+def _cut_like(param: nn.Parameter, value: object) -> object:
     """The shard of `value` that belongs beside this process's shard of `param`."""
     if not (_is_sharded(param) and isinstance(value, Tensor) and value.shape == param.shape):
         return value
@@ -193,5 +204,5 @@ def _cut_like(param: nn.Parameter, value):
     return distribute_tensor(value.to(param.device), param.device_mesh, param.placements)
 
 
-def _is_sharded(tensor: Tensor) -> bool:
+def _is_sharded(tensor: Tensor) -> TypeGuard[DTensor]:
     return hasattr(tensor, "full_tensor")

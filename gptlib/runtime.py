@@ -196,9 +196,8 @@ def find_device(device: str) -> str:
     """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
-    kind, colon, number = str(device).partition(":")
-    known = isinstance(device, str) and kind in ("cpu", "cuda", "mps")
-    if not known or (colon and not number.isdecimal()):
+    kind, colon, number = device.partition(":") if isinstance(device, str) else ("", "", "")
+    if kind not in ("cpu", "cuda", "mps") or (colon and not number.isdecimal()):
         raise DeviceError(f"device is {device!r}; use auto, cpu, cuda, cuda:N or mps")
     count = {"cpu": 1, "mps": int(_has_mps())}.get(kind, 0)
     if kind == "cuda":

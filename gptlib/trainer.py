@@ -169,7 +169,7 @@ class Trainer:
         for optimizer in self.state.optimizers:
             scaler.unscale_(optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), c.grad_clip or math.inf)
-        norm = parallel.full_tensors(norm).item()
+        norm = parallel.full_tensor(norm).item()
         # In float16 a gradient may overflow. The scaler leaves out the optimizer that it belongs
         # to and scales less; the other optimizers must not go on without it.
         overflow = scaler.is_enabled() and not math.isfinite(norm)
