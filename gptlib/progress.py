@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import TextIO
 
 from gptlib.callbacks import Callback
 from gptlib.status_line import EVERY, StatusLine, in_notebook
@@ -21,10 +22,10 @@ def progress(
     unit: str = "",
     *,
     done: float = 0,
-    stream=None,
+    stream: TextIO | None = None,
     clock: Callable[[], float] = time.monotonic,
     in_notebooks: bool = True,
-) -> Iterator[Counter]:
+) -> Generator[Counter]:
     """Show how far something has come, while the block lasts; nothing is left of it.
 
     Args:
@@ -105,7 +106,7 @@ class TrainingProgress(Callback):
         self,
         lines: bool = True,
         *,
-        stream=None,
+        stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
         in_notebooks: bool = True,
     ) -> None:

@@ -14,8 +14,9 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from typing import TextIO, TypeGuard
 
 EVERY = 1.0  # seconds between two renewals, at least
 GAP = "  "  # between the parts of a line
@@ -40,7 +41,7 @@ class StatusLine:
     def __init__(
         self,
         tell: Callable[[], tuple[Sequence[str], float | None]],
-        stream=None,
+        stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
         in_notebooks: bool = True,
     ) -> None:
@@ -109,7 +110,7 @@ class StatusLine:
 
 
 @contextmanager
-def aside() -> Iterator[None]:
+def aside() -> Generator[None]:
     """Take the line that is shown away while another is written, and show it again below."""
     shown = [line for line in _open[-1:] if line.is_shown]  # not if it has been taken away already
     for line in shown:
@@ -127,19 +128,19 @@ def in_notebook() -> bool:
     return hasattr(python.get_ipython(), "kernel") if python else False
 
 
-def is_terminal(stream) -> bool:
+def is_terminal(stream: TextIO | None) -> TypeGuard[TextIO]:
     """Can a line be renewed on this stream?
 
     Not where a notebook runs a command with `!`: its output is a terminal that remembers all.
     """
     try:
-        shown = stream.isatty()
-    except (AttributeError, ValueError):  # None, or closed
+        shown = stream is not None and stream.isatty()
+    except (AttributeError, ValueError):  # not a whole stream, or closed
         return False
     return shown and os.environ.get("TERM") != "dumb" and "JPY_PARENT_PID" not in os.environ
 
 
-def fitted(line: str, stream) -> str:
+def fitted(line: str, stream: TextIO | None) -> str:
     """A line without its last parts, as far as they do not fit on a terminal; else as it is."""
     if not is_terminal(stream):
         return line
@@ -160,7 +161,7 @@ def _fit(parts: Sequence[str], width: int) -> str:
     return line
 
 
-def _width(stream) -> int:
+def _width(stream: TextIO) -> int:
     """Columns of a terminal, without the last one, after which some begin a new line."""
     try:
         columns = os.get_terminal_size(stream.fileno()).columns
@@ -187,7 +188,7 @@ def _with_bar(parts: Sequence[str], share: float | None, width: int, plain: bool
 class _Terminal:
     """The last line of a terminal. No escape codes: a carriage return and blanks are enough."""
 
-    def __init__(self, stream) -> None:
+    def __init__(self, stream: TextIO) -> None:
         self._stream, self._shown = stream, 0
         self._encoding = getattr(stream, "encoding", None) or "ascii"
 
@@ -230,10 +231,11 @@ class _Notebook:
     """
 
     def __init__(self) -> None:
-        from IPython.display import display
+        from IPython.display import DisplayHandle
 
         self.kept: list[str] = []
-        self._output = display(self._text(), raw=True, display_id=True)
+        self._output = DisplayHandle()
+        self._output.display(self._text(), raw=True)
 
     def show(self, parts: Sequence[str], share: float | None) -> None:
         self._output.update(self._text(_with_bar(parts, share, 100, False)), raw=True)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Generator
 from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from gptlib.callbacks import Callback
 from gptlib.errors import ConfigError
@@ -35,7 +37,7 @@ class TensorBoardTracker(Callback):
 
     def __init__(self, folder: str | Path) -> None:
         self._library, self._folder = _library("tensorboard", "torch.utils.tensorboard"), folder
-        self._writer = None
+        self._writer: Any = None  # of a library that need not be installed
 
     def began(self, about: dict, step: int, steps: int) -> None:
         first = step + 1 if step else 0  # a new run validates at step 0, one that goes on does not
@@ -116,7 +118,7 @@ def _library(extra: str, module: str) -> ModuleType:
 
 
 @contextmanager
-def _aside():
+def _aside() -> Generator[None]:
     """Let a library print what it likes, but not into a command's result or over a line."""
     with aside(), redirect_stdout(sys.stderr):
         yield

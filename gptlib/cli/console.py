@@ -13,8 +13,10 @@ import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
+from typing import TextIO
 
 from gptlib.status_line import aside, fitted
 
@@ -22,27 +24,29 @@ INTERRUPTED = 130  # the exit code after Ctrl-C or another signal
 
 
 @contextmanager
-def any_character() -> Iterator[None]:
+def any_character() -> Generator[None]:
     """Let stdout and stderr write what their encoding can, and stand in for the rest."""
-    before = []
+    before: list[tuple[TextIOWrapper, str | None]] = []
     for stream, errors in ((sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
-        if getattr(stream, "errors", None) == "strict" or errors == "replace":
-            with contextlib.suppress(AttributeError, ValueError, OSError):  # a notebook's, say
+        if not isinstance(stream, TextIOWrapper):  # closed, or a notebook's
+            continue
+        if stream.errors == "strict" or errors == "replace":
+            with contextlib.suppress(ValueError, OSError):
                 before.append((stream, stream.errors))
                 stream.reconfigure(errors=errors)
     try:
         yield
     finally:
         for stream, errors in before:
-            with contextlib.suppress(AttributeError, ValueError, OSError):
+            with contextlib.suppress(ValueError, OSError):
                 stream.reconfigure(errors=errors)
 
 
 @contextmanager
-def plain_warnings() -> Iterator[None]:
+def plain_warnings() -> Generator[None]:
     """Show a warning as one line, without the place in the code that it comes from."""
 
-    def show(message, *args, **options) -> None:
+    def show(message: Warning | str, *args: object, **options: object) -> None:
         tell(f"gptlib: warning: {' '.join(str(message).split())}")
 
     with warnings.catch_warnings():
@@ -67,8 +71,10 @@ def progress(line: str) -> None:
         signal.raise_signal(signal.SIGTERM)
 
 
-def leave(stream) -> None:
+def leave(stream: TextIO | None) -> None:
     """Stop writing to a stream whose reader has gone: Python flushes it once more at its end."""
+    if stream is None:  # closed from the beginning
+        return
     with contextlib.suppress(AttributeError, ValueError, OSError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())

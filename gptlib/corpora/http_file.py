@@ -108,7 +108,7 @@ def reason(error: Exception) -> str:
 
     if isinstance(error, Refused):
         return str(error)
-    if isinstance(error, http.HTTPError):
+    if isinstance(error, http.HTTPError) and error.response is not None:
         return f"answered {error.response.status_code} {error.response.reason}"
     if isinstance(error, http.TooManyRedirects):
         return "redirects in a circle"

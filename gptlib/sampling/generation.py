@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -92,6 +93,36 @@ def stream(
     if prompt.size(0) != 1:
         raise ConfigError(f"stream takes one prompt, not {prompt.size(0)}; use generate")
     return _tokens(model, prompt, settings)
+
+
+@overload
+def generate(
+    model: GPT,
+    ids: Prompt,
+    max_new_tokens: int,
+    temperature: float = ...,
+    top_k: int | None = ...,
+    top_p: float | None = ...,
+    stop: Stop = ...,
+    seed: int | None = ...,
+    use_cache: bool = ...,
+    processors: Sequence[Processor] = ...,
+) -> Tensor: ...
+
+
+@overload
+def generate(
+    model: GPT,
+    ids: Prompts,
+    max_new_tokens: int,
+    temperature: float = ...,
+    top_k: int | None = ...,
+    top_p: float | None = ...,
+    stop: Stop = ...,
+    seed: int | None = ...,
+    use_cache: bool = ...,
+    processors: Sequence[Processor] = ...,
+) -> Tensor | tuple[Tensor, list[int]]: ...
 
 
 def generate(

@@ -91,7 +91,9 @@ def filter_logits(logits: Tensor, top_k: int | None = None, top_p: float | None 
 
 def is_whole(value: object, least: int, most: float = math.inf) -> bool:
     """Is this a whole number, and no bool, from `least` to `most`?"""
-    return isinstance(value, Integral) and not isinstance(value, bool) and least <= value <= most
+    return (
+        isinstance(value, Integral) and not isinstance(value, bool) and least <= int(value) <= most
+    )
 
 
 def is_real(value: object) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 import torch
@@ -17,6 +18,9 @@ from torch import Tensor
 from gptlib.errors import DataError
 from gptlib.model import GPT
 from gptlib.tokenizers.base import shorten
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 Prompt = Tensor | np.ndarray | Sequence[int]
 Prompts = Prompt | Sequence[Prompt]
@@ -57,7 +61,7 @@ def as_prompt(model: GPT, ids: Prompts) -> Tensor:
     return ids
 
 
-def lengths_differ(ids: Prompts) -> bool:
+def lengths_differ(ids: Prompts) -> TypeGuard[Sequence[Prompt]]:
     """Say whether these are several prompts of different lengths."""
     try:
         return not isinstance(ids, Tensor) and len({len(r) for r in ids if not is_number(r)}) > 1
@@ -79,6 +83,6 @@ def has_truth(ids: object) -> bool:
     return isinstance(ids, bool | np.bool_)
 
 
-def is_number(x: object) -> bool:
+def is_number(x: object) -> TypeIs[int]:
     """Say whether this is one id, not a sequence of them."""
     return isinstance(x, int) or getattr(x, "ndim", None) == 0

@@ -39,9 +39,9 @@ def as_sequences(stop: Stop) -> tuple[tuple[int, ...], ...]:
 class Ending:
     """Watches the tokens of one row for a stop; the work at each is the same however many came."""
 
-    def __init__(self, stops: Sequence[tuple[int, ...]]) -> None:
-        self.stops = stops
-        self.tail: deque[int] = deque(maxlen=max(map(len, stops), default=0))
+    def __init__(self, stop: Stop) -> None:
+        self.stops = as_sequences(stop)
+        self.tail: deque[int] = deque(maxlen=max(map(len, self.stops), default=0))
 
     def reached(self, token: int) -> bool:
         """Take in the next token; say whether the row now ends in a stop."""

@@ -64,7 +64,7 @@ def write_documents(
     separator = _grammar(corpus).separator
     begin, stop = tokenizer.encode(separator + prompt), tokenizer.encode(separator)
     room = model.config.block_size - len(begin)  # longer than any document
-    rows = generate(model, [begin] * n, room, temperature, stop=[stop], seed=seed)
+    rows = generate(model, torch.tensor([begin] * n), room, temperature, stop=[stop], seed=seed)
     texts = [tokenizer.decode(row[len(stop) :].tolist()) for row in rows]
     return [text.split(separator)[0] for text in texts]
 
