@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -62,7 +62,7 @@ class RunLog:
         self.start_clock(step)
 
     @contextmanager
-    def listened(self) -> Iterator[None]:
+    def listened(self) -> Generator[None]:
         """Tell the callbacks that training is over, however it ends."""
         try:
             yield

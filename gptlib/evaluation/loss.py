@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gptlib import parallel
+from gptlib.batches import Tokens
 from gptlib.errors import ConfigError, DataError
 from gptlib.model import GPT, check_device, check_targets, evaluating
 
@@ -52,11 +53,11 @@ def _windows(n: int, T: int, stride: int) -> list[tuple[int, int, int]]:
 
 def split_loss(
     model: GPT,
-    tokens: np.ndarray | Tensor,
+    tokens: Tokens,
     stride: int | None = None,
     windows: int | None = None,
     batch_size: int = 64,
-    autocast=nullcontext,
+    autocast: Callable[[], AbstractContextManager] = nullcontext,
     starts: np.ndarray | None = None,
     shared: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -66,7 +67,7 @@ def split_loss(
     Derived in chapter 1, *What does it say to a sentence it never read?*
 
     Args:
-        tokens: 1-D array of ids; a tensor may be on any device.
+        tokens: 1-D ids; a tensor may be on any device.
         stride: tokens counted in a window after the first. None is `block_size`, windows side by
             side; smaller overlaps them, so that each counted token has at least
             `block_size - stride` tokens of context, and costs more.
@@ -120,7 +121,9 @@ def split_loss(
     return total / count
 
 
-def _gather(tokens, plan: Sequence[tuple[int, int, int]], model: GPT) -> tuple[Tensor, Tensor]:
+def _gather(
+    tokens: Tokens, plan: Sequence[tuple[int, int, int]], model: GPT
+) -> tuple[Tensor, Tensor]:
     """Stack windows into (B, T) inputs and targets; -1 where a target is not counted."""
     width = max(end - start - 1 for start, end, _ in plan)
     idx = torch.zeros(len(plan), width, dtype=torch.int64)
@@ -137,7 +140,7 @@ def _gather(tokens, plan: Sequence[tuple[int, int, int]], model: GPT) -> tuple[T
 
 def loss_by_position(
     model: GPT,
-    tokens: np.ndarray | Tensor,
+    tokens: Tokens,
     batch_size: int = 64,
     starts: np.ndarray | None = None,
 ) -> Tensor:

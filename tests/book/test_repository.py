@@ -226,6 +226,18 @@ def test_ruff_is_content():
         assert ruff.returncode == 0, ruff.stdout[-3000:]
 
 
+def test_pyrefly_is_content():
+    found = subprocess.run(
+        [sys.executable, "-m", "pyrefly", "check", "--python-interpreter-path", sys.executable,
+         "--output-format", "min-text"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stdout[-3000:] + found.stderr[-1000:]
+
+
 def test_ci_calls_the_test_command_and_nothing_else():
     lines = [
         line
