@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from gptlib import checkpoint
-from gptlib.cli import main
-from gptlib.cli.arguments import build_parser
+from gptlib.cli import build_parser, main
 from gptlib.cli.texts import open_text
 from gptlib.corpora import load_corpus
 from gptlib.runs import load_run

@@ -29,7 +29,6 @@ from gptlib.tokenizers import CharTokenizer
 from gptlib.train_config import TrainConfig
 from gptlib.trainer import Trainer
 
-CORPUS_SIZE = 24_000_000  # characters: seen less than twice, so nothing is learned by heart
 KINDS = ("spelling", "agreement", "pronoun", "promise")
 TEMPERATURES = (1.0, 0.7, 0.4)
 PROMPT = "How "  # titles of tales begin so
@@ -70,10 +69,10 @@ def look(model: GPT, tokenizer: CharTokenizer, corpus: Corpus, val, probes: dict
 def train_tales(run_dir: Path, ship_to: Path | None) -> Record:
     """Train preset `tales`, stopping for a look at each of `LOOKS`; picks up a run that was cut."""
     chosen = preset("tales")
-    corpus = load_corpus("tales", size=CORPUS_SIZE)
+    corpus = load_corpus(chosen.corpus, size=chosen.corpus_size)
     tokenizer = CharTokenizer.train(corpus.text)
     train, val = corpus.encode(tokenizer)
-    config = TrainConfig(**chosen.train, dtype="fast")
+    config = TrainConfig(**chosen.train)
     probes = {kind: corpus.grammar.probes(kind, 100, seed=7) for kind in KINDS}
     looks_file = run_dir / "looks.jsonl"
     looks = read_jsonl(looks_file)
@@ -85,7 +84,7 @@ def train_tales(run_dir: Path, ship_to: Path | None) -> Record:
         if step:
             trainer = Trainer(
                 model, train, val, config, run_dir, tokenizer, report=print,
-                separator=tokenizer.encode(corpus.grammar.separator),
+                separator=tokenizer.encode(chosen.separator),
             )  # fmt: skip
             if trainer.fit(stop_after=step).step < step:
                 raise SystemExit("stopped by a signal; the same command goes on from there")
@@ -125,9 +124,10 @@ def _record(model, tokenizer, corpus, val, looks, run_dir, manifest, config) -> 
     samples = [
         {"prompt": PROMPT, "text": s["sample"], "step": s["step"], "val": s["val"]} for s in looks
     ]
+    chosen = preset("tales")
     settings = {
-        "corpus": "tales", "corpus_size": CORPUS_SIZE, "model": model.config.to_dict(),
-        "train": asdict(config),
+        "corpus": chosen.corpus, "corpus_size": chosen.corpus_size,
+        "model": model.config.to_dict(), "train": asdict(config),
     }  # fmt: skip
     log = [x for x in read_jsonl(run_dir / "log.jsonl") if "val" in x or x["step"] % 25 == 0]
     command = "python -m gptlib.course.multi_head.tales --out runs/tales"
@@ -148,7 +148,7 @@ def ship(run_dir: Path, place: Path, corpus: Corpus) -> None:
     weights = {k: v.half() for k, v in checkpoint.plain_weights(model).items()}
     separator = corpus.grammar.separator
     about = {k: manifest[k] for k in ("model", "train", "data", "tokenizer", "versions")}
-    about["note"] = {"corpus": "tales", "corpus_size": None}
+    about["note"] = {"corpus": corpus.name, "corpus_size": None}
     about["sampling"] = {"begin": separator, "stop": separator}
     tokenizer.save(place / "tokenizer")
     checkpoint.save_weights(place, manifest["step"], weights, about)
