@@ -15,12 +15,14 @@ from gptlib.shards.sources import open_source
 from gptlib.tokenizers import END_OF_TEXT, CharTokenizer
 
 PREPARE_HELP = """\
-Encode a text of any size into token shards, once, and train on them again and again.
+Encode a text of any size into token shards, once, and train on them again and
+again.
 
   gptlib data prepare stories.jsonl --tokenizer gpt2 --out shards/stories
   gptlib train --corpus shards/stories --out runs/stories
 
-Stop it at any time: the same command goes on where it was, and ends with the same files."""
+Stop it at any time: the same command goes on where it was, and ends with the
+same files."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -17,8 +17,8 @@ from gptlib.shards.splits import split_sha256
 HELP = """\
 Measure a trained model on its own validation text, or on another.
 
-`tales` is the model that ships with gptlib; ./tales is a run folder of that name here. For
---corpus, likewise, a name that gptlib knows means that corpus."""
+`tales` is the model that ships with gptlib; ./tales is a run folder of that
+name here. For --corpus, likewise, a name that gptlib knows means that corpus."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

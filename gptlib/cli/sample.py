@@ -18,13 +18,14 @@ from gptlib.sampling.text_stream import until_stop
 from gptlib.tokenizers import END_OF_TEXT, Tokenizer
 
 HELP = """\
-Let a trained model write. The text is shown as it comes, and ends at --max-new-tokens, at a --stop,
-or where the model ends a document.
+Let a trained model write. The text is shown as it comes, and ends at
+--max-new-tokens, at a --stop, or where the model ends a document.
 
   gptlib sample tales --prompt "How " --seed 1
-  gptlib sample runs/mine --prompt-file begin.txt --samples 3 --stop THE --stop "The end."
+  gptlib sample runs/mine --prompt-file begin.txt --samples 3 --stop "The end."
 
-`tales` is the model that ships with gptlib; ./tales is a run folder of that name here."""
+`tales` is the model that ships with gptlib; ./tales is a run folder of that
+name here."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -85,7 +85,8 @@ OPTIONS = {
     ),
     "preset": Option(
         str, "what", "NAME",
-        f"settings to start from, listed above; all can be changed (default {DEFAULT_PRESET})",
+        "settings to start from, all of which can be changed; `gptlib train --help` lists them "
+        f"(default {DEFAULT_PRESET})",
     ),
     "init_from": Option(
         name_or_path, "what", "RUN",
@@ -117,7 +118,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "%(prog)s --out FOLDER [--corpus NAME] [--preset NAME] [flags]"
     parser.description = HELP + "\n".join(
         textwrap.fill(
-            f"{name:<18}{p.about}" + (f"; text: {p.corpus}" if p.corpus else ""), 78, initial_indent="  ", subsequent_indent=" " * 20
+            f"{name:<18}{p.about}" + (f"; text: {p.corpus}" if p.corpus else ""),
+            78,
+            initial_indent="  ",
+            subsequent_indent=" " * 20,
+            break_on_hyphens=False,
         )
         for name, p in PRESETS.items()
     )
@@ -132,7 +137,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_call(groups)
     for name in ("shape", "training"):
         groups[name].description = (
-            f"A preset's value holds unless it is given; the defaults are those of preset "
+            f"A preset's value holds unless given; the defaults are those of preset "
             f"{DEFAULT_PRESET}."
         )
 
