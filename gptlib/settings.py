@@ -36,6 +36,6 @@ shape, training, saving, machine = (
 def explained(config: T) -> T:
     """Complete the docstring of a dataclass by the sentences of its fields."""
     lines = [f"    {f.name}: {f.metadata['help']}." for f in fields(config)]
-    about = inspect.cleandoc(config.__doc__ or "")
-    config.__doc__ = "\n".join([about, "", "Attributes:", *lines])
+    about, raises, errors = inspect.cleandoc(config.__doc__ or "").partition("Raises:")
+    config.__doc__ = about + "\n".join(["Attributes:", *lines, "", raises + errors])
     return config

@@ -119,6 +119,15 @@ def test_without_a_network_its_text_is_one_clear_error(name, tmp_path, monkeypat
     assert not (tmp_path / "x").exists()
 
 
+def test_one_line_with_a_preset_begins_and_goes_on(tmp_path, capsys):
+    line = ["train", "--preset", "tales", "--out", str(tmp_path / "run"), "--resume"]
+    line += ["--corpus-size", "9000", *FLAGS]
+    assert main([*line, "--stop-after", "2"]) == 0
+    assert main(line) == 0
+    said = capsys.readouterr().err
+    assert "begins a new run" in said and "goes on from step 2" in said
+
+
 def test_another_corpus_comes_without_the_presets_text(tmp_path):
     text = tmp_path / "fox.txt"
     text.write_text("The fox sat. The hen ran.\n" * 99)

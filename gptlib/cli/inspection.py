@@ -100,15 +100,15 @@ def _run(folder: Path) -> dict:
         tokenizer = _tried(damage, lambda: load_tokenizer(folder / "tokenizer"))
     if tokenizer and about.get("tokenizer") not in (None, tokenizer.sha256):
         damage.append("tokenizer is another than the one that the run was trained with")
-    log = _tried(damage, lambda: read_jsonl(folder / LOG)) or []
+    log = _losses(_tried(damage, lambda: read_jsonl(folder / LOG)) or [])
     return {
         "kind": "run",
         "damage": damage,
         **_about(about),
         "step": newest.get("step", 0),
         "parameters": _parameters(newest["place"]) if newest else None,
-        **_losses(log),
-        "floor": floor_of(folder, about),
+        **log,
+        "floor": None if log["best_val"] is None else floor_of(folder, about),
         "tokenizer": _tokenizer(tokenizer) or {"sha256": about.get("tokenizer")},
         "checkpoints": saved,
     }
