@@ -401,7 +401,8 @@ def argument_vectors(draw) -> list[str]:
 
 FILES = ("text.txt", "run.toml", "run/config.json", "run/latest", "run/log.jsonl",
          "run/tokenizer/tokenizer.json", "run/checkpoints/step_00000002/manifest.json",
-         "shards/manifest.json", "shards/train_00000.bin", "shards/tokenizer/tokenizer.json")  # fmt: skip
+         "shards/manifest.json", "shards/train_00000.bin",
+         "shards/tokenizer/tokenizer.json")  # fmt: skip
 
 
 def command_line(data: st.DataObject, world: World) -> str:
