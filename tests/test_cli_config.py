@@ -132,6 +132,22 @@ def test_characters_that_stdout_lacks_are_escaped():
     assert text.isascii() and tomllib.loads(text)["corpus"] == "☃ß.txt"
 
 
+@pytest.mark.parametrize("text", ["\x7f\x00\x1f\t", '\'"""\\n', "🪿☃\u2028", "#[a]\n= 3"])
+def test_any_text_is_kept(text):
+    for encoding in ("utf-8", "ascii"):
+        written = run_file.write(Path("-"), {"separator": text, "model": {}, "train": {}}, encoding)
+        assert tomllib.loads(written)["separator"] == text
+
+
+def test_a_run_whose_text_is_gone_is_trained_on_another(here, capsys):
+    assert main(["train", "--corpus", "fox.txt", "--corpus-size", "999", "--out", "a", *SMALL]) == 0
+    Path("fox.txt").rename("hen.txt")
+    line = ["train", "--config", "a/config.json", "--out", "b"]
+    assert "a was trained on fox.txt" in refused(line, capsys)
+    assert main([*line, "--corpus", "hen.txt"]) == 0
+    assert json.loads(Path("b/config.json").read_text())["note"]["corpus_size"] is None
+
+
 def test_a_run_that_is_there_is_described_by_its_own_settings(here, capsys):
     flags = ["--corpus", "fox.txt", "--separator", "\n", "--lr", "1e-3", *SMALL]
     assert main(["train", *flags, "--out", "a"]) == 0

@@ -61,7 +61,9 @@ def test_the_ending_says_what_is_written_and_it_is_the_same_twice(here, kind, ca
 
 
 def drawn(names, x="steps"):
-    return plot.draw([plot._read(Path("runs", name), name, x) for name in names], x)
+    folders = [Path("runs", name) for name in names]
+    labels = plot._labels(folders)
+    return plot.draw([plot._read(*pair, x) for pair in zip(folders, labels, strict=True)], x)
 
 
 def test_the_curves_are_those_of_the_log(here):
@@ -89,6 +91,14 @@ def test_folders_of_one_name_are_told_apart(here):
     names = plot._labels([Path("runs/a"), Path("others/a"), Path("runs/b")])
     assert names == ["runs/a", "others/a", "runs/b"]
     assert plot._labels([Path("runs/a"), Path("runs/a")]) == ["a", "a"]
+
+
+@pytest.mark.parametrize("name", ["$a^$", "_a", "a\nb", "x" * 90, "%d {}"])
+def test_a_folder_may_have_any_name(here, name):
+    Path("runs/a").rename(f"runs/{name}")
+    assert main(["plot", f"runs/{name}", "--out", "x.svg"]) == 0
+    top, _ = drawn([name]).axes
+    assert plot._labels([Path("runs", name)])[0].endswith(name) and len(top.texts) == 2
 
 
 def test_only_the_floor_of_characters_is_one_of_tokens(here):

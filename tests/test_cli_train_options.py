@@ -58,7 +58,7 @@ def test_the_help_of_a_setting_is_its_own_sentence_and_the_default_that_holds(ca
         for name, field in settings_of(part).items():
             default = getattr(PRESETS["cpu"], part).get(name, field.default)
             default = {"True": "on", "False": "off"}.get(str(default), default)
-            assert f"{field.metadata['help']} (default {default})" in shown, name
+            assert f" {field.metadata['help']} (default {default})" in shown, name
     for name, preset in PRESETS.items():
         assert f"{name} {preset.about}" in shown
 

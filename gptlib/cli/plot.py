@@ -71,7 +71,10 @@ def run(args: argparse.Namespace) -> int:
         )
     labels = _labels(args.runs)
     runs = [_read(*pair, args.x) for pair in zip(args.runs, labels, strict=True)]
-    _save(draw(runs, args.x), args.out)
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.hashsalt": "gptlib", "text.parse_math": False}):
+        _save(draw(runs, args.x), args.out)  # a $ in a folder's name is no formula
     for drawn in runs:
         if drawn.val:
             _, best = min((y, x) for x, y in drawn.val)
@@ -83,12 +86,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _save(fig: Figure, out: Path) -> None:
-    import matplotlib
-
     kind = out.suffix.lower()[1:]
     try:
-        with matplotlib.rc_context({"svg.hashsalt": "gptlib"}):
-            fig.savefig(out, format=kind, dpi=200, bbox_inches="tight", metadata=NO_DATE[kind])
+        fig.savefig(out, format=kind, dpi=200, bbox_inches="tight", metadata=NO_DATE[kind])
     except OSError as error:
         raise ConfigError(
             f"{out} cannot be written ({error.strerror}); {way_out(error)}"
@@ -102,7 +102,7 @@ def _labels(folders: list[Path]) -> list[str]:
         labels = ["/".join(part[-n:]) for part in parts]
         if len(set(labels)) == len(set(parts)):
             break
-    return labels
+    return [f"./{label}" if label.startswith("_") else label for label in labels]  # _ is no label
 
 
 def _read(folder: Path, label: str, x: str) -> Curves:

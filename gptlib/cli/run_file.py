@@ -28,9 +28,12 @@ PATHS = ("corpus", "tokenizer", "init_from", "out", "mirror_to")
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text in quotes"}
 
 
-def read(path: Path) -> dict:
+def read(path: Path, other_text: bool = False) -> dict:
     """The settings of a file: the keys of `OPTIONS` that it has, and "model" and "train", two
     dictionaries. Paths are as seen from here.
+
+    Args:
+        other_text: a run's own text is not looked for, since another is given.
 
     Raises:
         ConfigError: it cannot be read, is no TOML, or has a key or a value that cannot be.
@@ -38,7 +41,7 @@ def read(path: Path) -> dict:
     try:
         text = path.read_bytes().decode("utf-8-sig")
         if path.suffix == ".json":
-            return _of_a_run(path.parent, json.loads(text))
+            return _of_a_run(path.parent, json.loads(text), other_text)
         values = tomllib.loads(text)
     except IsADirectoryError as error:
         raise ConfigError(
@@ -61,7 +64,7 @@ def read(path: Path) -> dict:
     return {"model": {}, "train": {}} | values
 
 
-def _of_a_run(folder: Path, saved: object) -> dict:
+def _of_a_run(folder: Path, saved: object, other_text: bool) -> dict:
     """The same from a run folder's `config.json`: its text, its tokenizer and all its settings."""
     parts = saved if isinstance(saved, dict) else {}
     note, data = (parts.get(key) if isinstance(parts.get(key), dict) else {}
@@ -71,9 +74,10 @@ def _of_a_run(folder: Path, saved: object) -> dict:
         raise ValueError("no model and no train in it")
     values = {key: {k: v for k, v in part.items() if k != "vocab_size"}
               for key, part in values.items()}  # fmt: skip
-    keys = ("corpus_size", "preset", "init_from", "separator")
+    keys = ("preset", "init_from", "separator") + (() if other_text else ("corpus_size",))
     values |= {key: note[key] for key in keys if note.get(key) is not None}
-    values["corpus"] = noted_place(note, folder)
+    if not other_text:
+        values["corpus"] = noted_place(note, folder)
     if os.path.isdir(folder / "tokenizer"):
         values["tokenizer"] = str(folder / "tokenizer")
         if "separator" not in values and data.get("separator"):  # noted by its ids alone

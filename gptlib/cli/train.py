@@ -26,7 +26,7 @@ MOST_THREADS = 1024  # more would end the process where the system has no more t
 
 def run(args: argparse.Namespace) -> int:
     if args.config is not None:
-        add_file(args, run_file.read(args.config))
+        add_file(args, run_file.read(args.config, bool(args.corpus)))
     if args.threads is not None and not 1 <= args.threads <= MOST_THREADS:
         raise ConfigError(f"--threads is {args.threads}; give 1 to {MOST_THREADS}")
     if args.write_config is not None:
