@@ -27,9 +27,11 @@ same files."""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    listing = actions.add_parser("list", help="what there is, and whether it is on this machine")
+    about = "what there is, and whether it is on this machine"
+    listing = actions.add_parser("list", help=about, description=f"List corpora: {about}.")
     listing.add_argument("--json", action="store_true", help="print it as JSON, for scripts")
-    get = actions.add_parser("get", help="download and verify a corpus; prints where it is")
+    about = "download and verify a corpus; prints where it is"
+    get = actions.add_parser("get", help=about, description=f"{about.capitalize()}.")
     get.add_argument("name", help="one of `gptlib data list`")
     make = actions.add_parser(
         "prepare", help="encode a corpus into shards", description=PREPARE_HELP
