@@ -14,7 +14,7 @@ from typing import Any
 
 from docutils import nodes
 
-from book import fills
+from book import fills, inlining
 
 _FACES = [
     # family, package, file, weight, style
@@ -162,6 +162,7 @@ def setup(app: Any) -> dict[str, bool]:
     app.connect("source-read", _fill)
     app.connect("config-inited", _drop_thebe)
     app.connect("doctree-read", mark)
+    inlining.connect(app)
     app.connect("autodoc-process-docstring", _mark_examples, priority=1)
     app.connect("autodoc-process-docstring", _mend_fields, priority=900)
     app.connect("html-page-context", _describe)

@@ -220,12 +220,15 @@ def seed_everything(seed: int) -> None:
 
 def random_state() -> dict:
     """Return the state of every global generator, in types that `weights_only` loading accepts."""
-    name, keys, position, has_gauss, gauss = np.random.get_state()
-    state = {
+    numpy = np.random.get_state(legacy=False)
+    keys = torch.from_numpy(numpy["state"]["key"].astype(np.int64))
+    state: dict[str, object] = {
         "python": random.getstate(),
-        "numpy": (name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss),
+        "numpy": (
+            numpy["bit_generator"], keys, numpy["state"]["pos"], numpy["has_gauss"], numpy["gauss"],
+        ),
         "torch": torch.get_rng_state(),
-    }
+    }  # fmt: skip
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state_all()
     if _has_mps():

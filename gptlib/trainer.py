@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 
 from gptlib import checkpoint, mirror, parallel, runtime
+from gptlib.batches import Batches
 from gptlib.callbacks import Callback
 from gptlib.errors import CheckpointError, ConfigError, DataError
 from gptlib.model import GPT
@@ -28,8 +29,10 @@ from gptlib.paths import user_path
 from gptlib.run_log import LOG, SPEED, RunLog
 from gptlib.runs import Run, check_same_run, read_jsonl
 from gptlib.runtime import Runtime
+from gptlib.shards.splits import Split
 from gptlib.stopping import stop_signals
-from gptlib.task import Loss, open_task
+from gptlib.task import Loss, Measure, open_task
+from gptlib.tokenizers import Tokenizer
 from gptlib.train_config import TrainConfig
 from gptlib.train_state import TrainState, same_runtime
 from gptlib.versions import package_version
@@ -68,11 +71,11 @@ class Trainer:
     def __init__(
         self,
         model: GPT,
-        train,
-        val,
+        train: Split | Batches,
+        val: Split | Measure,
         config: TrainConfig,
         run_dir: str | Path,
-        tokenizer=None,
+        tokenizer: Tokenizer | None = None,
         report: Callable[[str], None] | None = None,
         note: dict | None = None,
         separator: Sequence[int] | None = None,
@@ -175,7 +178,7 @@ class Trainer:
                 scaler.step(optimizer)
             optimizer.zero_grad(set_to_none=True)
         scaler.update()
-        return total.item(), norm
+        return float(total), norm
 
     def _micro_batches(self) -> list[tuple[tuple, float]]:
         """This process's part of the step: each batch, and what to divide its mean loss by.

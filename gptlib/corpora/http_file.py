@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from gptlib import files
+from gptlib.progress import progress
 
 TIMEOUT = 30  # seconds without a byte before a server is given up
 SLOWEST = 10_000  # bytes a second, over the whole file, before a server is given up
@@ -67,9 +68,12 @@ def _transfer(url: str, path: Path, had: int, size: int) -> None:
         rest = response.status_code == 206
         if rest and not response.headers.get("Content-Range", "").startswith(f"bytes {had}-"):
             raise Refused("sent another part of the file than it was asked for")
-        with path.open("ab" if rest else "wb") as file:
+        what, done = f"downloading {path.name}", had if rest else 0
+        shown = progress(what, size, "B", done=done, in_notebooks=False)
+        with path.open("ab" if rest else "wb") as file, shown as bar:
             while block := response.raw.read1(BLOCK):  # whatever has come, however little
                 file.write(block)
+                bar.at(file.tell())
                 if file.tell() > size:
                     raise Refused(f"sent more than the file's {size:,} bytes")
                 if clock() > deadline:

@@ -10,32 +10,39 @@ picture shows, so that a page, a notebook and a screen reader all get both.
     return Plot(fig, "Loss against step: it falls from 3.6 to 0.9 and stays above the floor.")
 """
 
-import base64
-import io
-import struct
 import sys
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import matplotlib
+import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+from matplotlib.ticker import FuncFormatter
 
-PAPER = "#FBFAF7"
-INK = "#222222"
-FAINT = "#8A8780"
-BLUE, VERMILION, GREEN = COLORS = ("#0072B2", "#D55E00", "#009E73")
-SMALL = 11.5  # points: 9 pixels on a phone, where a figure is 376 pixels wide
+from gptlib.course.picture import (
+    BLUE,  # noqa: F401, for the chapters' figures
+    COLORS,
+    FAINT,
+    GREEN,  # noqa: F401
+    INK,
+    PAPER,
+    VERMILION,  # noqa: F401
+    Picture,
+)
+from gptlib.course.svg import page_svg
 
-#: Maps for heat maps: paper is nothing, deep blue is most; the other has zero in the middle.
-SEQUENTIAL = LinearSegmentedColormap.from_list("paper-blue", [PAPER, "#7DB4D6", BLUE, "#063A5C"])
-DIVERGING = LinearSegmentedColormap.from_list("blue-paper-red", [BLUE, PAPER, VERMILION])
+WIDTH = 5.4  # inches of 100 screen pixels
+SMALL = 12  # points: 11 pixels on a phone, where a figure is 376 pixels wide
 
 STYLE = {
     "figure.facecolor": PAPER,
     "savefig.facecolor": PAPER,
-    "axes.facecolor": PAPER,
+    "axes.facecolor": "none",
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
     "text.color": INK,
@@ -61,12 +68,11 @@ STYLE = {
     "legend.fontsize": SMALL,
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
+    "figure.constrained_layout.hspace": 0.08,
 }
 
-_DPI = 100  # screen pixels per inch; pictures are stored at twice that
 
-
-class Plot:
+class Plot(Picture):
     """A finished figure with its alt text; the value of a notebook cell that shows one.
 
     Args:
@@ -75,51 +81,41 @@ class Plot:
     """
 
     def __init__(self, fig: Figure, alt: str) -> None:
-        if not alt.strip():
-            raise ValueError("a Plot needs alt text: a sentence that says what the figure shows")
-        buffer = io.BytesIO()
-        fig.savefig(
-            buffer,
-            format="png",
-            dpi=2 * _DPI,
-            bbox_inches="tight",
-            pad_inches=0.1,
-            metadata={"Software": None},  # no version number: the same plot gives the same bytes
-        )
+        super().__init__(page_svg(fig), alt)
         if "matplotlib.pyplot" in sys.modules:
             sys.modules["matplotlib.pyplot"].close(fig)
-        self.alt = " ".join(alt.split())
-        self.png = buffer.getvalue()
-        self.width = struct.unpack(">I", self.png[16:20])[0] // 2  # screen pixels
-
-    def __repr__(self) -> str:
-        return self.alt
-
-    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
-        data = {"image/png": base64.b64encode(self.png).decode(), "text/plain": self.alt}
-        return data, {"image/png": {"alt": self.alt, "width": self.width}}
 
 
-def figure(
-    width: float = 6.4, height: float = 3.6, rows: int = 1, columns: int = 1, **options
-) -> tuple[Figure, Axes]:
-    """Return an empty figure in the book's style and its axes (an array where there are several).
+def figure(width: float = WIDTH, height: float = 3.4) -> tuple[Figure, Axes]:
+    """Return an empty figure in the book's style and its axes.
 
     Args:
-        width, height: in inches of 100 screen pixels; 6.4 at most, or text is small on a phone.
+        width, height: in inches of 100 screen pixels; `WIDTH` at most, or text is small on a phone.
+    """
+    fig, (ax,) = panels(height, width=width)
+    return fig, ax
+
+
+def panels(
+    height: float, rows: int = 1, columns: int = 1, width: float = WIDTH, **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """Return an empty figure and its axes, row by row.
+
+    Args:
+        height, width: as for `figure`.
         rows, columns, options: as in `matplotlib.figure.Figure.subplots`.
     """
     matplotlib.rcParams.update(STYLE)
     fig = Figure(figsize=(width, height))
-    return fig, fig.subplots(rows, columns, **options)
+    return fig, list(fig.subplots(rows, columns, squeeze=False, **options).flat)
 
 
 def floor_line(ax: Axes, value: float, label: str | None = "floor") -> None:
-    """Draw the lowest loss that any model can reach: always a thin dotted black line.
+    """Draw the lowest loss that any model can reach: always a thin dotted line in ink.
 
     With a label, the words stand at the right end of the line.
     """
-    ax.axhline(value, color="black", linewidth=0.9, linestyle=":", zorder=1)
+    ax.axhline(value, color=INK, linewidth=0.9, linestyle=":", zorder=1)
     if label:
         ax.annotate(
             label,
@@ -128,7 +124,7 @@ def floor_line(ax: Axes, value: float, label: str | None = "floor") -> None:
             xytext=(6, 0),
             textcoords="offset points",
             va="center",
-            color="black",
+            color=INK,
             fontsize=SMALL,
             annotation_clip=False,
         )
@@ -142,7 +138,7 @@ def label_ends(ax: Axes, gap: float = 15.0) -> None:
         gap: least distance between two labels, in points; closer ones are moved apart. A floor
             line's words, written before, keep their place and are kept clear of.
     """
-    lines = [line for line in ax.get_lines() if not line.get_label().startswith("_")]
+    lines = [line for line in ax.get_lines() if not str(line.get_label()).startswith("_")]
     if not lines:
         return
     ax.figure.canvas.draw()  # the layout, and so the pixel positions, are known after drawing
@@ -150,11 +146,11 @@ def label_ends(ax: Axes, gap: float = 15.0) -> None:
     taken = [
         ax.transData.transform((0, note.xy[1]))[1] * points_per_pixel
         for note in ax.texts
-        if getattr(note, "xycoords", None) == ("axes fraction", "data")
+        if isinstance(note, Annotation) and note.xycoords == ("axes fraction", "data")
     ]
     ends = []
     for line in lines:
-        x, y = line.get_xdata()[-1], line.get_ydata()[-1]
+        x, y = np.asarray(line.get_xydata())[-1]
         ends.append((ax.transData.transform((x, y))[1] * points_per_pixel, x, y, line))
     placed = sorted(taken)
     for height, x, y, line in sorted(ends, key=lambda end: end[0]):
@@ -164,7 +160,7 @@ def label_ends(ax: Axes, gap: float = 15.0) -> None:
                 at = other + gap
         placed.append(at)
         ax.annotate(
-            line.get_label(),
+            str(line.get_label()),
             xy=(x, y),
             xytext=(8, at - height),
             textcoords="offset points",
@@ -186,3 +182,28 @@ def letter_ticks(ax: Axes, names: Sequence[str]) -> None:
         axis.set_ticks(range(1, len(names), 2), names[1::2], minor=True)
     ax.tick_params(length=0, pad=3)
     ax.tick_params(which="minor", length=SMALL + 2, width=0.5, pad=2, color=FAINT, labelsize=SMALL)
+
+
+def log_ticks(ax: Axes, *axes: str) -> None:
+    """Make axes logarithmic, with numbers that any font can write: 0.01, 10⁻⁷.
+
+    Args:
+        axes: "x", "y" or both. One that spans little more than a power of ten gets its 2 and 5.
+    """
+    for name in axes:
+        getattr(ax, f"set_{name}scale")("log")
+        axis = getattr(ax, f"{name}axis")
+        axis.set_major_formatter(FuncFormatter(lambda value, _: power_of_ten(value)))
+        axis.set_minor_formatter(FuncFormatter(partial(_between_powers, axis)))
+
+
+def power_of_ten(value: float) -> str:
+    """Return "10⁻⁷" for 1e-7, and a number near 1 as it is."""
+    if 1e-3 <= value < 1e4:
+        return f"{value:g}"
+    return "10" + f"{np.log10(value):.0f}".translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def _between_powers(axis: Axis, value: float, _: int) -> str:
+    low, high = sorted(axis.get_view_interval())
+    return f"{value:g}" if high < 50 * low and f"{value:e}"[0] in "25" else ""

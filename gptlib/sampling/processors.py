@@ -25,6 +25,8 @@ Processor = Callable[[Tensor, Tensor], Tensor]
 def divide_by_temperature(temperature: float) -> Processor:
     """Divide the logits: below 1 the likely becomes likelier, above 1 all come closer together.
 
+    Derived in chapter 1, *What does it write?*
+
     Raises:
         ConfigError: no positive number.
     """

@@ -14,8 +14,10 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from gptlib.errors import DataError
 from gptlib.files import has_sha256, may_not_read
@@ -89,10 +91,16 @@ class ShardedTokens:
     def __repr__(self) -> str:
         return f"ShardedTokens({len(self):,} tokens in {len(self.shards)} shards, {self.dtype})"
 
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         return self[:].astype(dtype or self.dtype)
 
-    def __getitem__(self, key):
+    @overload
+    def __getitem__(self, key: int) -> np.integer: ...
+
+    @overload
+    def __getitem__(self, key: slice | ArrayLike) -> np.ndarray: ...
+
+    def __getitem__(self, key: slice | ArrayLike) -> np.ndarray | np.integer:
         """Ids at a position, in a slice, or at an array of positions (any shape, same shape back).
 
         Raises:

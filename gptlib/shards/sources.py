@@ -13,9 +13,10 @@ import json
 import mmap
 import os
 import shlex
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from io import BufferedReader
 from pathlib import Path
 
 from gptlib.corpora import Corpus, load_corpus
@@ -130,7 +131,7 @@ def open_source(
         )
 
     def items() -> Iterator[Document]:
-        total = len(source) if hasattr(source, "__len__") else None
+        total = len(source) if isinstance(source, Sized) else None
         for i, item in enumerate(source):
             text = item if isinstance(item, str) else _field(item, field, f"item {i}")
             yield Document(text, share=(i + 1) / total if total else None)
@@ -217,7 +218,7 @@ def _fingerprint(files: list[Path]) -> str:
     return hashes[0] if len(files) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
 
 
-def _opened(path: Path):
+def _opened(path: Path) -> BufferedReader:
     try:
         return path.open("rb")
     except OSError as error:

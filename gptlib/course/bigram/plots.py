@@ -8,27 +8,28 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.colors import PowerNorm
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
 
 from gptlib.course.plotting import (
     BLUE,
     FAINT,
     GREEN,
     INK,
-    SEQUENTIAL,
     SMALL,
     VERMILION,
     Plot,
     figure,
     floor_line,
     letter_ticks,
+    log_ticks,
 )
+from gptlib.course.squares import numbered, squares
 
 _VISIBLE = {" ": "␣", "\n": "↵"}
 
 
-def pair_map(table, symbols: Sequence[str]) -> Plot:
+def pair_map(table: ArrayLike, symbols: Sequence[str]) -> Plot:
     """Draw a table of pairs: a row for the previous character, a column for the next.
 
     Args:
@@ -38,28 +39,22 @@ def pair_map(table, symbols: Sequence[str]) -> Plot:
     table = np.asarray(table)
     counted = np.issubdtype(table.dtype, np.integer)
     names = [_VISIBLE.get(symbol, symbol) for symbol in symbols]
-    fig, ax = figure(width=4.8 if counted else 6.4, height=4.8 if counted else 7.4)
-    image = ax.imshow(table, cmap=SEQUENTIAL, norm=PowerNorm(0.5, 0, table.max()))
+    fig, ax = figure(4.6, 4.6) if counted else figure(height=6.2)
     ax.set_xlabel("next character")
     ax.set_ylabel("previous character")
     used = np.argwhere(table > 0)
     if counted:
+        numbered(ax, table / table.max(), [[str(n) if n else "" for n in row] for row in table])
         ax.set_xticks(range(len(names)), names)
         ax.set_yticks(range(len(names)), names)
         ax.tick_params(length=0)
         edges = np.arange(len(names)) - 0.5
         ax.hlines(edges, -0.5, len(names) - 0.5, color=FAINT, linewidth=0.3)
         ax.vlines(edges, -0.5, len(names) - 0.5, color=FAINT, linewidth=0.3)
-        for i, j in used:
-            ink = "white" if table[i, j] >= table.max() / 2 else INK
-            ax.text(j, i, table[i, j], ha="center", va="center", color=ink)
     else:
+        squares(ax, np.sqrt(table / table.max()))
         letter_ticks(ax, names)
-        bar = fig.colorbar(
-            image, ax=ax, location="top", shrink=0.8, aspect=40, ticks=[0, 0.05, 0.25, 0.5, 1]
-        )
-        bar.set_label("probability of the next character (scale: square root)")
-        bar.outline.set_visible(False)
+        _scale(ax, table.max())
     kind = "counts" if counted else "probabilities"
     strong = sorted(used.tolist(), key=lambda ij: -table[ij[0], ij[1]])[:3]
     pairs = ", ".join(f"{names[i]} then {names[j]} {table[i, j]:.3g}" for i, j in strong)
@@ -72,6 +67,18 @@ def pair_map(table, symbols: Sequence[str]) -> Plot:
     )
 
 
+def _scale(ax: Axes, most: float) -> None:
+    """Say above a map of probabilities what its colors mean; they show square roots."""
+    bar = ax.inset_axes((0.1, 1.1, 0.8, 0.025))
+    squares(bar, np.linspace(0, 1, 48)[None])
+    bar.set_aspect("auto")
+    marks = [mark for mark in (0, 0.05, 0.25, 0.5, 1) if mark <= most]
+    bar.set_xticks([47 * (mark / most) ** 0.5 for mark in marks], [f"{mark:g}" for mark in marks])
+    bar.set_yticks([])
+    bar.set_title("probability of the next character", loc="center", fontsize=SMALL)
+    bar.spines[:].set_visible(False)
+
+
 def loss_curve(
     curves: dict[float, Sequence[float]], ln_v: float, optimum: float, floor: float | None
 ) -> Plot:
@@ -81,13 +88,12 @@ def loss_curve(
         curves: for each learning rate the losses at steps 1, 2, 3, …
         ln_v, optimum, floor: levels to draw; no floor where nobody knows it.
     """
-    fig, ax = figure(height=4.0)
-    styles = zip(curves.items(), (FAINT, BLUE, "#7DB4D6"), (1.6, 2.2, 1.0), strict=False)
-    for (rate, losses), color, width in styles:
+    fig, ax = figure(height=3.8)
+    styles = ((FAINT, 1.6, "-"), (BLUE, 2.2, "-"), (INK, 1.0, "--"))
+    for (rate, losses), (color, width, line) in zip(curves.items(), styles, strict=False):
         steps = range(1, len(losses) + 1)
-        ax.plot(steps, losses, color=color, linewidth=width, label=f"rate {rate:g}")
-    ax.set_xscale("log")
-    ax.xaxis.set_major_formatter(ScalarFormatter())
+        ax.plot(steps, losses, line, color=color, linewidth=width, label=f"rate {rate:g}")
+    log_ticks(ax, "x")
     ax.set_xlabel("step (logarithmic)")
     ax.set_ylabel("loss (nats per character)")
     ax.axhline(optimum, color=VERMILION, linestyle="--", linewidth=1.1, zorder=3)
@@ -105,7 +111,7 @@ def loss_curve(
             fontsize=SMALL,
             annotation_clip=False,
         )
-    ax.legend(loc="upper right", bbox_to_anchor=(1.0, 0.93))
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, columnspacing=1.5)
     words = ""
     if floor is not None:
         floor_line(ax, floor)

@@ -4,56 +4,59 @@ One job: each function draws one figure and returns it as a `Plot` with its alt 
 come from the data that was drawn.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
+from numpy.typing import ArrayLike
 
 from gptlib.course.plotting import (
     BLUE,
-    DIVERGING,
     FAINT,
     GREEN,
     INK,
-    SEQUENTIAL,
     SMALL,
     VERMILION,
     Plot,
     figure,
     label_ends,
+    log_ticks,
+    panels,
 )
+from gptlib.course.squares import numbered, squares
 
 _STYLES = ((BLUE, "-"), (VERMILION, "-"), (GREEN, "-"), (FAINT, "--"))
 
 
-def _picture(ax: Axes, pixels, **options) -> None:
-    """Draw C pixels as a square, without axes."""
-    side = round(len(pixels) ** 0.5)
-    ax.imshow(np.reshape(pixels, (side, side)), **options)
+def _picture(ax: Axes, pixels: ArrayLike, most: float, two_sided: bool = False) -> None:
+    """Draw C pixels, of which the strongest could be `most`, as a square without axes."""
+    side = round(np.size(pixels) ** 0.5)
+    squares(ax, np.reshape(pixels, (side, side)) / most, two_sided)
+    _frame(ax)
+
+
+def _frame(ax: Axes) -> None:
     ax.set_xticks([])
     ax.set_yticks([])
     for spine in ax.spines.values():
         spine.set(visible=True, color=FAINT, linewidth=0.5)
 
 
-def pictures(one, others, labels: Sequence[int]) -> Plot:
+def pictures(one: ArrayLike, others: Iterable[ArrayLike], labels: Sequence[int]) -> Plot:
     """Draw one picture with its numbers written in, and others under their labels.
 
     Args:
         one: (64,), ink from 0 to 16. others: (N, 64) of the same. labels: what the others show.
     """
-    fig, axes = figure(6.4, 3.3, 1, 2, gridspec_kw={"width_ratios": [1.05, 1.25]})
-    left, right = axes
-    _picture(left, one, cmap=SEQUENTIAL, vmin=0, vmax=16)
-    for n, ink in enumerate(np.asarray(one, dtype=int)):
-        color = "white" if ink > 8 else INK
-        left.text(n % 8, n // 8, str(ink), ha="center", va="center", color=color, fontsize=SMALL)
+    fig, (left, right) = panels(2.9, columns=2, gridspec_kw={"width_ratios": [1.05, 1.2]})
+    rows = np.asarray(one, dtype=int).reshape(8, 8)
+    numbered(left, rows / 16, rows.astype(str))
+    _frame(left)
     right.axis("off")
     for n, (pixels, label) in enumerate(zip(others, labels, strict=True)):
         row, column = divmod(n, 4)
-        place = right.inset_axes([0.26 * column, 0.70 - 0.35 * row, 0.21, 0.26])
-        _picture(place, pixels, cmap=SEQUENTIAL, vmin=0, vmax=16)
+        place = right.inset_axes((0.26 * column, 0.70 - 0.35 * row, 0.21, 0.26))
+        _picture(place, pixels, 16)
         place.set_title(str(label), fontsize=SMALL, loc="center", pad=2)
     return Plot(
         fig,
@@ -65,11 +68,10 @@ def pictures(one, others, labels: Sequence[int]) -> Plot:
 
 def nudge_errors(nudges: Sequence[float], errors: Mapping[str, Sequence[float]]) -> Plot:
     """Draw the relative error of a nudged slope against the size of the nudge, log-log."""
-    fig, ax = figure(6.4, 3.7)
+    fig, ax = figure(height=3.6)
     for (name, values), (color, line) in zip(errors.items(), _STYLES, strict=False):
         ax.plot(nudges, values, line, color=color, marker="o", markersize=4, label=name)
-    ax.set_xscale("log")
-    ax.set_yscale("log")
+    log_ticks(ax, "x", "y")
     ax.set_ylim(1e-11, 5)
     ax.set_xlabel("nudge ε, in units of the weight")
     ax.set_ylabel("error of the slope, as a share of it")
@@ -82,7 +84,7 @@ def nudge_errors(nudges: Sequence[float], errors: Mapping[str, Sequence[float]])
 
 def descents(curves: Mapping[float, Sequence[float]], start: float) -> Plot:
     """Draw the loss in nats against the step, both axes logarithmic, a line for each rate."""
-    fig, ax = figure(6.4, 3.6)
+    fig, ax = figure()
     for (rate, losses), (color, line) in zip(curves.items(), _STYLES, strict=False):
         steps = range(1, len(losses) + 1)
         ax.plot(steps, losses, line, color=color, label=f"rate {rate:g}")
@@ -91,10 +93,7 @@ def descents(curves: Mapping[float, Sequence[float]], start: float) -> Plot:
         "ln 10", (1.0, start), (6, 0), ("axes fraction", "data"), "offset points",
         va="center", color=INK, fontsize=SMALL, annotation_clip=False,
     )  # fmt: skip
-    ax.set_xscale("log")
-    ax.set_yscale("log")
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    log_ticks(ax, "x", "y")
     ax.set_xlabel("step (logarithmic)")
     ax.set_ylabel("loss (nats per picture, logarithmic)")
     label_ends(ax)
@@ -110,13 +109,13 @@ def _end(losses: Sequence[float], start: float) -> str:
     return f"{losses[-1]:.1g}{climb}" if losses[-1] < start else f"above its start{climb}"
 
 
-def templates(w) -> Plot:
+def templates(w: ArrayLike) -> Plot:
     """Draw the ten columns of a weight matrix (64, 10) as pictures: blue pulls down, orange up."""
     w = np.asarray(w)
-    fig, axes = figure(6.4, 3.0, 2, 5)
+    fig, axes = panels(2.6, rows=2, columns=5)
     most = abs(w).max()
-    for digit, ax in enumerate(axes.flat):
-        _picture(ax, w[:, digit], cmap=DIVERGING, vmin=-most, vmax=most)
+    for digit, ax in enumerate(axes):
+        _picture(ax, w[:, digit], most, two_sided=True)
         ax.set_title(str(digit), loc="center", fontsize=SMALL, pad=3)
     middle = w.reshape(8, 8, 10)[3:5, 3:5].mean(axis=(0, 1))
     return Plot(
@@ -127,7 +126,7 @@ def templates(w) -> Plot:
     )
 
 
-def confusions(table, pairs: Sequence[tuple]) -> Plot:
+def confusions(table: ArrayLike, pairs: Sequence[tuple]) -> Plot:
     """Draw who was taken for whom, and some of the pictures.
 
     Args:
@@ -135,31 +134,28 @@ def confusions(table, pairs: Sequence[tuple]) -> Plot:
         pairs: eight (pixels, true digit, answer, confidence).
     """
     table = np.asarray(table)
-    fig, (left, right) = figure(6.4, 3.7, 1, 2, gridspec_kw={"width_ratios": [1, 1.3]})
+    fig, (above, below) = panels(6.4, rows=2, gridspec_kw={"height_ratios": [1.15, 1]})
     off = table * (1 - np.eye(10, dtype=int))
-    left.imshow(off, cmap=SEQUENTIAL, vmin=0, vmax=off.max() * 1.25)
-    for i, j in np.argwhere(table > 0):
-        shown, color = (str(table[i, j]), INK) if i != j else ("·", FAINT)
-        color = "white" if off[i, j] > 0.6 * off.max() else color
-        left.text(j, i, shown, ha="center", va="center", color=color, fontsize=SMALL)
-    left.set_xticks(range(10))
-    left.set_yticks(range(10))
-    left.tick_params(length=0)
-    left.set_xlabel("answer")
-    left.set_ylabel("true digit")
-    right.axis("off")
+    words = np.where(off > 0, off.astype(str), np.where(table > 0, "·", ""))
+    numbered(above, off / off.max(), words)
+    above.set_xticks(range(10))
+    above.set_yticks(range(10))
+    above.tick_params(length=0)
+    above.set_xlabel("answer")
+    above.set_ylabel("true digit")
+    below.axis("off")
     for n, (pixels, true, answer, sure) in enumerate(pairs):
         row, column = divmod(n, 4)
-        place = right.inset_axes([0.26 * column, 0.56 - 0.47 * row, 0.22, 0.32])
-        _picture(place, pixels, cmap=SEQUENTIAL)
+        place = below.inset_axes((0.25 * column, 0.57 - 0.54 * row, 0.25, 0.33))
+        _picture(place, pixels, np.max(pixels))
         place.set_title(f"{true}, not {answer}", fontsize=SMALL, loc="center", pad=3)
         place.set_xlabel(f"{sure:.2f} sure", fontsize=SMALL, labelpad=2)
     worst = sorted(np.argwhere(off > 0).tolist(), key=lambda ij: -off[ij[0], ij[1]])[:3]
     told = ", ".join(f"{i} taken for {j} {off[i, j]} times" for i, j in worst)
     return Plot(
         fig,
-        f"Left, a table of {off.sum()} errors among {table.sum()} pictures, true digit down and "
-        f"answer across; most often {told}. Right, eight of the misread pictures.",
+        f"Above, a table of {off.sum()} errors among {table.sum()} pictures, true digit down and "
+        f"answer across; most often {told}. Below, eight of the misread pictures.",
     )
 
 
@@ -169,7 +165,7 @@ def reliability(groups: Mapping[str, Sequence[Mapping]]) -> Plot:
     Args:
         groups: a label, and for each group of answers `count`, `confidence`, `accuracy`.
     """
-    fig, ax = figure(5.6, 4.2)
+    fig, ax = figure(5.0, 4.2)
     ax.plot([0.3, 1], [0.3, 1], color=FAINT, linewidth=1, linestyle="--", zorder=1)
     for (name, rows), (color, line) in zip(groups.items(), _STYLES, strict=False):
         sure = [row["confidence"] for row in rows]
@@ -178,7 +174,7 @@ def reliability(groups: Mapping[str, Sequence[Mapping]]) -> Plot:
         ax.errorbar(
             sure, right, error, linestyle=line, color=color, marker="o", capsize=2, label=name
         )
-    ax.text(0.36, 0.385, "as sure as right", rotation=38, color=INK, fontsize=SMALL, ha="center")
+    ax.text(0.39, 0.415, "as sure as right", rotation=38, color=INK, fontsize=SMALL, ha="center")
     ax.set_xlabel("confidence (mean of the group)")
     ax.set_ylabel("accuracy (share right)")
     ax.legend(loc="upper left")
@@ -196,7 +192,7 @@ def reliability(groups: Mapping[str, Sequence[Mapping]]) -> Plot:
 
 def errors_by_size(sizes: Sequence[int], errors: Mapping[str, Sequence[Sequence[float]]]) -> Plot:
     """Draw the share of errors against the number of training pictures, a dot for every seed."""
-    fig, ax = figure(6.4, 3.4)
+    fig, ax = figure()
     for (name, runs), (color, line) in zip(errors.items(), _STYLES, strict=False):
         means = [100 * float(np.mean(values)) for values in runs]
         ax.plot(sizes, means, line, color=color, label=name)

@@ -7,7 +7,18 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.ticker import FuncFormatter
 
-from gptlib.course.plotting import COLORS, FAINT, INK, SMALL, Plot, figure, floor_line, label_ends
+from gptlib.course.plotting import (
+    COLORS,
+    FAINT,
+    INK,
+    SMALL,
+    Plot,
+    figure,
+    floor_line,
+    label_ends,
+    log_ticks,
+    panels,
+)
 
 PROBES = ("spelling", "agreement", "pronoun", "promise")
 
@@ -19,7 +30,7 @@ def build_up(rungs: Mapping[str, Sequence[float]], floor: float) -> Plot:
         rungs: validation losses by seed, in nats per character, in the order of the build-up.
         floor: the loss that no model can beat on that text.
     """
-    fig, ax = figure(6.4, 3.4)
+    fig, ax = figure()
     means = [sum(losses) / len(losses) - floor for losses in rungs.values()]
     ax.plot(range(len(rungs)), means, color=FAINT, linewidth=1, zorder=1)
     for x, (losses, mean) in enumerate(zip(rungs.values(), means, strict=True)):
@@ -46,11 +57,11 @@ def gradient_by_depth(depths: Sequence[int], norms: Mapping[str, Sequence[float]
     Args:
         depths: numbers of blocks. norms: a kind of block, and its gradient norm at each depth.
     """
-    fig, ax = figure(6.4, 3.4)
+    fig, ax = figure()
     for name, values in norms.items():
         ax.plot(depths, values, marker="o", label=name)
     ax.set_xscale("log", base=2)
-    ax.set_yscale("log")
+    log_ticks(ax, "y")
     ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     ax.set_xlabel("depth (blocks)")
     ax.set_ylabel("gradient norm at the token table")
@@ -66,28 +77,26 @@ def probes(points: Sequence[Mapping], floor: float) -> Plot:
         points: one a step, with `val` and, for each name in `PROBES`, `accuracy` and `log_ratio`.
         floor: the loss that no model can beat on the validation text.
     """
-    fig, (left, right) = figure(6.4, 3.8, 1, 2)
+    fig, (above, below) = panels(6.0, rows=2, sharex=True)
     distance = [point["val"] - floor for point in points]
     for name in PROBES:
         style = {"label": name, "marker": "o", "markersize": 3}
-        left.plot(distance, [point[name]["accuracy"] for point in points], **style)
-        right.plot(distance, [point[name]["log_ratio"] for point in points], **style)
-    left.axhline(0.5, color=FAINT, linewidth=0.8)
-    right.axhline(0, color=FAINT, linewidth=0.8)
-    left.set_ylabel("accuracy (share of pairs)")
-    right.set_ylabel("log p(right) − log p(wrong), nats")
-    for ax in (left, right):
-        ax.set_xscale("log")
-        ax.invert_xaxis()
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-        ax.xaxis.set_minor_formatter(FuncFormatter(lambda x, _: ""))
-    fig.supxlabel("loss − floor (nats per character)", fontsize=12)
-    label_ends(right)
+        above.plot(distance, [point[name]["accuracy"] for point in points], **style)
+        below.plot(distance, [point[name]["log_ratio"] for point in points], **style)
+    above.axhline(0.5, color=FAINT, linewidth=0.8)
+    below.axhline(0, color=FAINT, linewidth=0.8)
+    above.set_ylabel("accuracy (share of pairs)")
+    below.set_ylabel("log p(right) − log p(wrong), nats")
+    for ax in (above, below):
+        log_ticks(ax, "x")
+    below.invert_xaxis()
+    below.set_xlabel("loss − floor (nats per character)")
+    label_ends(below)
     last = ", ".join(f"{name} {points[-1][name]['accuracy']:.2f}" for name in PROBES)
     return Plot(
         fig,
-        "Four probes as the loss comes down to the floor, accuracy on the left and log-odds on "
-        f"the right. Accuracy at the end: {last}.",
+        "Four probes as the loss comes down to the floor, accuracy above and log-odds "
+        f"below. Accuracy at the end: {last}.",
     )
 
 
@@ -103,15 +112,16 @@ def accuracy_by_distance(models: Mapping[str, Mapping[str, Sequence[tuple]]]) ->
         models: for each model and each question, a list of (range of distances such as "60–105",
             accuracy, number of probes), from near to far.
     """
-    fig, ax = figure(6.4, 3.2)
+    fig, ax = figure(height=3.6)
     ticks: dict[float, str] = {}
     told = []
     for color, (model, questions) in zip(COLORS, models.items(), strict=False):
-        left = 0.0
+        left, end = 0.0, (0.0, 0.0)
         for question, groups in questions.items():
             at = [left + i for i in range(len(groups))]
             left += len(groups) + 0.5  # a gap between questions: no line joins unlike things
             labels, shares, counts = zip(*groups, strict=True)
+            end = at[-1], shares[-1]
             ticks |= dict(zip(at, labels, strict=True))
             errors = [(a * (1 - a) / n) ** 0.5 for a, n in zip(shares, counts, strict=True)]
             ax.errorbar(at, shares, errors, fmt="o-", capsize=3, color=color, linewidth=1.4)
@@ -119,7 +129,7 @@ def accuracy_by_distance(models: Mapping[str, Mapping[str, Sequence[tuple]]]) ->
                 ax.annotate(question, (sum(at) / len(at), 1.08), ha="center", fontsize=SMALL)
             said = ", ".join(f"{_share(a)} at {far}" for far, a in zip(labels, shares, strict=True))
             told.append(f"{model}, {question}: {said}")
-        ax.annotate(model, (at[-1], shares[-1]), (8, -3), textcoords="offset points",
+        ax.annotate(model, end, (8, -3), textcoords="offset points",
                     color=color, fontsize=SMALL, annotation_clip=False)  # fmt: skip
     ax.axhline(0.5, color=FAINT, linewidth=0.8)
     ax.annotate("a coin", (1.75, 0.5), (0, 4), textcoords="offset points", ha="center",

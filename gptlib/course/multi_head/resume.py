@@ -15,7 +15,7 @@ def resumed(whole: Sequence[dict], again: Sequence[dict], killed: int, saved: in
         whole, again: `Run.log` of the run that was left alone and of the one that was resumed.
         killed, saved: the step at which the second died, and the step that it went on from.
     """
-    fig, ax = figure(6.4, 3.2)
+    fig, ax = figure()
     lines = []
     for log in (whole, again):
         points = [(line["step"], line["loss"]) for line in log if "loss" in line]
@@ -35,7 +35,9 @@ def resumed(whole: Sequence[dict], again: Sequence[dict], killed: int, saved: in
             va="top",
             fontsize=SMALL,
         )
-    ax.annotate("left alone", lines[0][2], (12, 4), textcoords="offset points",
+    middle = (top + min(loss for _, loss in lines[0])) / 2
+    falling = next(point for point in lines[0] if point[1] <= middle)
+    ax.annotate("left alone", falling, (10, 0), textcoords="offset points",
                 color=COLORS[0], fontsize=SMALL)  # fmt: skip
     ax.annotate("killed and resumed", (0.99, 0.5), xycoords="axes fraction",
                 ha="right", color=COLORS[1], fontsize=SMALL)  # fmt: skip

@@ -75,7 +75,7 @@ def seeds_of_preset(
     runs = [train_preset(preset_name, corpus_name, seed) for seed in seeds]
     run, _, tokenizer = runs[0]
     measures = [m for _, m, _ in runs]
-    result = {key: spread([m[key] for m in measures]) for key in measures[0]}
+    result: dict[str, object] = {key: spread([m[key] for m in measures]) for key in measures[0]}
     result["params"] = run.model.num_params()
     samples = []
     for temperature in (0.0, 0.8, 1.0):

@@ -17,6 +17,7 @@ from gptlib.course.plotting import (
     figure,
     floor_line,
     label_ends,
+    panels,
 )
 
 Curve = Sequence[tuple[float, float]]
@@ -30,37 +31,38 @@ def overfitting(train: Curve, val: Curve, remedies: Mapping[str, Curve], floor: 
         remedies: validation curves (step, loss) by name, the run itself among them.
         floor: the loss that no model can beat on the validation text.
     """
-    fig, (left, right) = figure(6.4, 3.6, 1, 2, sharey=True)
-    left.plot(*zip(*train, strict=True), color=COLORS[0], linestyle="--")
-    left.plot(*zip(*val, strict=True), color=COLORS[0])
+    fig, (above, below) = panels(6.0, rows=2)
+    above.plot(*zip(*train, strict=True), color=COLORS[0], linestyle="--")
+    above.plot(*zip(*val, strict=True), color=COLORS[0])
     best = min(val, key=lambda point: point[1])
-    left.plot(*best, "o", color=INK, zorder=5)
+    above.plot(*best, "o", color=INK, zorder=5)
     middle = train[len(train) // 2]
     for words, place, offset, side, color in (
         ("best", best, (0, 9), "center", INK),
         ("validation", val[-1], (0, 8), "right", COLORS[0]),
         ("train", middle, (-6, -14), "right", COLORS[0]),
     ):
-        left.annotate(
+        above.annotate(
             words, place, offset, textcoords="offset points", ha=side, fontsize=SMALL, color=color
         )
-    left.set_xlabel("passes over the text")
-    left.set_ylabel("loss (nats per character)")
+    above.set_xlabel("passes over the text")
+    above.set_ylabel("loss (nats per character)")
     for name, curve in remedies.items():
-        right.plot(*zip(*curve, strict=True), label=name)
-    right.set_xlabel("steps")
-    right.set_ylim(0, max(loss for _, loss in val[1:]) * 1.1)
-    floor_line(left, floor, None)
-    floor_line(right, floor)
-    label_ends(right)
+        below.plot(*zip(*curve, strict=True), label=name)
+    below.set_xlabel("steps")
+    below.set_ylabel("validation loss (nats)")
+    below.set_ylim(0, max(loss for _, loss in val[1:]) * 1.1)
+    floor_line(above, floor)
+    floor_line(below, floor)
+    label_ends(below)
     ends = "; ".join(
         f"{name} best {min(v for _, v in c):.2f}, last {c[-1][1]:.2f}"
         for name, c in remedies.items()
     )
     return Plot(
         fig,
-        f"Left: training loss falls to {train[-1][1]:.2f} while validation loss turns at "
-        f"{best[1]:.2f} and rises to {val[-1][1]:.2f}. Right, validation alone: {ends}.",
+        f"Above: training loss falls to {train[-1][1]:.2f} while validation loss turns at "
+        f"{best[1]:.2f} and rises to {val[-1][1]:.2f}. Below, validation alone: {ends}.",
     )
 
 
@@ -73,7 +75,7 @@ def size_and_text(
         points: runs with `params`, `val` and the amount of text under the key `by`.
         law: the loss at (N, R). floor: the exact one. E: what the law takes for it.
     """
-    fig, ax = figure(6.4, 3.8)
+    fig, ax = figure(height=3.6)
     texts = sorted({p[by] for p in points})
     sizes = np.array(sorted({p["params"] for p in points}))
     dense = np.geomspace(sizes[0], sizes[-1], 60)
@@ -114,7 +116,7 @@ def prediction(
         fitted, measured: losses of the runs that made the law.
         held_out: (predicted, low, high, measured) of the other one.
     """
-    fig, ax = figure(5.4, 4.3)
+    fig, ax = figure(5.0, 4.2)
     predicted, low, high, found = held_out
     edges = [min(*fitted, *measured, low, found) - 0.05, max(*fitted, *measured) + 0.05]
     ax.plot(edges, edges, color=FAINT, linewidth=0.8)
@@ -141,7 +143,7 @@ def unique_text(points: Sequence[Mapping]) -> Plot:
     Args:
         points: runs with `params`, `characters`, `best_val` and `val`.
     """
-    fig, ax = figure(6.4, 3.8)
+    fig, ax = figure(height=3.6)
     texts = sorted({p["characters"] for p in points})
     for color, text in zip(COLORS, texts, strict=False):
         mine = sorted((p for p in points if p["characters"] == text), key=lambda p: p["params"])

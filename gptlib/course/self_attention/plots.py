@@ -11,7 +11,6 @@ from gptlib.course.plotting import (
     BLUE,
     FAINT,
     INK,
-    SEQUENTIAL,
     SMALL,
     VERMILION,
     Plot,
@@ -19,7 +18,10 @@ from gptlib.course.plotting import (
     floor_line,
     label_ends,
     letter_ticks,
+    log_ticks,
+    panels,
 )
+from gptlib.course.squares import squares
 
 
 def ngram_losses(losses: Mapping[str, Mapping[int, float]], floor: float, alt: str) -> Plot:
@@ -47,56 +49,53 @@ def spread_and_entropy(
     uniform: float,
     alt: str,
 ) -> Plot:
-    """Left, standard deviation of q·k against D; right, entropy of a row of weights against D.
+    """Above, standard deviation of q·k against D; below, entropy of a row of weights against D.
 
     Args:
         D: head sizes. spread: label -> standard deviations. entropy: label -> nats.
         uniform: entropy of equal weights, in nats.
     """
-    fig, (left, right) = figure(6.4, 3.3, columns=2)
-    for ax, lines in ((left, spread), (right, entropy)):
+    fig, (above, below) = panels(5.2, rows=2, sharex=True)
+    for ax, lines in ((above, spread), (below, entropy)):
         for (label, values), color in zip(lines.items(), (VERMILION, BLUE), strict=True):
             ax.plot(D, values, marker="o", color=color, label=label)
         ax.set_xscale("log", base=2)
         ax.set_xticks(D, [str(d) for d in D])
         ax.minorticks_off()
-        ax.set_xlabel("D, numbers in a query")
-    left.set_ylabel("spread of the scores")
-    right.set_ylabel("entropy of a row (nats)")
-    left.set_ylim(bottom=0)
-    right.set_ylim(0, 1.15 * uniform)
-    right.axhline(uniform, color=FAINT, linewidth=0.9, linestyle="--", zorder=1)
-    right.text(D[0], 1.02 * uniform, "equal weights", va="bottom", fontsize=SMALL, color=INK)
-    for ax in (left, right):
+    below.set_xlabel("D, numbers in a query")
+    above.set_ylabel("spread of the scores")
+    below.set_ylabel("entropy of a row (nats)")
+    above.set_ylim(bottom=0)
+    below.set_ylim(0, 1.15 * uniform)
+    below.axhline(uniform, color=FAINT, linewidth=0.9, linestyle="--", zorder=1)
+    below.text(D[0], 1.02 * uniform, "equal weights", va="bottom", fontsize=SMALL, color=INK)
+    for ax in (above, below):
         label_ends(ax)
     return Plot(fig, alt)
 
 
 def maps(weights: Mapping[str, Tensor], tokens: Sequence[str], alt: str) -> Plot:
-    """T×T maps side by side: a row is a query, a column is a key, ink is weight.
+    """Two T×T maps: a row is a query, a column is a key, ink is weight.
 
-    The last map is the one to read: it is large and its tokens are named.
+    No query looks ahead, so half of a map is empty: the first map stands small in the corner of
+    the second, which is the one to read and names its tokens.
 
     Args:
-        weights: title -> (T, T), rows that sum to 1. tokens: T texts; a space is drawn as ␣.
+        weights: title -> (T, T), lower triangles whose rows sum to 1; two of them.
+        tokens: T texts; a space is drawn as ␣.
     """
     names = ["␣" if token == " " else "↵" if token == "\n" else token for token in tokens]
-    *before, last = weights
-    ratios = [1.0] * len(before) + [2.9]
-    fig, axes = figure(6.4, 4.9, columns=len(weights), gridspec_kw={"width_ratios": ratios})
-    for ax, (title, weight) in zip(axes, weights.items(), strict=True):
-        ax.imshow(weight.detach().sqrt(), cmap=SEQUENTIAL, vmin=0, vmax=1)
+    fig, large = figure(height=5.0)
+    small = large.inset_axes((0.62, 0.6, 0.36, 0.36))
+    for ax, (title, weight) in zip((small, large), weights.items(), strict=True):
+        squares(ax, weight.detach().sqrt())
         ax.set_title(title)
-        ax.set_anchor("N")
-        for side in ax.spines.values():
-            side.set_visible(False)
-        if title == last:
-            letter_ticks(ax, names)
-            ax.set_xlabel("key: looked at")
-            ax.set_ylabel("query: looking")
-        else:
-            ax.set_xticks([])
-            ax.set_yticks([])
+        ax.spines[:].set_visible(False)
+    small.set_xticks([])
+    small.set_yticks([])
+    letter_ticks(large, names)
+    large.set_xlabel("key: looked at")
+    large.set_ylabel("query: looking")
     return Plot(fig, alt)
 
 
@@ -106,7 +105,7 @@ def speed(T: Sequence[int], milliseconds: Mapping[str, Sequence[float]], alt: st
     for label, values in milliseconds.items():
         ax.plot(T, values, marker="o", label=label)
     ax.set_xscale("log", base=2)
-    ax.set_yscale("log")
+    log_ticks(ax, "y")
     ax.set_xticks(T, [str(t) for t in T])
     ax.minorticks_off()
     ax.set_xlabel("T, tokens in the window")

@@ -10,14 +10,16 @@ from matplotlib.ticker import FuncFormatter
 
 from gptlib.course.plotting import (
     COLORS,
-    DIVERGING,
     FAINT,
     INK,
     SMALL,
     Plot,
     figure,
     label_ends,
+    log_ticks,
+    panels,
 )
+from gptlib.course.squares import squares
 
 Losses = Mapping[float, float]
 
@@ -28,7 +30,7 @@ def rates(curves: Mapping[str, Losses], usual: float) -> Plot:
     Args:
         curves: losses by rate, by name. usual: the rate that everybody starts from.
     """
-    fig, ax = figure(6.4, 3.6)
+    fig, ax = figure()
     for color, (name, losses) in zip(COLORS, curves.items(), strict=False):
         ax.plot(list(losses), list(losses.values()), "o-", color=color, label=name)
         best = min(losses, key=losses.__getitem__)
@@ -54,7 +56,7 @@ def rates(curves: Mapping[str, Losses], usual: float) -> Plot:
 
 def schedules(shapes: Mapping[str, Sequence[float]]) -> Plot:
     """Draw learning rates over a run, as shares of the highest; a label says the mean."""
-    fig, ax = figure(6.4, 3.9)
+    fig, ax = figure(height=3.8)
     for name, shares in shapes.items():
         way = np.linspace(0, 1, len(shares))
         ax.plot(way, shares, label=f"{name}, mean {np.mean(shares):.2f}")
@@ -73,9 +75,7 @@ def pairs(before: Sequence[float], after: Sequence[float], names: tuple[str, str
     Args:
         before, after: losses in the order of the seeds. names: what the two settings are called.
     """
-    fig, (left, right) = figure(
-        6.4, 3.4, 1, 2, gridspec_kw={"width_ratios": [1.6, 1]}, sharey=False
-    )
+    fig, (left, right) = panels(3.4, columns=2, gridspec_kw={"width_ratios": [1.6, 1]})
     for a, b in zip(before, after, strict=True):
         left.plot([0, 1], [a, b], "o-", color=COLORS[0], linewidth=1.2)
     left.set_xlim(-0.4, 1.4)
@@ -98,13 +98,13 @@ def pairs(before: Sequence[float], after: Sequence[float], names: tuple[str, str
 
 def diagonals(scores: Mapping[str, np.ndarray]) -> Plot:
     """Draw query-key scores (T, T) of one word at all places, a panel for each way to say where."""
-    fig, axes = figure(6.4, 3.3, 1, len(scores))
-    for ax, (name, table) in zip(np.atleast_1d(axes), scores.items(), strict=True):
+    fig, axes = panels(2.9, columns=len(scores))
+    for ax, (name, table) in zip(axes, scores.items(), strict=True):
         edge = np.abs(table).max()
-        ax.imshow(table, cmap=DIVERGING, vmin=-edge, vmax=edge)
+        squares(ax, table / edge, two_sided=True)
         ax.set_title(name)
         ax.set_xlabel("place of the key")
-    np.atleast_1d(axes)[0].set_ylabel("place of the query")
+    axes[0].set_ylabel("place of the query")
     apart = {
         name: max(np.ptp(np.diagonal(table, k)) for k in range(-4, 5))
         for name, table in scores.items()
@@ -124,35 +124,35 @@ def lifted(
         values: for each step, from 0, where a grid of numbers from 0 to 1 has got to.
         before, after: singular values, largest first, of an update before and after.
     """
-    fig, (left, right) = figure(6.4, 3.6, 1, 2)
+    fig, (above, below) = panels(6.0, rows=2)
     for step, ends in enumerate(values):
         if step in (1, 3, 5):
-            (line,) = left.plot(values[0], ends)
+            (line,) = above.plot(values[0], ends)
             peak = int(np.argmax(np.asarray(ends) > 0.9 * max(ends)))
-            left.annotate(
+            above.annotate(
                 f"{step} steps" if step == 5 else f"{step}", (values[0][peak], max(ends)), (0, 5),
                 textcoords="offset points", ha="center", color=line.get_color(), fontsize=SMALL,
             )  # fmt: skip
-    left.plot(values[0], values[0], color=FAINT, linewidth=0.8)
-    left.set_xscale("log")
-    left.set_xlabel("singular value going in")
-    left.set_ylabel("coming out")
+    above.plot(values[0], values[0], "--", color=FAINT, linewidth=1)
+    log_ticks(above, "x")
+    above.set_xlabel("singular value going in")
+    above.set_ylabel("coming out")
     for words, sizes in (("before", np.divide(before, before[0])), ("after", np.asarray(after))):
-        (line,) = right.plot(np.arange(1, len(sizes) + 1), sizes)
+        (line,) = below.plot(np.arange(1, len(sizes) + 1), sizes)
         middle = len(sizes) // 2
-        right.annotate(
+        below.annotate(
             words, (middle + 1, sizes[middle]), (0, 8), textcoords="offset points", ha="left",
             color=line.get_color(), fontsize=SMALL,
         )  # fmt: skip
-    right.set_yscale("log")
-    right.set_ylim(1e-6, 3)
-    right.set_xlabel("singular value, largest first")
-    right.set_ylabel("size (before: largest is 1)")
+    log_ticks(below, "y")
+    below.set_ylim(1e-6, 3)
+    below.set_xlabel("singular value, largest first")
+    below.set_ylabel("size (before: largest is 1)")
     lifted_values = [end for value, end in zip(values[0], values[-1], strict=True) if value > 0.01]
     return Plot(
         fig,
-        f"Left: five steps lift every value above 0.01 to between {min(lifted_values):.2f} and "
-        f"{max(lifted_values):.2f}. Right: of a gradient's {len(before)} singular values "
+        f"Above: five steps lift every value above 0.01 to between {min(lifted_values):.2f} and "
+        f"{max(lifted_values):.2f}. Below: of a gradient's {len(before)} singular values "
         f"{sum(s > before[0] / 10 for s in before)} are more than a tenth of the largest before "
         f"the steps, {sum(s > after[0] / 10 for s in after)} after them.",
     )
@@ -165,15 +165,18 @@ def gains(rows: Sequence[tuple[str, Sequence[float], Sequence[float]]]) -> Plot:
         rows: (name, nats saved by seed when added to the tuned baseline, nats saved by seed in the
             company of all others); either may be empty.
     """
-    fig, ax = figure(6.4, 1.2 + 0.34 * len(rows))
+    fig, ax = figure(height=1.2 + 0.34 * len(rows))
     places = np.arange(len(rows))[::-1]
-    looks = (("alone", COLORS[0], 0.13, 1), ("with all the others", COLORS[1], -0.13, 2))
-    for label, color, shift, column in looks:
-        for y, row in zip(places, rows, strict=True):
-            if row[column]:
-                ax.plot(row[column], [y + shift] * len(row[column]), "o", color=color,
+    looks = (
+        ("alone", COLORS[0], 0.13, [alone for _, alone, _ in rows]),
+        ("with all the others", COLORS[1], -0.13, [last for _, _, last in rows]),
+    )
+    for label, color, shift, columns in looks:
+        for y, saved in zip(places, columns, strict=True):
+            if saved:
+                ax.plot(saved, [y + shift] * len(saved), "o", color=color,
                         markersize=3.5, alpha=0.55)  # fmt: skip
-                ax.plot(np.mean(row[column]), y + shift, "|", color=color, markersize=13,
+                ax.plot(np.mean(saved), y + shift, "|", color=color, markersize=13,
                         markeredgewidth=2, label=label)  # fmt: skip
                 label = "_again"
     ax.axvline(0, color=INK, linewidth=0.8)
@@ -194,7 +197,7 @@ def progress(curves: Mapping[str, Sequence[tuple[float, float]]], unit: str) -> 
     Args:
         curves: (unit read or passed, loss) by name. unit: the axis' words.
     """
-    fig, ax = figure(6.4, 3.6)
+    fig, ax = figure()
     for name, curve in curves.items():
         ax.plot(*zip(*curve, strict=True), "o-", label=name)
     ax.set_xlabel(unit)

@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -151,7 +152,9 @@ def by_machine(lines: list[dict]) -> list[dict]:
     return rows
 
 
-def race(out: Path, seeds: int = 3, only: str = "", report=print) -> Record:
+def race(
+    out: Path, seeds: int = 3, only: str = "", report: Callable[[str], object] = print
+) -> Record:
     """Run what `out` does not hold yet of this kind of processor, and write its record.
 
     Args:
