@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from book.commands import command_help
 from gptlib.errors import DataError
 from gptlib.train_config import FREE, OVERRIDABLE
 
@@ -265,4 +266,5 @@ FILLS: dict[str, Callable[[Path, str], str]] = {
     "resume-rules": resume_rules,
     "faults": faults,
     "save-cost": save_cost,
+    "command": command_help,
 }

@@ -31,6 +31,8 @@ def naive_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = True) -> Ten
     Equal to `F.scaled_dot_product_attention`, forward and backward, but it keeps the whole
     (T, S) matrix in memory.
 
+    Derived in chapter 2, *How loud may a question be?*
+
     Args:
         q: queries (B, H, T, D). k, v: keys and values (B, H, S, D), S >= T.
         causal: let query t see keys up to position S - T + t only.
@@ -51,6 +53,8 @@ def fused_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool, dropout: floa
 
     Under autocast on a CPU it runs in float32: the kernel's backward pass in bfloat16 is slower,
     four times at a context of 64.
+
+    Derived in chapter 2, *What does the square cost?*
     """
     if q.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
         with torch.autocast("cpu", enabled=False):
@@ -108,14 +112,20 @@ class KVCache:
 
 
 def make_norm(config: GPTConfig) -> nn.Module:
-    """A layer norm, or an RMS norm, which never has a bias; both add 1e-5 under the root."""
+    """A layer norm, or an RMS norm, which never has a bias; both add 1e-5 under the root.
+
+    Derived in chapter 3, *Who keeps the stream in its banks?*
+    """
     if config.norm == "rmsnorm":
         return nn.RMSNorm(config.n_embd, eps=1e-5)
     return nn.LayerNorm(config.n_embd, eps=1e-5, bias=config.bias)
 
 
 class CausalSelfAttention(nn.Module):
-    """Every token gathers from the tokens before it, in H heads side by side."""
+    """Every token gathers from the tokens before it, in H heads side by side.
+
+    Derived in chapter 3, *The shape is right. Is the answer?*
+    """
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -152,7 +162,10 @@ class CausalSelfAttention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Each token alone: widen to 4C, bend, return to C."""
+    """Each token alone: widen to 4C, bend, return to C.
+
+    Derived in chapter 3, *What can an average not say?*
+    """
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -166,7 +179,13 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """Communicate, then compute; each adds to the residual stream what it found."""
+    """Communicate, then compute; each adds to the residual stream what it found.
+
+    Only what a sublayer reads is normed: x itself, and the gradient on its way back, pass through
+    untouched. A norm of x + attn(x) would scale both at every layer (Xiong et al. 2020).
+
+    Derived in chapter 3, *Why did more of the same make it worse?*
+    """
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -176,8 +195,6 @@ class Block(nn.Module):
         self.mlp = MLP(config)
 
     def forward(self, x: Tensor, cache: KVCache | None = None, layer: int = 0) -> Tensor:
-        # Only what a sublayer reads is normed: x itself, and the gradient on its way back, pass
-        # through untouched. A norm of x + attn(x) scales both at every layer (Xiong et al. 2020).
         x = x + self.attn(self.ln_1(x), cache, layer)
         return x + self.mlp(self.ln_2(x))
 
@@ -235,6 +252,8 @@ class GPT(nn.Module):
     """Token ids in, a score for every possible next token out.
 
     Parameter names are GPT-2's (`transformer.wte`, `transformer.h.0.attn.c_attn`, …).
+
+    Derived in chapter 3, *Is that all of it?*
     """
 
     def __init__(self, config: GPTConfig) -> None:
@@ -355,7 +374,10 @@ class GPT(nn.Module):
         return logits if return_logits else None, loss
 
     def num_params(self, trainable: bool = False) -> int:
-        """Parameters, or those of them that are trained; a tied head counts once."""
+        """Parameters, or those of them that are trained; a tied head counts once.
+
+        Derived in chapter 3, *How many numbers is that?*
+        """
         return sum(p.numel() for p in self.parameters() if p.requires_grad or not trainable)
 
     def flops_per_token(self, T: int) -> int:
@@ -364,6 +386,8 @@ class GPT(nn.Module):
         6 for each weight that multiplies the token, plus 12 * n_layer * C * T for attention's two
         products (PaLM: Chowdhery et al. 2022, appendix B). Look-ups in the position table are
         no multiplications, nor are those in the token table: it counts only as a tied head.
+
+        Derived in chapter 4, *What does a parameter cost?*
         """
         n_weights = self.num_params()
         if not self.config.rotary:

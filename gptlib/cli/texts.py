@@ -20,6 +20,7 @@ from gptlib.errors import CheckpointError, ConfigError, DataError
 from gptlib.model import GPT
 from gptlib.runs import load_run
 from gptlib.shards.read import is_shard_folder
+from gptlib.shards.splits import Split
 from gptlib.tokenizers import BPETokenizer, Tokenizer, load_tokenizer
 
 
@@ -30,7 +31,7 @@ class Text:
     place: str
     corpus: Corpus | None
 
-    def splits(self, tokenizer: Tokenizer) -> tuple:
+    def splits(self, tokenizer: Tokenizer) -> tuple[Split, Split]:
         """The training and the validation part, as `Trainer` takes them."""
         if self.corpus is None:
             return self.place, self.place

@@ -139,6 +139,8 @@ def generate(
 ) -> Tensor | tuple[Tensor, list[int]]:
     """Continue prompts.
 
+    Derived in chapter 1, *What does it write?*
+
     Args:
         ids: a prompt (T,), a batch (B, T), or a list of prompts of different lengths. A prompt
             longer than `block_size` is read from its last `block_size` tokens.

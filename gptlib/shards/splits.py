@@ -61,8 +61,8 @@ def open_split(
     return tokens
 
 
-def split_sha256(tokens: np.ndarray | ShardedTokens) -> str:
+def split_sha256(tokens: Tokens) -> str:
     """The sha256 of the ids, whatever integer type they are kept in."""
     if isinstance(tokens, ShardedTokens):
         return tokens.sha256
-    return hashlib.sha256(np.ascontiguousarray(tokens, dtype="<i8").tobytes()).hexdigest()
+    return hashlib.sha256(np.asarray(tokens, dtype="<i8").tobytes()).hexdigest()

@@ -63,7 +63,7 @@ def prepare(
     separator: str = END_OF_TEXT,
     name: str | None = None,
     revision: str | None = None,
-    report: Callable[[str], None] | None = None,
+    report: Callable[[str], object] | None = None,
     progress: Callable[[int, int | None, str], None] | None = None,
 ) -> dict:
     """Encode a source into a shard folder, or finish what was begun there.
