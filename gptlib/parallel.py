@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, TypeGuard
 
 import torch
 import torch.distributed as dist
@@ -27,7 +27,6 @@ from gptlib.runtime import Runtime
 if TYPE_CHECKING:  # slow to import, and rarely needed
     from torch.distributed.tensor import DTensor
 
-T = TypeVar("T")
 STRATEGIES = ("ddp", "fsdp")
 
 
@@ -144,7 +143,7 @@ def all_reduce_sum(*values: float) -> list[float]:
     return total.tolist()
 
 
-def gather(value: T) -> list[T]:
+def gather(value: object) -> list:
     """Every process's `value`, by rank."""
     values = [value] * rank_and_size()[1]
     if len(values) > 1:
