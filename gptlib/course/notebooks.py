@@ -17,6 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from gptlib.course.folding import fold_setup, hide_answers
 from gptlib.course.machines import GUARDS, environment
 
 #: The first code cell of every chapter, tagged `setup`. `publish.py` fills the address in.
@@ -28,8 +29,8 @@ REPOSITORY = ""  # written by `make publish-url URL=...`
 if importlib.util.find_spec("gptlib") is None and REPOSITORY:
     %pip install --quiet --no-deps git+{REPOSITORY}
 elif importlib.util.find_spec("gptlib") is None:
-    print("This book has no public address yet: clone its repository,",
-          "run `make book`, and open the notebook from there.")"""
+    print("gptlib is missing. Open this notebook from your copy of the book's",
+          "repository: `make book` installs it there.")"""
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
@@ -74,6 +75,7 @@ def convert(source: Path):
     notebook = jupytext.read(source)
     notebook.metadata = type(notebook.metadata)(kernelspec=dict(KERNEL))
     notebook.nbformat, notebook.nbformat_minor = 4, 5
+    fold_setup(notebook)
     _name_cells(notebook)
     return notebook
 
@@ -206,7 +208,7 @@ def _try_elsewhere(notebook: Path, root: Path, name: str) -> None:
 
 
 def _tidy(notebook) -> None:
-    """Drop what changes from run to run, and put alt texts where MyST-NB looks for them."""
+    """Drop what changes from run to run, put alt texts where MyST-NB looks, fold the answers."""
     notebook.metadata.pop("language_info", None)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
@@ -219,6 +221,7 @@ def _tidy(notebook) -> None:
                 shown["image"] = {"alt": image["alt"], "classes": "dark-light"}
         if shown:
             cell.metadata["mystnb"] = shown
+    hide_answers(notebook)
 
 
 def _sha256(path: Path) -> str:

@@ -2,7 +2,9 @@
 
 import getpass
 import re
+from copy import deepcopy
 
+from gptlib.course.folding import fold_setup, hide_answers
 from gptlib.course.machines import GUARDS
 from gptlib.course.notebooks import convert, setup_cell, stale
 from gptlib.course.publish import repository_url
@@ -147,3 +149,10 @@ def test_no_placeholder_is_left_in_the_prose(chapter):
     left = re.findall(r"\b[A-Z]{3,}_[A-Z_]+\b|\bTODO\b|\bTBD\b|\?\?\?", prose)
     left = [word for word in left if word not in ("OMP_NUM_THREADS", "GPTLIB_DATA")]
     assert not left, f"still to be written: {', '.join(left)}"
+
+
+def test_the_notebook_folds_its_set_up_and_the_answers_to_its_predictions(chapter):
+    folded = deepcopy(chapter)
+    fold_setup(folded)
+    hide_answers(folded)
+    assert folded == chapter, "run `make notebooks`"

@@ -14,10 +14,11 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import pytest
 from bs4 import BeautifulSoup
-from looks import FILTERED, PLACE, TOO_WIDE, contrast
+from looks import FAINT_TEXT, FILTERED, PLACE, TOO_WIDE, contrast
 from matplotlib.image import imread
 
 from gptlib.course.plots import COLORS, INK, PAPER
+from gptlib.course.publish import colab_url, repository_url
 
 #: What loads something when a page opens; an ordinary link does not.
 LOADING = {
@@ -192,6 +193,90 @@ def with_a_plot(site: Path) -> Path:
         for page in sorted((site / "chapters").glob("*.html"))
         if "dark-light" in page.read_text("utf8")
     )
+
+
+def chapters(site: Path) -> list[Path]:
+    return sorted((site / "chapters").glob("*.html"))
+
+
+def answer_of(box):
+    """What stands folded behind a prediction, before the next heading that is no exercise's."""
+    for tag in box.find_all_next(["h1", "h2", "h3", "details"]):
+        if tag.name == "details" and "answer" in tag.get("class", ()):
+            return tag
+        if tag.name == "details" and tag.find_previous_sibling() is box:
+            return tag  # by hand
+        if tag.name != "details" and not tag.get_text().startswith("Exercise"):
+            return None
+    return None
+
+
+def test_every_prediction_is_followed_by_a_closed_answer(site):
+    found = 0
+    for page in chapters(site):
+        for box in soup(page).select(".box-predict"):
+            answer, found = answer_of(box), found + 1
+            assert answer is not None, f"{page.name}: {box.get_text()[:80]!r} has no answer"
+            assert not answer.has_attr("open")
+            assert not answer.select("h1, h2, h3, .box"), "an answer that swallows a section"
+            last = [tag for tag in answer.find_all(recursive=False) if tag.name][-1]
+            assert last.name in ("p", "ul", "ol", "div"), last
+    assert found > 4
+
+
+def test_a_chapter_folds_its_set_up_and_offers_its_notebook(site, root):
+    for page in chapters(site):
+        setup = soup(page).select_one(".cell.tag_setup > details")
+        assert setup is not None and not setup.has_attr("open"), page.name
+        assert "Set up" in setup.summary.get_text() and "REPOSITORY" in setup.get_text()
+        named = soup(page).article.find_all(string=re.compile("REPOSITORY"))
+        assert all(setup in text.parents for text in named), page.name
+        link = soup(page).select_one("h1 + .page-tools a[download]")
+        notebook, _ = target(page, link["href"])
+        assert notebook.read_bytes() == (root / "chapters" / f"{page.stem}.ipynb").read_bytes()
+        in_colab = soup(page).select(".page-tools a[href*='colab.research.google.com']")
+        assert bool(in_colab) == bool(colab_url(repository_url(root), page.stem))
+
+
+def test_a_prediction_is_opened_by_the_keyboard_and_all_by_a_button(site, browser):
+    page = next(page for page in chapters(site) if soup(page).select("details.answer"))
+    browser.show(page, 1280)
+    count = len(soup(page).select("details.answer"))
+    opened = "document.querySelectorAll('details.answer[open]').length"
+    assert browser.run(opened) == 0
+    browser.run("document.querySelector('details.answer > summary').focus()")
+    browser.press("Enter", "\r")
+    assert browser.run(opened) == 1
+    for expected in (count, 0):
+        browser.run("document.querySelector('button.all-answers').focus()")
+        browser.press("Enter", "\r")
+        assert browser.run(opened) == expected
+        browser.run("new Promise(requestAnimationFrame)")
+
+
+def test_a_printed_page_shows_every_answer_and_no_button(site, browser):
+    page = next(page for page in chapters(site) if soup(page).select("details.answer"))
+    browser.show(page, 1280)
+    browser.ask("Emulation.setEmulatedMedia", media="print")
+    for selector, shown in [
+        ("details.answer > :not(summary)", True),
+        ("details.answer > summary", False),
+        (".page-tools", False),
+    ]:
+        seen = browser.run(
+            f"[...document.querySelectorAll('{selector}')].map(e => "
+            "e.checkVisibility() && e.getBoundingClientRect().height > 0)"
+        )
+        assert seen and set(seen) == {shown}, selector
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_text_stands_out_from_its_paper(site, browser, dark):
+    faint = []
+    for page in pages(site):
+        browser.show(page, 1280, dark=dark)
+        faint += [f"{page.name}: {found}" for found in browser.run(FAINT_TEXT)]
+    assert not faint, "\n".join(faint)
 
 
 @pytest.mark.parametrize("width", [390, 1280])
