@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from gptlib.course.waiting import waiting_table
 from gptlib.errors import DataError
 from gptlib.train_config import FREE, OVERRIDABLE
 
@@ -42,7 +43,7 @@ def fill(text: str, root: Path) -> str:
 
 
 def chapter_facts(root: Path, name: str) -> str:
-    """Return one line on a chapter: its exercises, figures and how long its cells ran."""
+    """Return one line on a chapter: its exercises and figures, and what its cells took."""
     path = root / "chapters" / f"{name}.ipynb"
     if not path.exists():
         return '<p class="facts">in preparation</p>'
@@ -55,9 +56,10 @@ def chapter_facts(root: Path, name: str) -> str:
         "figures": len(re.findall(r"^[*][*]Figure ", prose, re.M)),
     }
     facts = [f"{count} {what}" for what, count in counts.items() if count]
-    seconds = notebook["metadata"].get("gptlib", {}).get("seconds")
-    if seconds is not None:
-        facts.append(f"its cells ran in {seconds} seconds on one CPU thread")
+    stamp = notebook["metadata"].get("gptlib", {})
+    if "seconds" in stamp:
+        memory = f" and {stamp['gigabytes']} GB" if "gigabytes" in stamp else ""
+        facts.append(f"its cells ran in {stamp['seconds']} seconds{memory} on one CPU thread")
     return f'<p class="facts">{" · ".join(facts)}</p>'
 
 
@@ -142,39 +144,21 @@ def costs(root: Path, _: str) -> str:
     return "\n\n".join(tables) or "No run is recorded yet."
 
 
-#: What needs a larger machine: record, what it is, how many runs where no record says, command.
-_PLANNED = (
-    ("shakespeare-table", "chapter 4: the published sizes on Shakespeare, three seeds of each",
-     0, "python -m gptlib.course.sweep shakespeare-table"),
-    ("novel", "chapter 4: the novel model in the published size",
-     0, "python -m gptlib.course.sweep novel --corpus meyer_juerg_jenatsch.txt"),
-    ("speedrun-gpu", "the speedrun: the ablation at 10.7 million parameters, nanoGPT's GPU setting",
-     1, "python -m gptlib.course.speedrun --preset nanogpt-gpu --lr 2e-3 --seeds 1 "
-     "--out data/runs/speedrun-gpu"),
-)  # fmt: skip
-
-
 def waiting(root: Path, _: str) -> str:
-    """Return a table of the planned runs that no record holds yet, and the command for each."""
-    rows = ["| record, and the command that makes it | what waits |", "|---|---|"]
-    for name, what, whole, command in _PLANNED:
-        record = _record(root, name)
-        names = record["result"].get("not_run", []) if record else []
-        left = ", ".join(f"`{run}`" for run in sorted({run.rpartition("-s")[0] for run in names}))
-        if left or (whole and not record):
-            rows.append(f"| `{name}`<br>`{command}` | {what}: {left or 'all of it'} |")
-    return "\n".join(rows) if len(rows) > 2 else "Nothing waits."
+    """Return a table of the planned runs that no record holds yet."""
+    return waiting_table(root)
 
 
 def chapter_costs(root: Path, _: str) -> str:
-    """Return a table of the chapters: code cells, exercises, and how long the cells ran."""
-    rows = ["| chapter | code cells | seconds, one CPU thread |", "|---|---|---|"]
+    """Return a table of the chapters: code cells, how long they ran, and the most memory held."""
+    rows = ["| chapter | code cells | seconds, one CPU thread | memory, GB |", "|---|--:|--:|--:|"]
     for path in sorted((root / "chapters").glob("*.ipynb")):
         notebook = json.loads(path.read_text("utf8"))
         title = "".join(notebook["cells"][0]["source"]).splitlines()[0].lstrip("# ")
         cells = sum(cell["cell_type"] == "code" for cell in notebook["cells"])
-        seconds = notebook["metadata"].get("gptlib", {}).get("seconds", "not measured")
-        rows.append(f"| [{title}](chapters/{path.name}) | {cells} | {seconds} |")
+        stamp = notebook["metadata"].get("gptlib", {})
+        took = [stamp.get(key, "not measured") for key in ("seconds", "gigabytes")]
+        rows.append(f"| [{title}](chapters/{path.name}) | {cells} | {took[0]} | {took[1]} |")
     return "\n".join(rows) if len(rows) > 2 else "No chapter has been run yet."
 
 

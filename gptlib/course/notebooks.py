@@ -144,8 +144,8 @@ def execute(source: Path, root: Path, timeout: int = 600) -> float:
         nbformat.write(notebook, partial)
         _try_elsewhere(partial, root, source.stem)
         _fill_card(source, notebook, **used)
-        measured = {"seconds": round(used["seconds"]), "machines": list(GUARDS)}
-        notebook.metadata["gptlib"] = stamp(source, root) | measured
+        measured = {"seconds": round(used["seconds"]), "gigabytes": round(used["gigabytes"], 1)}
+        notebook.metadata["gptlib"] = stamp(source, root) | measured | {"machines": list(GUARDS)}
         nbformat.validate(notebook)
         nbformat.write(notebook, partial)
         os.replace(partial, target)
@@ -156,10 +156,11 @@ def execute(source: Path, root: Path, timeout: int = 600) -> float:
 
 # The CPU seconds that the kernel has used and the most memory that it held.
 _MEASURE = """\
-import json, resource
+import json, resource, sys
 _used = resource.getrusage(resource.RUSAGE_SELF)
+_unit = 1e9 if sys.platform == "darwin" else 1e6  # Linux counts in kilobytes
 print(json.dumps({"seconds": _used.ru_utime + _used.ru_stime,
-                  "gigabytes": _used.ru_maxrss / 1e6}))"""
+                  "gigabytes": _used.ru_maxrss / _unit}))"""
 
 _CARD = re.compile(r"^\| `cpu`, one thread \|.*\|$", re.M)
 

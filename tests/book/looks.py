@@ -6,7 +6,8 @@ One job: scripts for `browser.Browser.run`, and the contrast of two colors.
 #: Opens what is folded, waits for formulas, and names what is wider than its place: a box that
 #: scrolls or cuts, or an element that sticks out of the window and of no box that does either.
 TOO_WIDE = """(async () => {
-  const FRAMES = ".cell_input, div.math, .table-frame, .cell_output .pst-scrollable-table-container";
+  const FRAMES = ".cell_input, div.math, .table-frame, " +
+    ".cell_output .pst-scrollable-table-container";
   document.querySelectorAll("details").forEach(fold => fold.open = true);
   if (window.MathJax && MathJax.startup) await MathJax.startup.promise;
   await document.fonts.ready;
@@ -53,6 +54,8 @@ PLACE = """(() => {
 #: Names text that is hard to read: less than 4.5 to 1 against what is painted behind it, or 3 to 1
 #: where it is large. Text in pictures is not looked at.
 FAINT_TEXT = """(() => {
+  document.head.append(Object.assign(document.createElement("style"), {
+    textContent: "* { transition: none !important; animation: none !important; }"}));
   document.querySelectorAll("details").forEach(fold => fold.open = true);
   const context = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
   const known = new Map();
