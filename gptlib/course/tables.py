@@ -16,7 +16,7 @@ from gptlib.errors import ConfigError, nearest
 #: How a value is written: a number of decimals, a format such as "{:.1%}", or a function.
 Digits = int | str | Callable[[Any], str]
 MISSING = "–"
-_FIGURE_SPACE = "\u2007"  # as wide as a digit
+_FIGURE_SPACE, _SPACE = "\u2007", "\u00a0"  # as wide as a digit, and where no line may break
 
 
 class Table:
@@ -78,7 +78,7 @@ class Table:
 
     def __repr__(self) -> str:
         columns = [
-            [head, *(cell.replace(_FIGURE_SPACE, " ") for cell in cells)]
+            [head, *(cell.replace(_FIGURE_SPACE, " ").replace(_SPACE, " ") for cell in cells)]
             for head, cells in zip(self.columns, self._cells, strict=True)
         ]
         padded = []
@@ -187,8 +187,8 @@ def _write(values: list, own: Digits | None, default: Digits) -> list[str]:
     width = max(map(len, spreads))
     if not width:
         return [one(value) for value, _ in pairs]
-    tails = [" ± " + s.rjust(width, _FIGURE_SPACE) if s else _FIGURE_SPACE * (3 + width)
-             for s in spreads]  # fmt: skip
+    room = f"{_SPACE}{_FIGURE_SPACE}{_SPACE}{_FIGURE_SPACE * width}"  # for what is missing
+    tails = [f"{_SPACE}±{_SPACE}{s.rjust(width, _FIGURE_SPACE)}" if s else room for s in spreads]
     return [one(value) + tail for (value, _), tail in zip(pairs, tails, strict=True)]
 
 
