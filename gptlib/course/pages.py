@@ -14,7 +14,7 @@ from typing import Any
 
 from docutils import nodes
 
-from gptlib.course import fills, folding, page_tools
+from gptlib.course import docstrings, fills, folding, page_tools
 
 _FACES = [
     # family, package, file, weight, style
@@ -165,6 +165,7 @@ def setup(app: Any) -> dict[str, bool]:
     app.connect("doctree-read", mark)
     folding.connect(app)
     page_tools.connect(app)
+    docstrings.connect(app)
     app.connect("autodoc-process-docstring", _mark_examples, priority=1)
     app.connect("autodoc-process-docstring", _mend_fields, priority=900)
     app.connect("html-page-context", _describe)

@@ -7,7 +7,7 @@ One job: scripts for `browser.Browser.run`, and the contrast of two colors.
 #: scrolls or cuts, or an element that sticks out of the window and of no box that does either.
 TOO_WIDE = """(async () => {
   const FRAMES = ".cell_input, div.math, .table-frame, " +
-    ".cell_output .pst-scrollable-table-container";
+    ".cell_output .pst-scrollable-table-container, .highlight:has(.viewcode-block)";
   document.querySelectorAll("details").forEach(fold => fold.open = true);
   if (window.MathJax && MathJax.startup) await MathJax.startup.promise;
   await document.fonts.ready;
@@ -50,6 +50,16 @@ PLACE = """(() => {
   const box = image.getBoundingClientRect();
   return image.decode().then(() => [box.left, box.top + scrollY, box.width, box.height]);
 })()"""
+
+#: Names links in the lists of contents that stick out of their sidebar or of themselves.
+CUT_ENTRIES = """[...document.querySelectorAll(".bd-sidebar-primary a, .bd-sidebar-secondary a")]
+  .filter(link => {
+    const side = link.closest(".bd-sidebar-primary, .bd-sidebar-secondary");
+    const out = link.getBoundingClientRect().right > side.getBoundingClientRect().right + 1;
+    const cut = getComputedStyle(link).display !== "inline" &&
+      link.scrollWidth > link.clientWidth + 1;
+    return out || cut;
+  }).map(link => link.innerText)"""
 
 #: Names text that is hard to read: less than 4.5 to 1 against what is painted behind it, or 3 to 1
 #: where it is large. Text in pictures is not looked at.

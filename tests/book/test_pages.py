@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import pytest
 from bs4 import BeautifulSoup
-from looks import FAINT_TEXT, FILTERED, PLACE, TOO_WIDE, contrast
+from looks import CUT_ENTRIES, FAINT_TEXT, FILTERED, PLACE, TOO_WIDE, contrast
 from matplotlib.image import imread
 
 from gptlib.course.plots import COLORS, INK, PAPER
@@ -44,6 +44,12 @@ def pages(site: Path) -> list[Path]:
     found = [p for p in site.rglob("*.html") if "_static" not in p.relative_to(site).parts]
     assert site / "index.html" in found
     return found
+
+
+def looks(site: Path) -> list[Path]:
+    """The pages that a browser looks at: of the modules' sources, which look alike, only one."""
+    sources = [page for page in sorted(pages(site)) if "_modules" in page.parts]
+    return sorted({*pages(site)} - {*sources[1:]})
 
 
 def target(page: Path, link: str) -> tuple[Path, str]:
@@ -132,6 +138,15 @@ def test_the_reference_has_no_block_that_says_only_a_type(site):
         labels = {label.get_text(strip=True) for label in soup(page).select(".field-list > dt")}
         assert "Type:" not in labels, page.name
         assert not soup(page).select("dl.py.attribute dl.field-list"), page.name
+
+
+def test_the_reference_gives_each_parameter_a_line_and_each_name_its_source(site):
+    for page in reference(site)[1:]:
+        for item in soup(page).select(".field-list li"):
+            text = item.get_text().replace("\u200b", " ")
+            inside = re.search(r"[.;)] [a-z_]+(, [a-z_]+)*: ", text)
+            assert not inside, f"{page.name}: {text[:120]!r} describes two"
+        assert soup(page).select("dt .viewcode-link"), page.name
 
 
 def test_the_reference_keeps_what_sphinx_takes_apart(site):
@@ -270,25 +285,38 @@ def test_a_printed_page_shows_every_answer_and_no_button(site, browser):
         assert seen and set(seen) == {shown}, selector
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_text_stands_out_from_its_paper(site, browser, dark):
-    faint = []
-    for page in pages(site):
-        browser.show(page, 1280, dark=dark)
-        faint += [f"{page.name}: {found}" for found in browser.run(FAINT_TEXT)]
-    assert not faint, "\n".join(faint)
+@pytest.fixture(scope="module")
+def seen(site, browser) -> list[tuple[str, int, dict[str, list[str]]]]:
+    """What a browser finds on each page, on a phone in light and on a desk in the dark."""
+    questions = {"wide": TOO_WIDE, "cut": CUT_ENTRIES, "faint": FAINT_TEXT}
+    found = []
+    for width, dark in ((390, False), (1280, True)):
+        for page in looks(site):
+            browser.show(page, width, dark)
+            answers = {name: browser.run(script) for name, script in questions.items()}
+            found.append((page.name, width, answers))
+    return found
 
 
-@pytest.mark.parametrize("width", [390, 1280])
-def test_nothing_is_wider_than_its_place(site, browser, width):
+def test_nothing_is_wider_than_its_place(seen):
     """On a phone, code, formulas and tables of results may scroll in their frames; nothing else."""
-    wide = []
-    for page in sorted(p for p in site.rglob("*.html") if "_static" not in p.parts):
-        browser.show(page, width)
-        for found in browser.run(TOO_WIDE):
-            if not (width == 390 and found.startswith("frame")):
-                wide.append(f"{page.name}: {found}")
+    wide = [
+        f"{page} at {width}: {found}"
+        for page, width, answers in seen
+        for found in answers["wide"]
+        if not (width == 390 and found.startswith("frame"))
+    ]
     assert not wide, "\n".join(wide)
+
+
+def test_no_entry_of_the_contents_at_the_sides_is_cut(seen):
+    cut = [f"{page}: {x}" for page, width, found in seen for x in found["cut"] if width > 1000]
+    assert not cut, "\n".join(cut)
+
+
+def test_text_stands_out_from_its_paper(seen):
+    faint = [f"{page} at {width}: {x}" for page, width, found in seen for x in found["faint"]]
+    assert not faint, "\n".join(faint)
 
 
 def test_plots_turn_dark_with_the_page_and_keep_their_hues(site, browser):
