@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from gptlib.course.tables import MISSING
 from gptlib.course.waiting import waiting_table
 from gptlib.errors import DataError
 from gptlib.train_config import FREE, OVERRIDABLE
@@ -135,12 +136,12 @@ def costs(root: Path, _: str) -> str:
         seconds, rate = (_mean(about["result"].get(key)) for key in ("seconds", "tokens_per_s"))
         by_machine.setdefault(where, []).append(
             f"| `{about['name']}`<br>`{about['command']}` | {_time(seconds)} | "
-            f"{f'{rate:,.0f}' if rate else 'not recorded'} |"
+            f"{f'{rate:,.0f}' if rate else MISSING} |"
         )
     tables = []
     for where, rows in by_machine.items():
         head = ["| record, and the command that repeats it | one run | tokens a second |"]
-        tables.append("\n".join([f"**{where}**", "", *head, "|---|---|---|", *rows]))
+        tables.append("\n".join([f"**{where}**", "", *head, "|---|---:|---:|", *rows]))
     return "\n\n".join(tables) or "No run is recorded yet."
 
 
@@ -229,7 +230,7 @@ def _mean(value: float | dict | None) -> float | None:
 
 def _time(seconds: float | None) -> str:
     if seconds is None:
-        return "not recorded"
+        return MISSING
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

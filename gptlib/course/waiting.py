@@ -65,7 +65,7 @@ def _flops(point: Point) -> float:
 
 def _power(number: float) -> str:
     digits, exponent = f"{number:.1e}".split("e")
-    return f"{digits} × 10<sup>{int(exponent)}</sup>"
+    return f"{digits}\u00a0×\u00a010<sup>{int(exponent)}</sup>"
 
 
 def _hours(flops: float) -> str:

@@ -96,7 +96,7 @@ def test_what_waits_is_read_from_the_records(tmp_path):
     assert "| `novel`<br>" in page and "`large`" in page and "`speedrun-gpu`" in page
     assert "shakespeare-table" not in page, "a plan without a record of its own says nothing"
     one, all_of_it = (line.split(" | ")[-2:] for line in page.splitlines()[2:])
-    assert one == ["5.8 × 10<sup>15</sup>", "0.2 |"]
+    assert one == ["5.8\u00a0×\u00a010<sup>15</sup>", "0.2 |"]
     assert float(all_of_it[1].rstrip(" |")) > 1, "38 runs cost more than one"
     (folder / "record.json").write_text(json.dumps({"result": {"not_run": []}}))
     assert "novel" not in fill("<!-- fill: waiting -->", tmp_path)

@@ -1,11 +1,14 @@
 """Answers to predictions are folded by rule, on a page and in a notebook, and so is the set-up."""
 
+from types import SimpleNamespace
+
 import nbformat
 import pytest
 from docutils import nodes
 from docutils.utils import new_document
 
 from gptlib.course.folding import Answer, fold, fold_setup, hide_answers
+from gptlib.course.page_tools import add_tools
 from gptlib.course.pages import mark
 
 BOX = "> **Predict.** More, or less?"
@@ -106,6 +109,25 @@ def test_the_set_up_cell_is_folded_on_the_page():
     setup = cell("fetch", tags=("setup",))
     page(setup, cell("a", "1"))
     assert (setup["hide_mode"], setup["prompt_show"]) == ("all", "Set up")
+
+
+@pytest.mark.parametrize("url", ["", "https://github.com/somebody/storyteller"])
+def test_a_chapter_offers_its_notebook_and_colab_where_there_is_an_address(tmp_path, url):
+    project = f'[project.urls]\nRepository = "{url}"\n' if url else ""
+    (tmp_path / "pyproject.toml").write_text(f"[project]\nname = 'x'\n{project}")
+    app = SimpleNamespace(env=SimpleNamespace(docname="chapters/one"), srcdir=str(tmp_path))
+    document = new_document("chapters/one.ipynb")
+    document += nodes.section("", nodes.title("", "One"), Answer("", said("so")))
+    add_tools(app, document)
+    _, line, _ = document[0].children
+    assert 'href="../_sources/chapters/one.ipynb" download' in line.astext()
+    assert 'class="all-answers" hidden' in line.astext()
+    address = "https://colab.research.google.com/github/somebody/storyteller/blob/main/chapters/one"
+    assert (address in line.astext()) == bool(url)
+    plain = new_document("glossary.md")
+    plain += nodes.section("", nodes.title("", "One"))
+    add_tools(app, plain)
+    assert len(plain[0].children) == 1
 
 
 def notebook(*cells: str | tuple) -> nbformat.NotebookNode:

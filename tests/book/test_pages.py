@@ -196,7 +196,7 @@ def test_every_page_of_the_contents_is_built(site, root):
         assert (site / f"{file}.html").is_file(), file
 
 
-@pytest.mark.parametrize("what", ["fill:", "publish:"])
+@pytest.mark.parametrize("what", ["fill:", "publish:", "public address"])
 def test_no_page_shows_its_own_scaffolding(site, what):
     for page in pages(site):
         assert all(what not in part.get_text() for part in soup(page).select("article")), page.name
