@@ -11,7 +11,7 @@ READY := $(VENV)/.ready
 TORCH := $(shell grep '^torch==' requirements.lock)
 PAGE := _build/html/index.html
 
-.PHONY: book serve test portable notebooks publish-url lint lock clean
+.PHONY: book serve test portable notebooks publish-url lint links lock clean
 
 book: $(READY)
 	$(BIN)/jupyter-book build . -W -n --keep-going --quiet
@@ -26,21 +26,25 @@ test: $(READY)
 
 # The tests on every machine that this one can play: an hour or so.
 portable: $(READY)
-	$(BIN)/python -m gptlib.course.machines all $(BIN)/python -m pytest --nbval -q
+	$(BIN)/python -m book.machines all $(BIN)/python -m pytest --nbval -q
 
 notebooks: $(READY)
-	$(BIN)/python -m gptlib.course.notebooks
+	$(BIN)/python -m book.notebooks
 
 publish-url: $(READY)
 	@test -n "$(URL)" || { echo "usage: make publish-url URL=https://github.com/NAME/REPOSITORY"; exit 2; }
-	$(BIN)/python -m gptlib.course.publish "$(URL)"
+	$(BIN)/python -m book.publish "$(URL)"
 
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# Every link that leads out of the book, asked for over the network.
+links: $(READY)
+	$(BIN)/jupyter-book build . --builder linkcheck --keep-going --quiet
+
 lock: $(READY)
-	$(BIN)/python -m gptlib.course.lock
+	$(BIN)/python -m book.lock
 
 clean:
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis

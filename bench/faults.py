@@ -23,8 +23,7 @@ sys.path += [str(ROOT / "tests" / "faults"), str(ROOT / "tests")]
 import campaign  # noqa: E402
 import test_damage  # noqa: E402
 
-from gptlib.course.recipes import make_record  # noqa: E402
-from gptlib.course.records import save_record  # noqa: E402
+from gptlib.course.records import make_record, save_record  # noqa: E402
 
 
 def killed(kills: int) -> dict:

@@ -59,6 +59,6 @@ if [ -f "$novel" ]; then
     sweep novel large-s42 240 gptlib.course.sweep novel --corpus "$novel"
 fi
 for change in all-s0 base-s0 tuned-s0 -lr- plus- without- all-plus- test-; do
-    sweep speedrun-gpu "$change" 300 gptlib.course.speedrun --preset nanogpt-gpu --lr 2e-3 \
+    sweep speedrun-gpu "$change" 300 gptlib.course.speedrun.ablation --preset nanogpt-gpu --lr 2e-3 \
         --seeds 1 --out data/runs/speedrun-gpu
 done

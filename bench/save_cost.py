@@ -18,8 +18,7 @@ from pathlib import Path
 import torch
 
 from gptlib import GPT, GPTConfig, TrainConfig, Trainer, checkpoint
-from gptlib.course.recipes import make_record
-from gptlib.course.records import save_record
+from gptlib.course.records import make_record, save_record
 
 INTERVAL = 60 * TrainConfig().save_minutes  # seconds
 

@@ -14,7 +14,7 @@ from matplotlib.patches import FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Outline
 
 from gptlib import load_record
-from gptlib.course.plots import INK, PAPER, VERMILION
+from gptlib.course.plotting import INK, PAPER, VERMILION
 
 TEAL = "#0B5C7A"
 OUT = Path(__file__).resolve().parents[1] / "assets" / "social-card.png"

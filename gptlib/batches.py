@@ -78,9 +78,56 @@ def document_starts(tokens: np.ndarray | Tensor, separator: Sequence[int]) -> np
     return np.concatenate(found)
 
 
+class Batches:
+    """What a `Trainer` reads: batches that follow from the step, so that they have no state.
+
+    Subclass it for data of another form, such as questions whose answers alone are learned. A batch
+    is a tuple of tensors with `rows` examples each; what they mean is for the loss to know. The
+    last one holds the targets, -1 where none counts, unless `weight` says otherwise.
+
+    Attributes:
+        batch_size: examples in one step, over all ranks and micro-batches.
+        tokens_per_step: for the log and the speed. sha256: which data it is, so that a run is not
+            resumed with other.
+    """
+
+    batch_size: int
+    tokens_per_step: int
+    sha256: str
+
+    def batch(
+        self, step: int, rank: int = 0, world_size: int = 1, micro: int = 0, accumulate: int = 1
+    ) -> tuple[Tensor, ...]:
+        """Return part `rank` of `world_size` of micro-batch `micro` of `step`, on the CPU.
+
+        The same arguments must give the same batch in every process, at any time.
+        """
+        raise NotImplementedError
+
+    def rows(self, world_size: int, accumulate: int) -> int:
+        """Examples that one process reads at a time.
+
+        Raises:
+            ConfigError: the batch does not divide evenly.
+        """
+        parts = world_size * accumulate
+        if self.batch_size % parts:
+            raise ConfigError(
+                f"batch_size is {self.batch_size}, which {world_size} processes x {accumulate} "
+                f"micro-batches do not divide; choose a multiple of {parts}"
+            )
+        return self.batch_size // parts
+
+    def weight(self, batch: tuple[Tensor, ...]) -> int:
+        """How much a batch's mean loss counts: its targets that are not -1."""
+        return int((batch[-1] >= 0).sum())
+
+
 @dataclass(frozen=True)
-class TokenBatches:
+class TokenBatches(Batches):
     """Batches of windows from a 1-D array of token ids.
+
+    Derived in the speedrun, *What does each change do to the text, and to the rate?*
 
     Args:
         tokens: 1-D integer array or tensor (a memory map serves as well), or the
@@ -127,6 +174,10 @@ class TokenBatches:
             object.__setattr__(self, "starts", room)
 
     @property
+    def tokens_per_step(self) -> int:
+        return self.batch_size * self.block_size
+
+    @property
     def windows(self) -> int:
         """Windows in an epoch. Where there is room, one is given up to let the offset vary."""
         if self.starts is not None:
@@ -157,20 +208,6 @@ class TokenBatches:
                 offsets[here] = self.starts[order]
         return offsets
 
-    def rows(self, world_size: int, accumulate: int) -> int:
-        """Windows that one process reads at a time.
-
-        Raises:
-            ConfigError: the batch does not divide evenly.
-        """
-        parts = world_size * accumulate
-        if self.batch_size % parts:
-            raise ConfigError(
-                f"batch_size is {self.batch_size}, which {world_size} processes x {accumulate} "
-                f"micro-batches do not divide; choose a multiple of {parts}"
-            )
-        return self.batch_size // parts
-
     def batch(
         self, step: int, rank: int = 0, world_size: int = 1, micro: int = 0, accumulate: int = 1
     ) -> tuple[Tensor, Tensor]:
@@ -188,3 +225,7 @@ class TokenBatches:
         at = torch.from_numpy(starts[:, None] + np.arange(self.block_size + 1))
         windows = torch.as_tensor(self.tokens[at.numpy()]).to(torch.int64)
         return windows[:, :-1].contiguous(), windows[:, 1:].contiguous()
+
+    def weight(self, batch: tuple[Tensor, ...]) -> int:
+        """Every target counts, so all micro-batches weigh the same."""
+        return batch[1].numel()

@@ -29,6 +29,8 @@ def orthogonalize(G: Tensor, dtype: str | None = None) -> Tensor:
     coefficients were chosen to lift small values fast, not to converge (they end in 0.7 to 1.2).
     No digit is needed (Jordan et al. 2024), so it is done in the number type whose products are
     fast on G's device, bfloat16 or float32, unless `dtype` names one; the result is of that type.
+
+    Derived in the speedrun, *What does Muon do to a gradient?*
     """
     X = G.to(DTYPES[dtype or fast_dtype(G)])
     X = X / X.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)  # no value above one

@@ -47,6 +47,8 @@ def make_optimizers(
     for it, else in float32. Every group says in `lr_scale` what it multiplies the rate by; see
     `set_learning_rate`.
 
+    Derived in the speedrun, *What should a network believe before it has read anything?*
+
     Args:
         embed_lr, head_lr: multiples of `lr` for the token and position tables, and for a head of
             its own. Speedruns give each of the three kinds of matrix its own rate (nanochat:
@@ -106,6 +108,8 @@ def learning_rate(
     "cosine", half a cosine from `lr` down to `min_lr` (Loshchilov & Hutter 2017); or "wsd",
     level at first and down in a straight line over the last `decay` of the way, a fifth unless
     given (Hu et al. 2024, section 4); speedruns take more than half.
+
+    Derived in the speedrun, *What does each change do to the text, and to the rate?*
 
     Raises:
         ConfigError: an unknown schedule.

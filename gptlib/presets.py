@@ -44,8 +44,8 @@ PRESETS = {
             eval_every=250, sampling="random",
         ),
     ),
-    # `nanogpt-cpu` with all the changes of `gptlib.course.speedrun.PARTS`. Fewer `--steps` keep the
-    # schedule's shape, for a shorter race.
+    # `nanogpt-cpu` with all the changes of `PARTS` in `gptlib.course.speedrun.ablation`. Fewer
+    # `--steps` keep the schedule's shape, for a shorter race.
     "speedrun-cpu": Preset(
         "nanogpt-cpu's size and text, as fast as we know how: no learned positions, Muon, bfloat16",
         dict(

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 class Rotary(nn.Module):
     """Turn vectors by the angles of their positions; nothing here is learned.
 
+    Derived in the speedrun, *Can a position be something other than a vector to add?*
+
     Args:
         block_size: the number of positions. head_size: D, even.
     """

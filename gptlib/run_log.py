@@ -10,10 +10,12 @@ from __future__ import annotations
 import errno
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from gptlib import files
+from gptlib.callbacks import Callback
 from gptlib.checkpoint import writing
 
 LOG, SPEED = "log.jsonl", "speed.jsonl"
@@ -24,12 +26,20 @@ class RunLog:
 
     Args:
         run_dir: where the files are. leads: only one process of a job writes and speaks.
-        report: called with a line of progress, or None.
+        report: called with a line of progress, or None. callbacks: told of all that happens.
     """
 
-    def __init__(self, run_dir: Path, leads: bool, report: Callable[[str], None] | None) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        leads: bool,
+        report: Callable[[str], None] | None,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
         self.run_dir, self.leads = run_dir, leads
         self._report = report if leads else None
+        self.callbacks = list(callbacks) if leads else []
+        self._step, self._steps, self._early = 0, 0, False
         self._stretch = 0.0
         self.start_clock(0)
 
@@ -41,6 +51,32 @@ class RunLog:
         except OSError as error:
             if error.errno not in (errno.EIO, errno.EPIPE):
                 raise
+
+    def begin(self, about: dict, step: int, steps: int) -> None:
+        """Training goes on from `step` of `steps`; `about` is what a manifest tells of the run."""
+        self._step, self._steps, self._early = step, steps, False
+        for callback in self.callbacks:
+            callback.began(about, step, steps)
+        self.start_clock(step)
+
+    @contextmanager
+    def listened(self) -> Iterator[None]:
+        """Tell the callbacks that training is over, however it ends."""
+        try:
+            yield
+        except BaseException:
+            for callback in self.callbacks:
+                callback.ended(self._step, False)
+            raise
+        for callback in self.callbacks:
+            callback.ended(self._step, self._early or self._step == self._steps)
+
+    def step(self, line: dict) -> None:
+        """Write the line of a step."""
+        self._step = line["step"]
+        self.write(line)
+        for callback in self.callbacks:
+            callback.stepped(line)
 
     def write(self, line: dict, name: str = LOG) -> None:
         if not self.leads:
@@ -69,17 +105,20 @@ class RunLog:
         """What comes now, such as a validation, is not training time."""
         self._stretch = time.perf_counter() - self._began
 
-    def progress(
-        self, step: int, steps: int, val: float, loss: float, batch_tokens: int, utilization: float
+    def validated(
+        self, val: float, loss: float, batch_tokens: int, utilization: float, early: bool
     ) -> None:
-        """Write tokens/s and MFU since the last validation, and report a line.
+        """Write a validation, and tokens/s and MFU since the last one; report a line.
 
         Args:
             val, loss: of validation and of the last step, in nats per token.
             batch_tokens: tokens a step. utilization: MFU at one token a second, 0 if unknown.
+            early: the run ends with this one, for lack of a better one.
         """
+        step, steps, self._early = self._step, self._steps, early
+        self.write({"step": step, "val": val} | ({"stop": "patience"} if early else {}))
         taken, self._timed_from = step - self._timed_from, step
-        line = f"step {step}/{steps}  val {val:.4f}"
+        line, rate, mfu, left = f"step {step}/{steps}  val {val:.4f}", None, None, None
         if taken:
             self._seconds += self._stretch
             rate = taken * batch_tokens / self._stretch
@@ -90,4 +129,7 @@ class RunLog:
             known = "unknown" if mfu is None else f"{mfu:.1%}"
             line += f"  train {loss:.4f}  {rate:,.0f} tokens/s  MFU {known}"
             line += f"  {left / 60:.1f} min left"
+        told = {"step": step, "val": val, "loss": loss, "tokens_per_s": rate, "mfu": mfu}
+        for callback in self.callbacks:
+            callback.validated(told | {"seconds_left": left})
         self.report(line)

@@ -20,17 +20,16 @@ from pathlib import Path
 import torch
 
 from gptlib import checkpoint, mirror, parallel, runtime
-from gptlib.batches import TokenBatches, document_starts
+from gptlib.callbacks import Callback
 from gptlib.errors import CheckpointError, ConfigError, DataError
-from gptlib.evaluation import split_loss
 from gptlib.model import GPT
 from gptlib.optim import learning_rate, make_optimizers, set_learning_rate
 from gptlib.paths import user_path
 from gptlib.run_log import LOG, SPEED, RunLog
 from gptlib.runs import Run, check_same_run, read_jsonl
 from gptlib.runtime import Runtime
-from gptlib.splits import open_split, split_sha256
 from gptlib.stopping import stop_signals
+from gptlib.task import Loss, open_task
 from gptlib.train_config import TrainConfig
 from gptlib.train_state import TrainState, same_runtime
 from gptlib.versions import package_version
@@ -39,10 +38,14 @@ from gptlib.versions import package_version
 class Trainer:
     """Train a `GPT` on token arrays and keep everything in a run folder.
 
+    Derived in chapter 3, *What if the machine had died?*
+
     Args:
         model: the network; its weights are replaced when a run is resumed.
         train, val: 1-D arrays of token ids, or a shard folder (or what `open_shards` returns),
-            which is read as it is needed. config: how to train.
+            which is read as it is needed. For another task, `train` is a `Batches` of one's own
+            and `val` may be a function of the model that returns a number, the lower the better.
+        config: how to train.
         run_dir: folder for `config.json`, `log.jsonl`, `speed.jsonl`, `tokenizer/`,
             `checkpoints/`, `best` and `latest`; made if it is not there.
         tokenizer: saved beside the run, so that `load_run` can decode; None for bare ids.
@@ -50,12 +53,15 @@ class Trainer:
         note: JSON to keep with the run, e.g. which corpus it was.
         separator: the ids that stand after every document. Windows then begin at a separator, in
             training and in validation, so that a document is seen from its beginning.
+        loss: (model, batch) to the mean loss of a batch; None for that of the next token.
+        callbacks: told of each step and validation, in the process that leads.
         mirror_to: a folder on another disk, such as Colab's mounted Drive, that gets a verified
             copy of every checkpoint; an empty run folder is restored from it.
 
     Raises:
         DataError: a split is too short for the model, or has ids outside its vocabulary; a shard
             folder that is damaged or was made with another tokenizer.
+        ConfigError: `Batches` of another batch_size than the config's.
         DeviceError: `config.compile`, and this machine cannot.
     """
 
@@ -71,23 +77,19 @@ class Trainer:
         note: dict | None = None,
         separator: Sequence[int] | None = None,
         mirror_to: str | Path | None = None,
+        loss: Loss | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         self.note, self.mirror_to = note, user_path(mirror_to) if mirror_to else None
         self.config, self.run_dir, self.tokenizer = config, user_path(run_dir), tokenizer
         self.runtime = Runtime.detect(config.device, config.dtype)
         parallel.check_strategy(config.parallel, self.runtime, config.optimizer)
         self.leads = self.runtime.rank == 0  # one process writes and speaks for all
-        self.log = RunLog(self.run_dir, self.leads, report)
+        self.log = RunLog(self.run_dir, self.leads, report, callbacks)
         self.report = self.log.report
         self.model = model
-        self.train = open_split(train, "train", model.config, tokenizer)
-        self.val = open_split(val, "val", model.config, tokenizer)
-        starts = [document_starts(t, separator) for t in (self.train, self.val) if separator]
-        self.separator, self.val_starts = separator, starts[1] if starts else None
-        self.batches = TokenBatches(
-            self.train, config.batch_size, model.config.block_size, config.seed, config.sampling,
-            starts[0] if starts else None,
-        )  # fmt: skip
+        self.task = open_task(model.config, train, val, config, tokenizer, separator, loss)
+        self.batches = self.task.batches
         if config.compile:
             parallel.check_compiler(self.runtime)
 
@@ -126,12 +128,12 @@ class Trainer:
             raise ConfigError(f"stop_after is {stop_after!r}; give a step, 1 or more, or None")
         self.batches.rows(self.runtime.world_size, c.accumulate)
         lock = checkpoint.only_writer(self.run_dir) if self.leads else nullcontext()
-        with lock, stop_signals() as stopped, parallel.joined(self.runtime):
+        with lock, stop_signals() as stopped, parallel.joined(self.runtime), self.log.listened():
             self._begin(resume, override)
             state = self.state
             if began and self.leads:
                 began(state.step)
-            self.log.start_clock(state.step)
+            self.log.begin(self.about, state.step, c.steps)
             if state.step == 0:
                 self._evaluate()
             last = min(c.steps, stop_after or c.steps)
@@ -154,16 +156,13 @@ class Trainer:
         c, device, scaler = self.config, self.runtime.device, self.state.scaler
         set_learning_rate(self.state.optimizers, self._rate(self.step))
         self.compute.train()
-        total = 0.0
-        for micro in range(c.accumulate):
-            x, y = self.batches.batch(
-                self.step, self.runtime.rank, self.runtime.world_size, micro, c.accumulate
-            )
-            with parallel.sync_gradients(self.compute, micro == c.accumulate - 1):
+        total, micros = 0.0, self._micro_batches()
+        for n, (batch, share) in enumerate(micros, 1):
+            with parallel.sync_gradients(self.compute, n == len(micros)):
                 with self.runtime.autocast():
-                    _, loss = self.compute(x.to(device), y.to(device), return_logits=False)
-                scaler.scale(loss / c.accumulate).backward()
-            total += loss.detach() / c.accumulate
+                    loss = self.task.loss(self.compute, tuple(part.to(device) for part in batch))
+                scaler.scale(loss / share).backward()
+            total += loss.detach() / share
         for optimizer in self.state.optimizers:
             scaler.unscale_(optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), c.grad_clip or math.inf)
@@ -177,6 +176,26 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
         scaler.update()
         return total.item(), norm
+
+    def _micro_batches(self) -> list[tuple[tuple, float]]:
+        """This process's part of the step: each batch, and what to divide its mean loss by.
+
+        A mean of means is the mean of all only where equally many targets count in each. So a loss
+        is weighted by its targets, over all processes, and cutting a batch in parts changes nothing
+        but the memory it takes.
+        """
+        rank, processes, parts = self.runtime.rank, self.runtime.world_size, self.config.accumulate
+        cut = [self.batches.batch(self.step, rank, processes, m, parts) for m in range(parts)]
+        weights = [self.batches.weight(batch) for batch in cut]
+        total, empty = parallel.sums(sum(weights), not all(weights))
+        if empty:
+            raise DataError(
+                f"no target counts in a micro-batch of step {self.step + 1}; give each example at "
+                "least one target that is not -1"
+            )
+        return [
+            (batch, total / processes / weight) for batch, weight in zip(cut, weights, strict=True)
+        ]
 
     def _rate(self, step: int) -> float:
         """The learning rate of the update that follows `step` others."""
@@ -192,7 +211,9 @@ class Trainer:
         if not (sound and math.isfinite(self._loss)):
             raise self._lost(f"the loss is {self._loss} and its gradient's norm {norm}")
         line = {"step": self.step, "loss": self._loss, "lr": self._rate(self.step - 1)}
-        self.log.write({**line, "grad_norm": norm, "tokens": self.step * self._batch_tokens()})
+        self.log.step(
+            {**line, "grad_norm": norm, "tokens": self.step * self.batches.tokens_per_step}
+        )
         due = c.save_every and self.step % c.save_every == 0
         return bool(due or overdue or self.step == c.steps), bool(stop)
 
@@ -206,21 +227,16 @@ class Trainer:
 
     def _evaluate(self) -> bool:
         """Validate, log it, and say whether to save: it is the best so far, or the last."""
-        c, state = self.config, self.state
+        state = self.state
         self.log.stop_clock()
-        val = split_loss(
-            self.model, self.val, windows=c.eval_windows or None,
-            autocast=self.runtime.autocast, starts=self.val_starts, shared=True,
-        )  # fmt: skip
+        val = self.task.validate(self.model, self.runtime)
         if not math.isfinite(val):
             raise self._lost(f"the validation loss is {val}")
         improved, ends = state.validated(val), self._is_out_of_patience()
-        self.log.write({"step": self.step, "val": val} | ({"stop": "patience"} if ends else {}))
         T, peak = self.model.config.block_size, self.runtime.peak_flops()
         flops = self.model.flops_per_token(T) / self.runtime.world_size
-        self.log.progress(
-            self.step, c.steps, val, self._loss, self._batch_tokens(), flops / peak if peak else 0
-        )
+        utilization = flops / peak if peak else 0
+        self.log.validated(val, self._loss, self.batches.tokens_per_step, utilization, ends)
         self.log.start_clock()  # validation is not training time
         return (improved and self.step > 0) or ends
 
@@ -229,9 +245,6 @@ class Trainer:
         c = self.config
         waited = self.state.waited(c.eval_every)
         return bool(c.patience) and waited >= c.patience and self.step < c.steps
-
-    def _batch_tokens(self) -> int:
-        return self.config.batch_size * self.model.config.block_size
 
     def _result(self) -> Run:
         """Say how `fit` ended."""
@@ -285,11 +298,7 @@ class Trainer:
         return {
             "model": self.model.config.to_dict(),
             "train": asdict(self.config),
-            "data": {
-                "train": split_sha256(self.train),
-                "val": split_sha256(self.val),
-                "separator": list(self.separator) if self.separator else None,
-            },
+            "data": self.task.data,
             "tokenizer": getattr(self.tokenizer, "sha256", None),
             "note": self.note,
             "threads": torch.get_num_threads(),

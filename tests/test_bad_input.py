@@ -31,7 +31,7 @@ from filelock import FileLock
 from gptlib import checkpoint
 from gptlib.cli import main
 from gptlib.corpora import load_corpus
-from gptlib.downloads import fetch
+from gptlib.corpora.downloads import fetch
 from gptlib.errors import (
     CheckpointError,
     ConfigError,
@@ -44,10 +44,10 @@ from gptlib.model import GPT, GPTConfig
 from gptlib.runs import load_run
 from gptlib.runtime import Runtime
 from gptlib.sampling import generate, stream
-from gptlib.sharded_tokens import MANIFEST, open_shards
 from gptlib.shards import prepare
-from gptlib.tokenizer_base import content_hash
+from gptlib.shards.read import MANIFEST, open_shards
 from gptlib.tokenizers import CharTokenizer
+from gptlib.tokenizers.base import content_hash
 from gptlib.train_config import TrainConfig
 from gptlib.trainer import Trainer
 

@@ -16,8 +16,8 @@ from gptlib.cli.arguments import build_parser
 from gptlib.cli.texts import open_text
 from gptlib.corpora import load_corpus
 from gptlib.runs import load_run
-from gptlib.sharded_tokens import open_shards
 from gptlib.shards import prepare
+from gptlib.shards.read import open_shards
 from gptlib.tokenizers import load_tokenizer
 
 TEXT = "Der Łuchs ☃ saß. The hen ran.\n" * 200
@@ -130,8 +130,8 @@ def test_sampling_imports_nothing_that_only_training_needs(tmp_path):
     program = (
         "import sys; from gptlib.cli import main;"
         "main(['sample', 'tales', '--max-new-tokens', '2']);"
-        "heavy = {'torch._dynamo', 'sympy', 'pooch', 'gptlib.sources', 'gptlib.shards',"
-        " 'gptlib.cli.train', 'gptlib.cli.data'};"
+        "heavy = {'torch._dynamo', 'sympy', 'pooch', 'gptlib.shards.sources',"
+        " 'gptlib.shards.write', 'gptlib.cli.train', 'gptlib.cli.data'};"
         "print(*heavy & set(sys.modules), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,

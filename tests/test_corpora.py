@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from gptlib import downloads, transfer
-from gptlib.corpora import Corpus, list_corpora, load_corpus
-from gptlib.downloads import cache_folder, fetch, read_registry
+from gptlib.corpora import Corpus, downloads, list_corpora, load_corpus
+from gptlib.corpora import http_file as transfer
+from gptlib.corpora.downloads import cache_folder, fetch, read_registry
 from gptlib.errors import DataError, GptlibError
 from gptlib.grammar import Grammar
-from gptlib.sharded_tokens import is_shard_folder, open_shards
 from gptlib.shards import prepare
-from gptlib.sources import open_source
+from gptlib.shards.read import is_shard_folder, open_shards
+from gptlib.shards.sources import open_source
 from gptlib.tokenizers import BPETokenizer, CharTokenizer, load_tokenizer
 
 POEM = ("The goose, the keeper and the light:\nwho lit whom? ß 🪿\n" * 200).encode()

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from gptlib.batches import document_starts
 from gptlib.errors import ConfigError, DataError
 from gptlib.evaluation import (
-    _windows,
     bits_per_byte,
     loss_by_position,
     parse_rate,
@@ -21,6 +20,7 @@ from gptlib.evaluation import (
     split_loss,
     token_losses,
 )
+from gptlib.evaluation.loss import _windows
 from gptlib.grammar import Grammar, Probe
 
 

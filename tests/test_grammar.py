@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from gptlib.errors import DataError, GrammarError
 from gptlib.grammar import Grammar, sample_corpus
-from gptlib.grammar_nodes import Choice, Literal, Scope, Sequence, Show, Words
-from gptlib.grammar_rules import read_source
+from gptlib.grammar.nodes import Choice, Literal, Scope, Sequence, Show, Words
+from gptlib.grammar.rules import read_source
 from gptlib.resources import data_path
 
 SMALL = {

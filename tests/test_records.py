@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from gptlib.course.recipes import RECIPES, spread
-from gptlib.course.records import Record, load_record, read_record, save_record, this_machine
+from gptlib.course.recipes import RECIPES, load_record
+from gptlib.course.records import Record, read_record, save_record, spread, this_machine
 from gptlib.errors import DataError
 from gptlib.resources import data_path
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from gptlib.errors import ConfigError, DataError
 from gptlib.model import GPT, GPTConfig
-from gptlib.sampling import _Ending, filter_logits, generate, stream
+from gptlib.sampling import filter_logits, generate, stream
+from gptlib.sampling.generation import _Ending
 
 MODERN = dict(
     rotary=True, qk_norm=True, norm="rmsnorm", activation="relu2", tied_head=False, softcap=8.0

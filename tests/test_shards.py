@@ -17,16 +17,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gptlib import sharded_tokens, shards
 from gptlib.batches import TokenBatches, document_starts
 from gptlib.corpora import load_corpus
 from gptlib.errors import CheckpointError, ConfigError, DataError
 from gptlib.evaluation import loss_by_position, split_loss
-from gptlib.shard_groups import in_validation
-from gptlib.sharded_tokens import MANIFEST, UNFINISHED, ShardedTokens, open_shards
 from gptlib.shards import prepare
-from gptlib.tokenizer_base import content_hash
+from gptlib.shards import read as sharded_tokens
+from gptlib.shards import write as shards
+from gptlib.shards.deal import in_validation
+from gptlib.shards.read import MANIFEST, UNFINISHED, ShardedTokens, open_shards
 from gptlib.tokenizers import END_OF_TEXT, BPETokenizer, CharTokenizer, load_tokenizer
+from gptlib.tokenizers.base import content_hash
 from gptlib.train_config import TrainConfig
 from gptlib.trainer import Trainer
 
@@ -132,7 +133,7 @@ def test_a_million_blanks_are_prepared(bpe, tmp_path):
 
 @pytest.mark.parametrize("workers", [1, 2, 7])
 def test_the_number_of_workers_changes_nothing(folder, bpe, tmp_path, workers, monkeypatch):
-    monkeypatch.setattr("gptlib.shard_groups.BATCH_BYTES", 50)  # several batches a shard
+    monkeypatch.setattr("gptlib.shards.deal.BATCH_BYTES", 50)  # several batches a shard
     prepare(iter(DOCUMENTS), bpe, tmp_path / "out", workers=workers, **SMALL)
     assert digests(tmp_path / "out") == digests(folder)
 
@@ -579,7 +580,7 @@ def test_training_on_a_folder_is_training_on_its_tokens(folder, bpe, make_model,
     for name, (train, val) in choices.items():
         model = make_model(vocab_size=bpe.vocab_size)
         trainer = Trainer(model, train, val, TrainConfig(**CONFIG), tmp_path / name, bpe)
-        assert isinstance(trainer.train, ShardedTokens) == (name != "arrays")
+        assert isinstance(trainer.batches.tokens, ShardedTokens) == (name != "arrays")
         trainer.fit()
         logs.add((tmp_path / name / "log.jsonl").read_bytes())
     assert len(logs) == 1

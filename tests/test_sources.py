@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from gptlib.corpora import load_corpus
 from gptlib.errors import DataError
-from gptlib.sources import open_source
+from gptlib.shards.sources import open_source
 
 DOCUMENTS = ["The goose.\n\nAnd the keeper.", "Straße 🪿", "x" * 3000, "the end"]
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptlib.text_stream import until_stop
+from gptlib.sampling.text_stream import until_stop
 from gptlib.tokenizers import BPETokenizer, CharTokenizer
 
 

@@ -16,15 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gptlib import tokenizers
 from gptlib.errors import TokenizerError
-from gptlib.tokenizers import (
-    GPT2_PATTERN,
-    BPETokenizer,
-    CharTokenizer,
-    _byte_characters,
-    load_tokenizer,
-)
+from gptlib.tokenizers import BPETokenizer, CharTokenizer, load_tokenizer
+from gptlib.tokenizers import bpe as tokenizers
+from gptlib.tokenizers.bpe import GPT2_PATTERN, _byte_characters
 
 TEXT = (
     "The fox sat. The hen sat. The fox ran.\n\nDer Fuchs saß, die Henne lief: straße, größe! "
@@ -381,7 +376,7 @@ def test_foreign_files_are_refused(tmp_path, content):
     [{"kind": "bpe"}, {"format": "gptlib tokenizer 9", "kind": "char", "characters": "ab"}],
 )
 def test_a_later_version_is_refused(tmp_path, content):
-    from gptlib.tokenizer_base import content_hash
+    from gptlib.tokenizers.base import content_hash
 
     stated = {**content, "sha256": content_hash(content)}
     (tmp_path / "tokenizer.json").write_text(json.dumps(stated))

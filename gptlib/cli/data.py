@@ -8,9 +8,9 @@ import json
 from gptlib.cli.console import tell
 from gptlib.cli.texts import named_tokenizer
 from gptlib.corpora import list_corpora
-from gptlib.downloads import fetch
+from gptlib.corpora.downloads import fetch
 from gptlib.shards import prepare
-from gptlib.sources import open_source
+from gptlib.shards.sources import open_source
 from gptlib.tokenizers import CharTokenizer
 
 

@@ -10,8 +10,8 @@ import warnings
 from gptlib.batches import document_starts
 from gptlib.cli.texts import encoded, load_writer, noted_place, open_text
 from gptlib.evaluation import bits_per_byte, split_loss
-from gptlib.sharded_tokens import open_shards
-from gptlib.splits import split_sha256
+from gptlib.shards.read import open_shards
+from gptlib.shards.splits import split_sha256
 
 
 def run(args: argparse.Namespace) -> int:

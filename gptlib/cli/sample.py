@@ -14,7 +14,7 @@ from gptlib.cli.texts import load_writer
 from gptlib.errors import ConfigError, DataError, TokenizerError
 from gptlib.model import GPT
 from gptlib.sampling import stream
-from gptlib.text_stream import until_stop
+from gptlib.sampling.text_stream import until_stop
 from gptlib.tokenizers import END_OF_TEXT, Tokenizer
 
 

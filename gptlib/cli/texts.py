@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from gptlib.corpora import Corpus, load_corpus
-from gptlib.downloads import read_registry
+from gptlib.corpora.downloads import read_registry
 from gptlib.errors import CheckpointError, ConfigError, DataError
 from gptlib.model import GPT
 from gptlib.runs import load_run
-from gptlib.sharded_tokens import is_shard_folder
+from gptlib.shards.read import is_shard_folder
 from gptlib.tokenizers import BPETokenizer, Tokenizer, load_tokenizer
 
 

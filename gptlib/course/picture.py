@@ -5,6 +5,8 @@ GitHub, Jupyter and Colab show it on its own paper; the built book puts the same
 where the page's style sheet gives the colors, light or dark.
 """
 
+from html import escape
+
 INK, PAPER, FAINT = "#222222", "#FBFAF7", "#8A8780"
 BLUE, VERMILION, GREEN = COLORS = ("#0072B2", "#D55E00", "#009E73")
 
@@ -28,8 +30,10 @@ class Picture:
     """A finished picture with its alt text.
 
     Args:
-        svg: a whole `<svg …>…</svg>` element whose `viewBox` gives its size in screen pixels.
-        alt: one or two sentences that tell what it shows to whoever cannot see it.
+        svg: a whole `<svg …>…</svg>` element whose `width`, or else its `viewBox`, gives its size
+            in screen pixels.
+        alt: one or two sentences that tell what it shows to whoever cannot see it; the picture
+            says them to a screen reader wherever it stands.
 
     Raises:
         ValueError: there is no alt text.
@@ -38,7 +42,8 @@ class Picture:
     def __init__(self, svg: str, alt: str) -> None:
         if not alt.strip():
             raise ValueError("a picture needs alt text: a sentence that says what it shows")
-        self.svg, self.alt = svg, " ".join(alt.split())
+        self.alt = " ".join(alt.split())
+        self.svg = svg.replace("<svg", f'<svg role="img" aria-label="{escape(self.alt)}"', 1)
 
     def __repr__(self) -> str:
         return self.alt

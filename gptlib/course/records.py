@@ -1,7 +1,7 @@
 """Recorded runs: what was run, on what, and what came of it.
 
-One job: `load_record` and `save_record`. A number in the book is there because a record under
-`data/runs/` says so; `rerun=True` makes the record anew on the reader's machine.
+One job: `Record`, and how one is made, read and written. A number in the book is there because a
+record under `data/runs/` says so; `gptlib.course.recipes` makes a record anew.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 import platform
+import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from gptlib.errors import DataError
-from gptlib.resources import data_path
 from gptlib.runs import read_jsonl
 from gptlib.versions import package_version
 
@@ -43,27 +43,6 @@ class Record:
 
     def __repr__(self) -> str:
         return f"Record({self.name}: {', '.join(self.result)})"
-
-
-def load_record(name: str, rerun: bool = False) -> Record:
-    """Return a recorded run.
-
-    Args:
-        name: e.g. "kalevala-gpt".
-        rerun: make it anew here, now, and return that instead; how long it takes is in the costs
-            page. What ships with the book is not touched.
-
-    Raises:
-        DataError: there is no record, or no recipe, of that name.
-    """
-    if rerun:
-        from gptlib.course.recipes import run_recipe
-
-        return run_recipe(name)
-    names = sorted(p.name for p in data_path("runs").iterdir() if p.is_dir())
-    if name not in names:
-        raise DataError(f"no record is called {name!r}; there are {', '.join(names)}")
-    return read_record(data_path(f"runs/{name}"))
 
 
 def read_record(folder: Path) -> Record:
@@ -98,6 +77,21 @@ def save_record(record: Record, folder: Path) -> None:
         if lines:
             text = "".join(json.dumps(line) + "\n" for line in lines)
             (folder / f"{part}.jsonl").write_text(text, encoding="utf-8")
+
+
+def make_record(
+    name: str, config: dict, result: dict, command: str | None = None, **parts
+) -> Record:
+    """Fill in what every record says of its machine and its command."""
+    hardware, versions = this_machine()
+    command = command or f"python -m gptlib.course.recipes {name}"
+    return Record(name, command, config, hardware, versions, result, **parts)
+
+
+def spread(values: list[float]) -> dict:
+    """Mean and standard deviation over seeds, beside the values themselves."""
+    sd = statistics.stdev(values) if len(values) > 1 else 0.0
+    return {"values": values, "mean": statistics.fmean(values), "sd": sd}
 
 
 def this_machine() -> tuple[dict, dict]:

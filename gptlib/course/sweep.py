@@ -22,6 +22,7 @@ import functools
 import json
 import shutil
 import statistics
+import tempfile
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
@@ -32,8 +33,7 @@ import torch
 from gptlib.corpora import Corpus, load_corpus
 from gptlib.course.command import answer, at_least_one
 from gptlib.course.jobs import results
-from gptlib.course.recipes import make_record
-from gptlib.course.records import Record, read_record, save_record, this_machine
+from gptlib.course.records import Record, make_record, read_record, save_record, this_machine
 from gptlib.errors import ConfigError, DataError
 from gptlib.evaluation import split_loss
 from gptlib.files import flush, write_atomic
@@ -245,6 +245,8 @@ def run_sweep(
 ) -> bool:
     """Run what is planned and not recorded yet; True if a run was stopped by a signal.
 
+    Derived in chapter 4, *Is 1.4772 less than 1.4810?*
+
     Args:
         record: the record's folder; `log.jsonl` in it gets a line for each run, when it ends.
         work: where unfinished runs keep their checkpoints.
@@ -335,8 +337,8 @@ def _write_record(sweep: Sweep, folder: Path) -> None:
     save_record(record, folder)
 
 
-def remake(name: str, folder: Path) -> Record:
-    """Make anew, in an empty folder, the runs of a sweep that its shipped record holds.
+def remake(name: str) -> Record:
+    """Make anew, in a temporary folder, the runs of a sweep that its shipped record holds.
 
     All that the sweep plans where there is no record.
     """
@@ -347,9 +349,10 @@ def remake(name: str, folder: Path) -> Record:
         recorded = [{"name": point.name} for point in sweep.points]
     names = {run["name"] for run in recorded}
     sweep = replace(sweep, points=tuple(p for p in sweep.points if p.name in names))
-    if run_sweep(sweep, folder / name, folder / "work"):
-        raise SystemExit("stopped before the end; nothing is kept")
-    return read_record(folder / name)
+    with tempfile.TemporaryDirectory() as folder:
+        if run_sweep(sweep, Path(folder) / name, Path(folder) / "work"):
+            raise SystemExit("stopped before the end; nothing is kept")
+        return read_record(Path(folder) / name)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -9,7 +9,7 @@ import pytest
 from browser import Browser, chromium
 from repository import ROOT
 
-from gptlib.course.notebooks import notebook_of, sources
+from book.notebooks import notebook_of, sources
 
 
 @pytest.fixture(scope="session")

@@ -31,24 +31,17 @@ TOO_WIDE = """(async () => {
   return found;
 })()"""
 
-#: What the filter on the first plot makes of colors, as [red, green, blue], and the page's own.
-FILTERED = """(colors => {
-  const image = document.querySelector(".cell_output img.dark-light");
-  const canvas = document.createElement("canvas").getContext("2d");
-  const seen = colors.map(color => {
-    canvas.filter = getComputedStyle(image).filter;
-    canvas.fillStyle = color;
-    canvas.fillRect(0, 0, 9, 9);
-    return [...canvas.getImageData(4, 4, 1, 1).data].slice(0, 3);
-  });
-  const page = getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3);
-  return [seen, page.map(Number)];
-})"""
-
-PLACE = """(() => {
-  const image = document.querySelector(".cell_output img.dark-light");
-  const box = image.getBoundingClientRect();
-  return image.decode().then(() => [box.left, box.top + scrollY, box.width, box.height]);
+#: The first plot's colors as [red, green, blue]: its paper, its words, the page's own background.
+COLORS_OF_A_PLOT = """(() => {
+  const plot = document.querySelector('.cell_output svg[role="img"]');
+  const color = (element, key) => getComputedStyle(element)[key].match(/\\d+/g).map(Number);
+  return {
+    paper: color(plot.querySelector("path, rect"), "fill"),
+    ink: color(plot.querySelector("text"), "fill"),
+    lines: [...plot.querySelectorAll("path[clip-path]")]
+      .filter(line => getComputedStyle(line).stroke !== "none").map(line => color(line, "stroke")),
+    page: color(document.body, "backgroundColor"),
+  };
 })()"""
 
 #: Names links in the lists of contents that stick out of their sidebar or of themselves.
@@ -107,6 +100,15 @@ FAINT_TEXT = """(() => {
   }
   return [...found];
 })()"""
+
+#: How wide the plots of a page are, and the least height of their letters, in pixels.
+SIZES_OF_PLOTS = """[...document.querySelectorAll('.cell_output svg[role="img"]')]
+  .filter(plot => plot.getBoundingClientRect().width).map(plot => {
+    const scale = plot.getScreenCTM().a;
+    const size = text => parseFloat(getComputedStyle(text).fontSize);
+    const sizes = [...plot.querySelectorAll("text")].map(size);
+    return [plot.getBoundingClientRect().width, scale * Math.min(...sizes)];
+  })"""
 
 
 def luminance(color: list[int]) -> float:

@@ -4,10 +4,10 @@ import getpass
 import re
 from copy import deepcopy
 
-from gptlib.course.folding import fold_setup, hide_answers
-from gptlib.course.machines import GUARDS
-from gptlib.course.notebooks import convert, setup_cell, stale
-from gptlib.course.publish import repository_url
+from book.folding import fold_setup, hide_answers
+from book.machines import GUARDS
+from book.notebooks import convert, setup_cell, stale
+from book.publish import repository_url
 
 PATH = re.compile(r"(?<![\w.])/(home|root|tmp|usr|opt|work|mnt|Users|content)/|\b[A-Z]:\\\\?\w")
 
@@ -79,9 +79,10 @@ def test_every_picture_carries_alt_text_and_a_numbered_caption(chapter, source):
     pictures = 0
     for cell in code_cells(chapter):
         for output in cell.outputs:
-            if "image/png" in output.get("data", {}):
+            assert "image/png" not in output.get("data", {}), "a page's colors reach no PNG"
+            if "image/svg+xml" in output.get("data", {}):
                 pictures += 1
-                alt = output.metadata.get("image/png", {}).get("alt", "")
+                alt = output.metadata.get("image/svg+xml", {}).get("alt", "")
                 assert len(alt) >= 20, f"alt text too short to tell anything: {alt!r}"
                 assert output.data.get("text/plain") == alt
     prose = "\n".join(cell.source for cell in chapter.cells if cell.cell_type == "markdown")

@@ -1,6 +1,6 @@
 """The reference's docstrings: fields that share a line are taken apart, other text is not."""
 
-from gptlib.course.docstrings import split_fields
+from book.docstrings import split_fields
 
 
 def attend(q, k, v, scale=None):

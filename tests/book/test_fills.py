@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gptlib.course.fills import fill
+from book.fills import fill
 from gptlib.errors import DataError
 
 

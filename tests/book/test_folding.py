@@ -7,9 +7,9 @@ import pytest
 from docutils import nodes
 from docutils.utils import new_document
 
-from gptlib.course.folding import Answer, fold, fold_setup, hide_answers
-from gptlib.course.page_tools import add_tools
-from gptlib.course.pages import mark
+from book.folding import Answer, fold, fold_setup, hide_answers
+from book.page_tools import add_tools
+from book.pages import mark
 
 BOX = "> **Predict.** More, or less?"
 

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from gptlib.course.machines import GUARDS, MACHINES, environment
-from gptlib.course.notebooks import NotPortable, execute, notebook_of
+from book.machines import GUARDS, MACHINES, environment
+from book.notebooks import NotPortable, execute, notebook_of
 
 CELL = """\
 import torch

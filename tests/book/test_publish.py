@@ -14,8 +14,8 @@ import yaml
 from nbclient import NotebookClient
 from repository import ROOT, repository_files
 
-from gptlib.course.notebooks import notebook_of, setup_cell, sources, stale
-from gptlib.course.publish import FILES, publish, repository_url, rewrite
+from book.notebooks import notebook_of, setup_cell, sources, stale
+from book.publish import FILES, publish, repository_url, rewrite
 from gptlib.errors import ConfigError
 
 URL = "https://github.com/somebody/storyteller"

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import statistics
 import subprocess
 import sys
 import tomllib
@@ -14,20 +15,34 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 from repository import ROOT, repository_files
 
-from gptlib.course.lock import environment, pins
+from book.lock import environment, pins
 
-#: Imports go down or stay level; a new module gets its floor here.
+#: Imports go down or stay level; a new module gets its floor here. A package has one floor, and
+#: within a package there are no floors, only no circles.
 FLOORS = {
-    1: "errors paths resources runtime files ranks versions stopping threads",
-    2: "transfer downloads model model_config rotary tokenizer_base tokenizers grammar "
-    "grammar_draws grammar_nodes grammar_rules",
-    3: "corpora sources sharded_tokens shard_groups shards batches muon optim checkpoint sampling "
-    "runs text_stream train_config train_state run_log mirror parallel splits",
-    4: "trainer evaluation hub",
-    5: "presets course",
-    6: "__init__ cli __main__",
+    1: "errors paths resources runtime files ranks versions stopping threads callbacks",
+    2: "model model_config rotary grammar parallel",
+    3: "corpora batches muon optim checkpoint",
+    4: "tokenizers train_config train_state run_log mirror",
+    5: "shards sampling evaluation runs",
+    6: "task trainer hub",
+    7: "presets course",
+    8: "__init__ cli __main__",
 }
 FLOOR_OF = {module: floor for floor, modules in FLOORS.items() for module in modules.split()}
+#: The course, in the same way: what all chapters use, then the chapters. A chapter may use one
+#: that a reader has read before.
+COURSE = {
+    1: "command answers picture source svg",
+    2: "records jobs checking plotting squares drawing tables",
+    3: "recipes sweep",
+    4: "bigram",
+    5: "self_attention",
+    6: "multi_head digits",
+    7: "scaling",
+    8: "speedrun",
+}
+COURSE_FLOOR_OF = {module: floor for floor, modules in COURSE.items() for module in modules.split()}
 
 
 def module_name(path) -> str:
@@ -40,14 +55,10 @@ def is_module(name: str) -> bool:
     return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
 
 
-def imports(path, lazy: bool = True) -> set[str]:
-    """Return the modules of gptlib that a file imports, e.g. {"course.plots"}.
-
-    `lazy=False` leaves out what a function imports only when it is called.
-    """
-    tree = ast.parse(path.read_text("utf8"))
+def imports(path) -> set[str]:
+    """Return the modules of gptlib that a file imports, now or later, e.g. {"course.plotting"}."""
     found = set()
-    for node in ast.walk(tree) if lazy else tree.body:
+    for node in ast.walk(ast.parse(path.read_text("utf8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -76,8 +87,22 @@ def test_imports_never_go_up_a_floor():
     assert not wrong, "\n".join(wrong)
 
 
+def test_imports_never_go_up_a_floor_of_the_course():
+    wrong = []
+    for path in sorted((ROOT / "gptlib" / "course").rglob("*.py")):
+        module = module_name(path).removeprefix("course").lstrip(".")
+        floor = COURSE_FLOOR_OF.get(module.partition(".")[0]) if module else 9
+        assert floor is not None, f"course/{module} has no floor in this test"
+        for other in imports(path):
+            part = other.removeprefix("course.").partition(".")[0]
+            if other.startswith("course.") and COURSE_FLOOR_OF[part] > floor:
+                wrong.append(f"course.{module} (floor {floor}) imports {other}")
+    assert not wrong, "\n".join(wrong)
+
+
 def test_imports_have_no_circles():
-    graph = {module_name(path): imports(path, lazy=False) for path in package_files()}
+    """Not even those that a function imports when it is called."""
+    graph = {module_name(path): imports(path) for path in package_files()}
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
@@ -95,6 +120,11 @@ def test_files_are_small():
         if lines > 400:
             long.append(f"{path.relative_to(ROOT)}: {lines} lines")
     assert not long, "\n".join(long)
+
+
+def test_half_of_the_files_are_read_in_a_sitting():
+    lengths = [len(path.read_text("utf8").splitlines()) for path in package_files()]
+    assert statistics.median(lengths) < 160
 
 
 def test_importing_gptlib_is_light():
@@ -205,3 +235,21 @@ def test_the_readme_shows_the_book():
         ROOT / re.search(r"!\[[^\]]{20,}\]\(([^)]+)\)", (ROOT / "README.md").read_text("utf8"))[1]
     )
     assert picture.stat().st_size < 300_000
+
+
+def test_the_floors_in_contributing_are_those_of_the_tests():
+    rows = re.findall(r"^\| (\d) \| (.+?) \|", (ROOT / "CONTRIBUTING.md").read_text("utf8"), re.M)
+    told = {int(n): set(re.findall(r"`(\w+)/?`", modules)) for n, modules in rows}
+    assert told == {
+        floor: set(modules.split()) - {"__init__", "__main__"} for floor, modules in FLOORS.items()
+    }
+
+
+def test_links_inside_the_repository_lead_somewhere():
+    missing = []
+    for path in ROOT.glob("*.md"), ROOT.glob("bench/*.md"):
+        for page in path:
+            for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text("utf8")):
+                if not (page.parent / target).exists():
+                    missing.append(f"{page.relative_to(ROOT)}: {target}")
+    assert not missing, "\n".join(missing)

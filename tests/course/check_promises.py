@@ -13,7 +13,7 @@ from types import ModuleType
 import numpy as np
 import torch
 
-from gptlib.course.checks import NOT_RETURNED
+from gptlib.course.checking import NOT_RETURNED
 
 NONSENSE = torch.zeros(7, 5), np.zeros((7, 5)), np.array(1.0), "seven", [1.0]
 NOT_FINITE = float("nan"), float("inf")  # some checks know how these come about

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 PHONE = 376  # the pixels that a figure is wide where a screen has 390
-LEAST = 9  # the pixels that a text's size comes to there
+LEAST = 11  # the pixels that a text's size comes to there
 
 
 def faults(fig: Figure, width: int) -> list[str]:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from gptlib.course.attention_runs import (
+from gptlib.course.self_attention.runs import (
     OneHead,
     attention_speed,
     losses_by_position,

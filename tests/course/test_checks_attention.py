@@ -5,7 +5,7 @@ import math
 import torch
 from check_promises import CheckPromises
 
-from gptlib.course.checks import attention
+from gptlib.course.self_attention import checks as attention
 
 
 def future(T, diagonal=1):

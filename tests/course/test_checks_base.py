@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from gptlib.course.checks import NOT_RETURNED, NOT_WRITTEN, Result, Wrong, attempt, check
-from gptlib.course.checks.answers import describe, difference, same
+from gptlib.course.answers import describe, difference, same
+from gptlib.course.checking import NOT_RETURNED, NOT_WRITTEN, Result, Wrong, attempt, check
 
 CASES = [(1.0,), (3.0,)]
 WRONGS = [

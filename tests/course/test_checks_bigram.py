@@ -5,7 +5,7 @@ import math
 import torch
 from check_promises import CheckPromises
 
-from gptlib.course.checks import bigram
+from gptlib.course.bigram import checks as bigram
 
 
 def gradient(z, target):

@@ -3,7 +3,7 @@
 import numpy as np
 from check_promises import CheckPromises
 
-from gptlib.course.checks import digits
+from gptlib.course.digits import checks as digits
 
 
 def one_hot(y, V):

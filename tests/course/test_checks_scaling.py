@@ -4,7 +4,7 @@ import statistics
 
 from check_promises import CheckPromises
 
-from gptlib.course.checks import scaling as checks
+from gptlib.course.scaling import checks
 
 
 def right_passes(steps, B, T, characters):

@@ -6,7 +6,7 @@ import statistics
 import torch
 from check_promises import CheckPromises
 
-from gptlib.course.checks import speedrun as checks
+from gptlib.course.speedrun import checks
 from gptlib.rotary import Rotary
 
 

@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from gptlib.course import command, ladder, races, recipes, speedrun, step_times, sweep, tales_run
+from gptlib.course import command, recipes, sweep
+from gptlib.course.multi_head import ladder
+from gptlib.course.multi_head import runs as presets_runs
+from gptlib.course.multi_head import tales as tales_run
+from gptlib.course.speedrun import ablation as speedrun
+from gptlib.course.speedrun import races, step_times
 from gptlib.errors import DataError
 
 COMMANDS = [ladder, races, recipes, speedrun, step_times, sweep, tales_run]
@@ -96,9 +101,9 @@ def test_steps_that_were_stopped_are_not_timed(place, capsys, monkeypatch):
 
 
 def test_a_recipe_makes_no_record_of_a_run_that_was_stopped(place, monkeypatch):
-    stop_in_training(monkeypatch, recipes)
+    stop_in_training(monkeypatch, presets_runs)
     with pytest.raises(SystemExit, match="stopped before the end; nothing is kept"):
-        recipes.train_preset("cpu", "gulls.txt", seed=0)
+        presets_runs.train_preset("cpu", "gulls.txt", seed=0)
 
 
 def test_a_race_whose_command_fails(place, monkeypatch):

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from gptlib.course import digits, digits_runs
+from gptlib.course.digits import networks as digits
+from gptlib.course.digits import runs as digits_runs
 from gptlib.errors import DataError
 
 SIZES = [(6, 4), (6, 5, 4), (6, 5, 3, 4)]

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gptlib.course import ladder
+from gptlib.course.multi_head import ladder
 from gptlib.course.records import read_record
 from gptlib.errors import ConfigError
 

@@ -1,7 +1,9 @@
 """No figure has text too small for a phone, text on text, or a legend on its data."""
 
 import inspect
+import re
 import string
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -9,18 +11,15 @@ import torch
 from matplotlib.figure import Figure
 from reading import faults
 
-from gptlib.course.plots import (
-    Plot,
-    attention,
-    bigram,
-    digits,
-    figure,
-    resume,
-    scaling,
-    speedrun,
-    transformer,
-)
-from gptlib.course.scaling import Law
+from gptlib.course.bigram import plots as bigram
+from gptlib.course.digits import plots as digits
+from gptlib.course.multi_head import plots as transformer
+from gptlib.course.multi_head import resume
+from gptlib.course.plotting import Plot, figure
+from gptlib.course.scaling import plots as scaling
+from gptlib.course.scaling.law import Law
+from gptlib.course.self_attention import plots as attention
+from gptlib.course.speedrun import plots as speedrun
 
 LAW = Law(0.5, 40.0, 0.5, 300.0, 0.45)
 SIZES = [1, 4, 16, 64, 256]
@@ -138,11 +137,29 @@ def kept(monkeypatch):
     monkeypatch.setattr(Plot, "__init__", make_and_keep)
 
 
-@pytest.mark.parametrize("draw", DRAWN, ids=lambda draw: f"{draw.__module__[20:]}.{draw.__name__}")
+def width(plot: Plot) -> int:
+    """How many screen pixels a plot's picture is wide."""
+    return int(ElementTree.fromstring(plot.svg).get("width"))
+
+
+def name(draw) -> str:
+    return f"{draw.__module__[20:]}.{draw.__name__}"
+
+
+@pytest.mark.parametrize("draw", DRAWN, ids=name)
 def test_every_figure_can_be_read_on_a_phone(draw):
     plot = draw(*DRAWN[draw])
-    found = faults(plot.fig, plot.width)
+    found = faults(plot.fig, width(plot))
     assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("draw", DRAWN, ids=name)
+def test_every_figure_is_small_and_all_of_it_follows_the_page(draw):
+    svg = draw(*DRAWN[draw]).svg
+    assert len(svg.encode()) < 150_000
+    colors = set(re.findall(r"(?:fill|stroke): ([^;\"]+)", svg))
+    assert {color for color in colors if not color.startswith("var(--figure-")} <= {"none"}
+    assert "<image" not in svg and "<tspan" not in svg, "neither pixels nor small exponents"
 
 
 MODULES = [attention, bigram, digits, resume, scaling, speedrun, transformer]
@@ -161,7 +178,7 @@ def test_faults_are_found():
     ax.legend(loc="upper right")
     ax.text(0.5, 0.2, "one", fontsize=9)
     ax.text(0.5, 0.2, "two")
-    small, crossed, legend = faults(Plot(fig, "Wrong in three ways.").fig, 640)
-    assert small == "'one' has 7.3 pixels on a phone"
+    small, crossed, legend = faults(Plot(fig, "Wrong in three ways.").fig, 550)
+    assert small == "'one' has 8.5 pixels on a phone"
     assert crossed in ("'one' lies on 'two'", "'two' lies on 'one'")
     assert legend == "the legend lies on the line 'up'"

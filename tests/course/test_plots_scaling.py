@@ -1,7 +1,7 @@
 """Chapter 4's figures say in words what they show."""
 
-from gptlib.course.plots import scaling as plots
-from gptlib.course.scaling import Law
+from gptlib.course.scaling import plots
+from gptlib.course.scaling.law import Law
 
 LAW = Law(0.5, 40.0, 0.5, 300.0, 0.45)
 RUNS = [

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gptlib.course.plots import speedrun as plots
+from gptlib.course.speedrun import plots
 
 
 def test_rates_tell_the_usual_rate_and_the_best():
@@ -34,7 +34,7 @@ def test_diagonals_tell_whether_scores_depend_on_the_gap_alone():
 def test_lifted_tells_where_values_end():
     grid = np.geomspace(1e-3, 1, 20)
     plot = plots.lifted([grid * (k + 1) for k in range(6)], [2.0, 0.01], [1.1, 0.7])
-    assert "Left: five steps lift" in plot.alt and "and 6.00" in plot.alt
+    assert "Above: five steps lift" in plot.alt and "and 6.00" in plot.alt
     assert "of a gradient's 2 singular values 1 are more than a tenth" in plot.alt
     assert "2 after them" in plot.alt
 

@@ -4,8 +4,10 @@ import json
 
 import pytest
 
-from gptlib.course import races, speedrun, step_times
-from gptlib.course.records import load_record, read_record
+from gptlib.course.recipes import load_record
+from gptlib.course.records import read_record
+from gptlib.course.speedrun import ablation as speedrun
+from gptlib.course.speedrun import races, step_times
 from gptlib.presets import PRESETS, Preset
 
 SHAPE = dict(n_layer=1, n_head=2, n_embd=8, block_size=8)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gptlib.course.scaling import Law, bootstrap, fit_law, interval
+from gptlib.course.scaling.law import Law, bootstrap, fit_law, interval
 from gptlib.errors import DataError
 
 SIZES = np.array([1e4, 3e4, 8e4, 2e5, 4.5e5])

@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from gptlib.course import speedrun
 from gptlib.course.recipes import RECIPES
 from gptlib.course.records import read_record
+from gptlib.course.speedrun import ablation as speedrun
 from gptlib.course.sweep import mean_rate, run_sweep
 from gptlib.errors import ConfigError
 from gptlib.model import GPT, GPTConfig
@@ -112,7 +112,9 @@ def test_the_command_writes_the_comparison_into_the_record(tmp_path, monkeypatch
         speedrun.variants({"rotary": dict(rotary=True)}, {"rmsnorm": dict(norm="rmsnorm")})
     )
     assert about["config"]["threads"] == torch.get_num_threads()
-    assert about["command"].startswith("python -m gptlib.course.speedrun --preset nanogpt-cpu")
+    assert about["command"].startswith(
+        "python -m gptlib.course.speedrun.ablation --preset nanogpt-cpu"
+    )
     assert "speedrun-cpu" in RECIPES
 
 

@@ -26,18 +26,19 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
-from gptlib import checkpoint, cli, downloads
+from gptlib import checkpoint, cli
 from gptlib.batches import TokenBatches, document_starts
+from gptlib.corpora import downloads
+from gptlib.corpora.http_file import Refused
 from gptlib.errors import GptlibError, TokenizerError
 from gptlib.model import GPT, GPTConfig
 from gptlib.runs import load_run, read_jsonl
-from gptlib.sharded_tokens import MANIFEST, open_shards
 from gptlib.shards import prepare
-from gptlib.tokenizer_base import FILE, content_hash
+from gptlib.shards.read import MANIFEST, open_shards
 from gptlib.tokenizers import BPETokenizer, CharTokenizer, load_tokenizer
+from gptlib.tokenizers.base import FILE, content_hash
 from gptlib.train_config import TrainConfig
 from gptlib.trainer import Trainer
-from gptlib.transfer import Refused
 
 REFUSED, ACCEPTED = "refused", "accepted"
 TEXT = "the fox sat. the hen sat. the fox ran.\n" * 20

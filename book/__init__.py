@@ -1,0 +1,1 @@
+"""What only building the book needs: its pages, its notebooks, its address."""

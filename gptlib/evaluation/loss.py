@@ -1,0 +1,168 @@
+"""The loss of a model on all the text that it did not train on.
+
+One job: whole-split means in nats per token, every token predicted once, and what follows from
+them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gptlib import parallel
+from gptlib.errors import ConfigError, DataError
+from gptlib.model import GPT, check_device, check_targets, evaluating
+
+
+@torch.no_grad()
+def token_losses(model: GPT, idx: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy of every target, (B, T) in nats; no gradient. Targets of -1 give 0.
+
+    Raises:
+        DataError: a target outside the vocabulary, or none that counts (on a CPU); ids on another
+            device than the model.
+    """
+    check_device(targets, model.lm_head.weight.device, "targets")
+    if targets.device.type == "cpu":
+        check_targets(targets, idx.shape, model.config.vocab_size)
+    logits, _ = model(idx)
+    losses = F.cross_entropy(
+        logits.flatten(0, 1).float(), targets.flatten(), ignore_index=-1, reduction="none"
+    )
+    return losses.view(targets.shape)
+
+
+def _windows(n: int, T: int, stride: int) -> list[tuple[int, int, int]]:
+    """(start, end, first counted) of windows that together predict tokens 1 … n - 1 once each."""
+    windows, counted = [], 1
+    while counted < n:
+        end = min(n, counted + (stride if windows else T))
+        start = max(0, end - T - 1)
+        windows.append((start, end, counted))
+        counted = end
+    return windows
+
+
+def split_loss(
+    model: GPT,
+    tokens: np.ndarray | Tensor,
+    stride: int | None = None,
+    windows: int | None = None,
+    batch_size: int = 64,
+    autocast=nullcontext,
+    starts: np.ndarray | None = None,
+    shared: bool = False,
+) -> float:
+    """Mean loss over a whole split, in nats per token; every token after the first counts once.
+
+    Derived in chapter 1, *What does it say to a sentence it never read?*
+
+    Args:
+        tokens: 1-D array of ids; a tensor may be on any device.
+        stride: tokens counted in a window after the first. None is `block_size`, windows side by
+            side; smaller overlaps them, so that each counted token has at least
+            `block_size - stride` tokens of context, and costs more.
+        windows: count only this many windows, spread evenly over the split: a fixed sample.
+        batch_size: windows at a time.
+        autocast: a function that returns the context to run the model in.
+        starts: begin a fresh window at each of these tokens, so that a document is read from its
+            own beginning and never from the middle of another.
+        shared: deal the windows out to the processes of the job, all of which must call this.
+
+    Raises:
+        DataError: fewer than two tokens, or ids outside the vocabulary.
+        ConfigError: a stride, a number of windows or a batch size below 1.
+    """
+    T = model.config.block_size
+    for name, value in (("stride", stride), ("windows", windows), ("batch_size", batch_size)):
+        if value is not None and (type(value) is not int or value < 1):
+            raise ConfigError(f"{name} is {value!r}; it must be a whole number, 1 or more")
+    if len(tokens) < 2:
+        raise DataError(f"the split has {len(tokens)} tokens; a loss needs at least 2")
+    if starts is None:
+        plan = _windows(len(tokens), T, stride or T)
+    else:
+        cuts = sorted({0, *map(int, starts), len(tokens) - 1})
+        plan = [
+            (a + start, a + end, a + first)
+            for a, b in itertools.pairwise(cuts)
+            for start, end, first in _windows(b - a + 1, T, stride or T)
+        ]
+    if windows and windows < len(plan):
+        plan = [plan[i * len(plan) // windows] for i in range(windows)]
+    rank, processes = parallel.place() if shared else (0, 1)
+    batches = [plan[i : i + batch_size] for i in range(0, len(plan), batch_size)]
+    total, count = 0.0, 0
+    with evaluating(model):
+        for first in range(0, len(batches), processes):
+            mine = first + rank
+            # A sharded model runs only when all processes call it: those that have run out of
+            # windows repeat one and do not count it.
+            idx, targets = _gather(tokens, batches[min(mine, len(batches) - 1)], model)
+            with autocast():
+                losses = token_losses(model, idx, targets)
+            if mine < len(batches):
+                total += losses.double().sum().item()
+                count += int((targets >= 0).sum())
+    if shared:
+        total, count = parallel.sums(total, count)
+    return total / count
+
+
+def _gather(tokens, plan: Sequence[tuple[int, int, int]], model: GPT) -> tuple[Tensor, Tensor]:
+    """Stack windows into (B, T) inputs and targets; -1 where a target is not counted."""
+    width = max(end - start - 1 for start, end, _ in plan)
+    idx = torch.zeros(len(plan), width, dtype=torch.int64)
+    targets = torch.full_like(idx, -1)
+    for row, (start, end, counted) in enumerate(plan):
+        window = tokens[start:end]
+        window = window.cpu() if isinstance(window, Tensor) else window
+        window = torch.as_tensor(np.asarray(window).astype(np.int64))
+        idx[row, : end - start - 1] = window[:-1]
+        targets[row, counted - 1 - start : end - start - 1] = window[counted - start :]
+    device = model.lm_head.weight.device
+    return idx.to(device), targets.to(device)
+
+
+def loss_by_position(
+    model: GPT,
+    tokens: np.ndarray | Tensor,
+    batch_size: int = 64,
+    starts: np.ndarray | None = None,
+) -> Tensor:
+    """Mean loss at each position of the context, (T,) in nats: what more context buys.
+
+    Windows stand side by side, or begin at each of `starts` that leaves room for one.
+
+    Raises:
+        DataError: the split is shorter than one window.
+    """
+    T = model.config.block_size
+    begins = range(0, len(tokens) - T, T) if starts is None else starts[starts < len(tokens) - T]
+    plan = [(int(s), int(s) + T + 1, int(s) + 1) for s in begins]
+    if not plan:
+        raise DataError(f"the split has {len(tokens)} tokens; one window needs {T + 1}")
+    total = torch.zeros(T, dtype=torch.float64)
+    with evaluating(model):
+        for i in range(0, len(plan), batch_size):
+            losses = token_losses(model, *_gather(tokens, plan[i : i + batch_size], model))
+            total += losses.double().sum(dim=0).cpu()
+    return total / len(plan)
+
+
+def bits_per_byte(nats_per_token: float, n_tokens: int, n_bytes: int) -> float:
+    """Convert a loss to bits per UTF-8 byte, which compares models with different tokenizers.
+
+    Raises:
+        DataError: a text without bytes.
+    """
+    if n_bytes < 1:
+        raise DataError(f"the text has {n_bytes} bytes; give the number of those that were read")
+    return nats_per_token * n_tokens / (n_bytes * math.log(2))

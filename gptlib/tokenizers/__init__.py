@@ -1,0 +1,12 @@
+"""From text to token ids and back: one character a token, or byte-pair encoding.
+
+Two tokenizers with one interface (`base.Tokenizer`). Promises: `decode(encode(text)) == text`.
+Tokenizers with the same `sha256` give the same ids.
+"""
+
+from gptlib.tokenizers.base import Tokenizer
+from gptlib.tokenizers.bpe import END_OF_TEXT, BPETokenizer
+from gptlib.tokenizers.characters import CharTokenizer
+from gptlib.tokenizers.load import load_tokenizer
+
+__all__ = ["END_OF_TEXT", "BPETokenizer", "CharTokenizer", "Tokenizer", "load_tokenizer"]

@@ -1,0 +1,258 @@
+"""Drawings: legible on a phone, in the page's colors, and with the numbers that they were given."""
+
+import importlib
+import inspect
+import math
+import re
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+import torch
+from drawn import faults, rows, words
+
+import gptlib.course
+from gptlib.course.drawing import SMALL, WIDTH, Box, Drawing, by_value, number
+from gptlib.course.multi_head import drawings as multi_head
+from gptlib.course.picture import BLUE, PAPER, VARIABLES, VERMILION, Picture, themed
+from gptlib.course.self_attention import drawings as self_attention
+from gptlib.model_config import GPTConfig
+
+WORDS = ["ada", "took", "the", "key", ".", "she"]
+X = torch.tensor(
+    [[1.0, 0, 1], [0, 0, 0], [0, 0, 0], [0, 1, 0], [0, 0, 0], [-1, 0, 0]]
+)  # person, thing, is Ada
+TURNED, KEPT, NAME = torch.tensor([[-3.0, 0], [0, -3], [0, 0]]), torch.eye(3)[:, :2], X[:, 2:]
+MASK = torch.full((6, 6), -math.inf).triu(1)
+
+#: Every drawing of the book, with what its chapter gives it.
+DRAWN = {
+    self_attention.scores_and_weights: (WORDS, MASK),
+    self_attention.one_query: (WORDS, X, X @ TURNED, X @ KEPT, NAME),
+    multi_head.heads_in_memory: ("fox",),
+    multi_head.gpt: (GPTConfig(64, 45, n_layer=3, n_head=4, n_embd=32),),
+}
+
+
+@pytest.fixture(params=DRAWN, ids=lambda draw: draw.__name__)
+def picture(request) -> Picture:
+    return request.param(*DRAWN[request.param])
+
+
+def test_every_drawing_can_be_read_on_a_phone(picture):
+    assert not faults(picture.svg)
+
+
+def test_a_drawing_is_one_svg_on_its_own_paper(picture):
+    root = ET.fromstring(picture.svg)
+    assert root.get("viewBox") == f"0 0 {root.get('width')} {root.get('height')}"
+    assert float(root.get("width")) <= WIDTH
+    paper = root[0]
+    assert (paper.get("fill"), paper.get("x")) == (themed(PAPER), None)
+    assert (paper.get("width"), paper.get("height")) == (root.get("width"), root.get("height"))
+    assert " id=" not in picture.svg, "two pictures on one page must not share a name"
+
+
+def test_a_page_may_replace_all_colors(picture):
+    used = set(re.findall(r'(?:fill|stroke)="([^"]*)"', picture.svg))
+    assert used <= {"none", *map(themed, VARIABLES)}
+
+
+def test_a_drawing_says_in_words_what_it_shows(picture):
+    assert 100 < len(picture.alt) < 700 and picture.alt.endswith(".")
+
+
+@pytest.mark.parametrize("draw", DRAWN, ids=lambda draw: draw.__name__)
+def test_equal_calls_give_equal_bytes(draw):
+    assert draw(*DRAWN[draw]).svg == draw(*DRAWN[draw]).svg
+
+
+def test_no_drawing_is_left_out():
+    folder = Path(gptlib.course.__file__).parent
+    for path in folder.glob("*/drawings.py"):
+        module = importlib.import_module(f"gptlib.course.{path.parent.name}.drawings")
+        made = {
+            function
+            for name, function in inspect.getmembers(module, inspect.isfunction)
+            if function.__module__ == module.__name__ and not name.startswith("_")
+        }
+        assert made <= DRAWN.keys(), "these drawings have no data in DRAWN, above"
+
+
+def test_the_query_s_numbers_are_those_of_its_arrays():
+    torch.manual_seed(0)
+    x, k, v = torch.randn(6, 3), torch.randn(6, 2), torch.rand(6, 1)
+    q = torch.randn(6, 2)
+    svg = self_attention.one_query(WORDS, x, q, k, v).svg
+    scores = [sum(a * b for a, b in zip(q[-1].tolist(), key, strict=True)) for key in k.tolist()]
+    exponentials = [math.exp(score) for score in scores]
+    weights = [e / sum(exponentials) for e in exponentials]
+    products = [w * value for w, value in zip(weights, v.flatten().tolist(), strict=True)]
+    lines = rows(svg)
+    for name, values, shape in (
+        ("scores", scores, "(6)"),
+        ("weights", weights, "(6)"),
+        ("values", v.flatten().tolist(), "(6, 1)"),
+        ("products", products, "(6)"),
+    ):
+        assert [name, *map(number, values), shape] in lines
+    assert ["output", number(sum(products))] in lines
+    for channel, name in enumerate(("person", "thing")):
+        first = next(line for line in lines if line[0] == name)
+        query = number(q[-1, channel].item())
+        assert first == [name, *map(number, x[:, channel].tolist()), query]
+        assert any(list(map(number, k[:, channel].tolist())) == line[:6] for line in lines)
+
+
+def test_ada_gets_the_weight_that_the_chapter_works_out_by_hand():
+    drawn = self_attention.one_query(*DRAWN[self_attention.one_query])
+    assert ["weights", "0.83", "0.04", "0.04", "0.04", "0.04", "0.00", "(6)"] in rows(drawn.svg)
+    assert ["output", "0.83"] in rows(drawn.svg)
+    assert "scores are 3, 0, 0, 0, 0, −3." in drawn.alt
+
+
+def test_the_triangle_shares_each_row_equally():
+    lines = rows(self_attention.scores_and_weights(WORDS, MASK).svg)
+    assert ["the", "0", "0", "0", *["−∞"] * 3, "1/3", "1/3", "1/3", "0", "0", "0"] in lines
+
+
+def test_memory_is_counted_as_torch_counts_it():
+    lines = rows(multi_head.heads_in_memory("fox").svg)
+    strips = [" ".join(line) for line in lines if len(line) == 12]
+    stored = "f1 f2 f3 f4 o1 o2 o3 o4 x1 x2 x3 x4"
+    assert strips == [stored, stored, stored, "f1 f2 o1 o2 x1 x2 f3 f4 o3 o4 x3 x4"]
+
+
+@pytest.mark.parametrize(("word", "framed"), [("fox", 2), ("ox", 1)])
+def test_letters_before_their_time_are_framed(word, framed):
+    svg = multi_head.heads_in_memory(word).svg
+    assert len(re.findall(r'<rect [^>]*rx="6" fill="none"', svg)) == framed
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (3, "3"),
+        (-3.0, "−3"),
+        (-0.0, "0"),
+        (0.834, "0.83"),
+        (-0.5, "−0.50"),
+        (-0.001, "0.00"),
+        (-math.inf, "−∞"),
+        (math.inf, "∞"),
+        ("a", "a"),
+    ],
+)
+def test_numbers_are_short(value, written):
+    assert number(value) == written
+
+
+def test_cells_are_shaded_by_their_size():
+    paint = by_value(4)
+    assert paint(2, 0, 0) == (BLUE, 0.5)
+    assert paint(-8, 0, 0) == (VERMILION, 1)
+    assert paint(0, 0, 0)[1] == paint(-math.inf, 0, 0)[1] == 0
+
+
+def test_parts_of_a_matrix_have_places():
+    grid = Drawing().matrix(10, 20, [[1, 2, 3], [4, 5, 6]], cell=(40, 30))
+    assert grid.box == Box(10, 20, 120, 60)
+    assert grid.cell(1, -1) == grid.cell(-1, 2) == Box(90, 50, 40, 30)
+    assert grid.row(-1) == Box(10, 50, 120, 30)
+    assert grid.column(1) == Box(50, 20, 40, 60)
+    box = grid.cell(0, 0)
+    assert (box.top, box.bottom) == ((30, 20), (30, 50))
+    assert (box.left, box.right, box.center) == ((10, 35), (50, 35), (30, 35))
+
+
+def test_a_cell_of_none_is_left_out():
+    d = Drawing()
+    d.matrix(10, 20, [[1, None], [2, 3]])
+    assert [word.name for word in words(d.picture("Alt.").svg)] == ["1", "2", "3"]
+
+
+def test_a_strip_s_groups_stand_apart_and_are_painted_by_group():
+    d = Drawing()
+    groups = d.strip(
+        10, 20, ["ab", "cd", "e"], cell=(40, 30), gaps=[6], paint=lambda _, n, j: ((BLUE, n + j))
+    )
+    assert [grid.box.x for grid in groups] == [10, 96, 176]
+    fills = re.findall(r'fill-opacity="([^"]*)"', d.picture("Alt.").svg)
+    assert fills == ["0", "0.5", "0.5", "1", "1"]
+
+
+def test_letters_are_raised_and_lowered_and_come_back():
+    d = Drawing()
+    box = d.text((100, 20), "x_{l+1}^{2} < y", align="start")
+    (text,) = ET.fromstring(d.picture("Alt.").svg).findall("{*}text")
+    assert "".join(text.itertext()) == "xl+12 < y"
+    moves = [float(span.get("dy")) for span in text]
+    assert moves[0] > 0 > sum(moves[:2]) and sum(moves) == 0
+    assert {span.get("font-size") for span in text} == {None, str(SMALL)}
+    assert box.width == pytest.approx(0.6 * 18 * 9)
+
+
+def test_a_drawing_without_alt_text_is_refused():
+    with pytest.raises(ValueError, match="alt text"):
+        Drawing().picture(" ")
+
+
+class TestTheEye:
+    """`faults` sees what it is there to see, each on a sheet that is otherwise in order."""
+
+    @pytest.fixture
+    def d(self) -> Drawing:
+        d = Drawing()
+        d.box(10, 10, 200, 40, "a box")
+        d.arrow((300, 30), (210, 30))
+        return d
+
+    @staticmethod
+    def seen(d: Drawing) -> list[str]:
+        return faults(d.picture("Alt.").svg)
+
+    def test_a_sheet_in_order(self, d):
+        d.line((400, 10), (400, 90))
+        d.operator((400, 50))  # its paper hides the line behind the sign
+        d.curve((300, 60), (450, 90), head=False)
+        assert not self.seen(d)
+
+    def test_small_words(self, d):
+        d.text((400, 80), "small", size=SMALL - 1)
+        assert self.seen(d) == ["'small' is too small: 15.5 of 560.0"]
+
+    def test_words_on_words(self, d):
+        d.text((400, 80), "below")
+        d.text((430, 84), "above")
+        assert self.seen(d) == ["'above' lies on 'below'"]
+
+    def test_words_that_leave_the_sheet(self, d):
+        d.text((WIDTH - 10, 80), "outside")
+        assert self.seen(d) == ["'outside' leaves the sheet"]
+
+    @pytest.mark.parametrize(
+        "strike",
+        [
+            lambda d: d.line((350, 60), (450, 100)),
+            lambda d: d.line((300, 80), (400, 80), (400, 120)),
+            lambda d: d.curve((390, 60), (410, 100)),
+        ],
+        ids=["straight", "elbow", "curve"],
+    )
+    def test_a_line_through_words(self, d, strike):
+        d.text((400, 80), "struck out")
+        strike(d)
+        assert self.seen(d) == ["a line goes through 'struck out'"]
+
+    def test_words_too_long_for_their_box(self, d):
+        d.box(250, 60, 60, 30, "much too long")
+        assert self.seen(d) == ["an edge goes through 'much too long'"]
+
+    def test_covered_words(self, d):
+        d.text((400, 80), "covered")
+        d.box(300, 60, 200, 40)
+        assert self.seen(d) == ["'covered' is covered"]
+
+    def test_an_arrow_to_nowhere(self, d):
+        d.arrow((300, 30), (300, 90))
+        assert self.seen(d) == ["an arrow ends nowhere, at (300.0, 90.0)"]
