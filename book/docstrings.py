@@ -28,7 +28,7 @@ def split_fields(app: Any, what: str, name: str, obj: Any, options: Any, lines: 
 
 def _beginning(names: str) -> re.Pattern[str]:
     """What stands before a field, or several with one text, behind the end of another."""
-    return re.compile(rf"(?<=[.;)]) (?=(?:{names})(?:, (?:{names}))*: )")
+    return re.compile(rf"(?<=[.)]) (?=(?:{names})(?:, (?:{names}))*: )")
 
 
 def _names(obj: Any) -> set[str]:

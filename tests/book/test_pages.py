@@ -145,9 +145,16 @@ def test_the_reference_gives_each_parameter_a_line_and_each_name_its_source(site
     for page in reference(site)[1:]:
         for item in soup(page).select(".field-list li"):
             text = item.get_text().replace("\u200b", " ")
-            inside = re.search(r"[.;)] [a-z_]+(, [a-z_]+)*: ", text)
+            inside = re.search(r"[.)] [a-z_]+(, [a-z_]+)*: ", text)
             assert not inside, f"{page.name}: {text[:120]!r} describes two"
         assert soup(page).select("dt .viewcode-link"), page.name
+
+
+def test_the_reference_writes_signatures_as_the_source_does(site):
+    for page in reference(site):
+        for signature in soup(page).select("dt.sig"):
+            text = signature.get_text()
+            assert not re.search(r" at 0x|~|collections\.abc", text), f"{page.name}: {text[:200]}"
 
 
 def test_the_reference_keeps_what_sphinx_takes_apart(site):
