@@ -38,6 +38,7 @@ publish-url: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/pyrefly check --python-interpreter-path $(BIN)/python
 
 # Every link that leads out of the book, asked for over the network.
 links: $(READY)

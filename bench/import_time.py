@@ -22,7 +22,7 @@ STATEMENTS = {
     "gptlib": "import gptlib",
     "transformers": "from transformers import GPT2LMHeadModel",
 }
-HEAVY = ("transformers", "matplotlib", "sklearn", "pandas", "pyarrow", "datasets", "peft", "pooch")
+HEAVY = ("transformers", "matplotlib", "sklearn", "pandas", "pyarrow", "datasets", "peft")
 
 
 def run(program: str, *options: str) -> subprocess.CompletedProcess:

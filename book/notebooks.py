@@ -15,10 +15,16 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from book.folding import fold_setup, hide_answers
 from book.machines import GUARDS, environment
+from gptlib.files import sha256
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 #: The first code cell of every chapter, tagged `setup`. `publish.py` fills the address in.
 SETUP_CELL = """\
@@ -53,26 +59,34 @@ def notebook_of(source: Path) -> Path:
 def stamp(source: Path, root: Path) -> dict[str, str]:
     """Return the hashes that a fresh notebook carries under `metadata.gptlib`."""
     lock = root / "requirements.lock"
-    return {"source": _sha256(source), "lock": _sha256(lock)}
+    return {"source": sha256(source), "lock": sha256(lock) if lock.exists() else ""}
 
 
 def stale(source: Path, root: Path) -> bool:
     """Say whether a notebook is missing or was made from another source or another lock."""
-    import nbformat
-
     target = notebook_of(source)
     if not target.exists():
         return True
-    notebook = nbformat.read(target, as_version=4)
-    stored = notebook.metadata.get("gptlib", {})
+    stored = _read(target).metadata.get("gptlib", {})
     return {key: stored.get(key) for key in ("source", "lock")} != stamp(source, root)
 
 
-def convert(source: Path):
+def _read(path: Path) -> "NotebookNode":
+    """Read a notebook as one of format 4."""
+    import nbformat
+
+    notebook = nbformat.read(path, as_version=4)
+    assert isinstance(notebook, nbformat.NotebookNode)  # a list of them in format 1 alone
+    return notebook
+
+
+def convert(source: Path) -> "NotebookNode":
     """Return the notebook of a text twin, not executed, with cell ids that do not change."""
     import jupytext
+    import nbformat
 
     notebook = jupytext.read(source)
+    assert isinstance(notebook, nbformat.NotebookNode)
     notebook.metadata = type(notebook.metadata)(kernelspec=dict(KERNEL))
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     fold_setup(notebook)
@@ -91,7 +105,7 @@ def renew_setup_cell(source: Path, root: Path, fresh: bool) -> None:
     target = notebook_of(source)
     if not target.exists():
         return
-    notebook = nbformat.read(target, as_version=4)
+    notebook = _read(target)
     for old, new in zip(notebook.cells, convert(source).cells, strict=False):
         if "setup" in old.metadata.get("tags", ()) and "setup" in new.metadata.get("tags", ()):
             old.source = new.source
@@ -101,7 +115,7 @@ def renew_setup_cell(source: Path, root: Path, fresh: bool) -> None:
     nbformat.write(notebook, target)
 
 
-def _name_cells(notebook) -> None:
+def _name_cells(notebook: "NotebookNode") -> None:
     """Give each cell an id that depends on its text alone."""
     seen: dict[str, int] = {}
     for cell in notebook.cells:
@@ -170,7 +184,7 @@ def card(seconds: float, gigabytes: float) -> str:
     return f"| `cpu`, one thread | {seconds / 60:.1f} | {gigabytes:.1f} GB |"
 
 
-def _fill_card(source: Path, notebook, seconds: float, gigabytes: float) -> None:
+def _fill_card(source: Path, notebook: "NotebookNode", seconds: float, gigabytes: float) -> None:
     """Write what was measured into the cost card, in the notebook and in its text twin."""
     text = source.read_text("utf8")
     source.write_text(_CARD.sub(card(seconds, gigabytes), text), "utf8")
@@ -179,7 +193,7 @@ def _fill_card(source: Path, notebook, seconds: float, gigabytes: float) -> None
     _name_cells(notebook)
 
 
-def _alone(variables: dict[str, str]) -> dict[str, str]:
+def _alone(variables: Mapping[str, str]) -> dict[str, str]:
     """The environment of a notebook: one thread, and only what ships with the package."""
     alone = {**variables, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
     alone.pop("GPTLIB_DATA", None)
@@ -208,7 +222,7 @@ def _try_elsewhere(notebook: Path, root: Path, name: str) -> None:
             )
 
 
-def _tidy(notebook) -> None:
+def _tidy(notebook: "NotebookNode") -> None:
     """Drop what changes from run to run, label the folds of solutions, fold the answers."""
     notebook.metadata.pop("language_info", None)
     for cell in notebook.cells:
@@ -217,10 +231,6 @@ def _tidy(notebook) -> None:
             shown = {"code_prompt_show": "Solution", "code_prompt_hide": "Solution"}
             cell.metadata["mystnb"] = shown
     hide_answers(notebook)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
 
 
 def main(argv: list[str] | None = None) -> int:

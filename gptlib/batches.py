@@ -10,7 +10,8 @@ that an epoch cuts the text elsewhere.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +21,17 @@ from gptlib.errors import ConfigError, DataError
 
 SAMPLING = ("shuffled", "random")
 PIECE = 1 << 20  # tokens that `document_starts` looks at in one go
+
+
+class Tokens(Protocol):
+    """A 1-D row of token ids: an array, a tensor, or the `ShardedTokens` of `gptlib.shards`."""
+
+    @property
+    def ndim(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, places: Any, /) -> Any: ...
 
 
 def permute(index: np.ndarray, n: int, key: int) -> np.ndarray:
@@ -50,7 +62,7 @@ def _mix(x: np.ndarray) -> np.ndarray:
     return x ^ (x >> np.uint64(31))
 
 
-def document_starts(tokens: np.ndarray | Tensor, separator: Sequence[int]) -> np.ndarray:
+def document_starts(tokens: Tokens, separator: Sequence[int]) -> np.ndarray:
     """Where each separator begins, (n,) int64: a window from there holds a document's beginning.
 
     Args:
@@ -123,7 +135,7 @@ class Batches:
         return int((batch[-1] >= 0).sum())
 
 
-@dataclass(frozen=True)
+@dataclass
 class TokenBatches(Batches):
     """Batches of windows from a 1-D array of token ids.
 
@@ -145,12 +157,13 @@ class TokenBatches(Batches):
         ConfigError: a size below 1, or an unknown `sampling`.
     """
 
-    tokens: np.ndarray | Tensor
+    tokens: Tokens
     batch_size: int
     block_size: int
     seed: int = 0
     sampling: str = "shuffled"
     starts: np.ndarray | None = None
+    tokens_per_step: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         for name, least in (("batch_size", 1), ("block_size", 1), ("seed", 0)):
@@ -171,11 +184,8 @@ class TokenBatches(Batches):
                     f"none of {len(self.starts)} starts leaves room for {self.block_size + 1} "
                     "tokens; use a longer text or a smaller block_size"
                 )
-            object.__setattr__(self, "starts", room)
-
-    @property
-    def tokens_per_step(self) -> int:
-        return self.batch_size * self.block_size
+            self.starts = room
+        self.tokens_per_step = self.batch_size * self.block_size
 
     @property
     def windows(self) -> int:

@@ -76,20 +76,25 @@ def folder_of(run_dir: Path, step: int) -> Path:
     return run_dir / "checkpoints" / f"step_{step:08d}"
 
 
-def plain_weights(model: torch.nn.Module) -> dict[str, Tensor]:
-    """The model's state without wrappers' prefixes, on the CPU, whole, shared tensors once."""
+def plain_weights(
+    model: torch.nn.Module, keep: Callable[[str], bool] = lambda name: True
+) -> dict[str, Tensor]:
+    """The model's state without wrappers' prefixes, on the CPU, whole, shared tensors once.
+
+    `keep` says of a plain name whether it belongs; `load_weights(part=True)` takes such a part.
+    """
     again = _second_names(model)
     return {
-        _plain(name): parallel.whole(tensor).contiguous()
+        _plain(name): parallel.full_tensors(tensor).contiguous()
         for name, tensor in model.state_dict().items()
-        if name not in again
+        if name not in again and keep(_plain(name))
     }
 
 
 def _second_names(model: torch.nn.Module) -> set[str]:
     """The other names of parameters that have two, such as a tied head's."""
-    every = {name for name, _ in model.named_parameters(remove_duplicate=False)}
-    return every - {name for name, _ in model.named_parameters()}
+    every = dict(model.named_parameters(remove_duplicate=False))
+    return every.keys() - dict(model.named_parameters())
 
 
 def _plain(name: str) -> str:
@@ -353,14 +358,14 @@ def load_newest(run_dir: Path) -> tuple[dict[str, Tensor], dict, dict] | None:
     return None
 
 
-def load_weights(model: torch.nn.Module, weights: dict[str, Tensor]) -> None:
-    """Put weights into a model, whatever it is wrapped in.
+def load_weights(model: torch.nn.Module, weights: dict[str, Tensor], part: bool = False) -> None:
+    """Put weights, or only a `part` of a model's, into it, whatever it is wrapped in.
 
     Raises:
         CheckpointError: a tensor is missing, unknown, or of another shape.
     """
     own = {_plain(name): tensor for name, tensor in model.state_dict().items()}
-    needed = own.keys() - {_plain(name) for name in _second_names(model)}
+    needed = set() if part else own.keys() - {_plain(name) for name in _second_names(model)}
     problems = [f"{name} is missing" for name in own if name in needed - weights.keys()] + [
         f"{name} is {tuple(w.shape)} there and "
         f"{tuple(own[name].shape) if name in own else 'unknown'} here"

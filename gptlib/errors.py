@@ -39,7 +39,7 @@ class DeviceError(GptlibError):
     """A device or a number type that this machine does not have."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: object, known: Iterable[str]) -> str:
     """A half sentence that names the known word most like `name`, or nothing if none is."""
     close = get_close_matches(str(name), list(known), n=1)
     return f" (did you mean {close[0]}?)" if close else ""

@@ -1,14 +1,16 @@
 """Files that are there whole or not at all, also on disks that offer less than a disk should.
 
-One job: `write_atomic` and the steps it is made of. Network mounts (SMB, some NFS and FUSE) may
-refuse to flush a folder or to set permissions; then the file is written all the same, and where
-that leaves less safety it is said, once.
+One job: files of which a kill or a bad disk leaves no half unnoticed: `write_atomic`, `sha256`,
+lines of JSON that are added one at a time, and the steps these are made of. Network mounts (SMB,
+some NFS and FUSE) may refuse to flush a folder or to set permissions; then the file is written all
+the same, and where that leaves less safety it is said, once.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import stat
 import warnings
@@ -18,7 +20,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from gptlib.errors import CheckpointError
+from gptlib.errors import CheckpointError, DataError
 
 #: What a system answers where a disk does not know a call, as against one that fails.
 NOT_OFFERED = {
@@ -114,8 +116,67 @@ def as_any_file(path: Path, write: Callable[[Path], object]) -> None:
 
 def sha256(path: Path) -> str:
     """Hex sha256 of a file, read a piece at a time."""
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def has_sha256(path: Path, expected: str) -> bool:
+    """Is this file there, and are its bytes those?
+
+    Raises:
+        CheckpointError: only a permission is missing to tell.
+    """
+    try:
+        return sha256(path) == expected
+    except PermissionError as error:
+        raise may_not_read(path.parent, error) from error
+    except OSError:
+        return False
+
+
+def append_line(path: Path, line: dict, durable: bool = True) -> None:
+    """Add an object to a file of JSON lines, which is made if need be, with its folder.
+
+    When this returns, the line is on the disk, or if not `durable`, in the system's hands.
+    """
+    if durable and not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, b"")  # the folder's entry is flushed as well
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        if durable:
+            file.flush()
+            flush(file.fileno(), path.parent)
+
+
+def read_jsonl(path: Path) -> list[dict]:
+    """Return the objects of a JSON-lines file; a torn last line is left out.
+
+    Raises:
+        DataError: another line is not JSON.
+    """
+    if not path.is_file():
+        return []
+    lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline is not whole
+    objects = []
+    for number, line in enumerate(lines, 1):
+        try:
+            objects += [json.loads(line)] if line else []
+        except (ValueError, RecursionError) as error:
+            raise DataError(
+                f"line {number} of {path} is damaged ({error}); expected JSON: restore the file "
+                "from a copy, or remove the line"
+            ) from error
+    return objects
+
+
+def mend_jsonl(path: Path) -> list[dict]:
+    """`read_jsonl` for who will add lines: a torn one, left by a kill, is cut off first."""
+    if path.is_file():
+        text = path.read_bytes()
+        if not text.endswith(b"\n"):
+            write_atomic(path, text[: text.rfind(b"\n") + 1])
+    return read_jsonl(path)
 
 
 def way_out(error: BaseException) -> str:

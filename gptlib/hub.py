@@ -108,23 +108,23 @@ def to_hf(model: GPT) -> GPT2LMHeadModel:
             f"the model has {settings}, which GPT2LMHeadModel cannot express; train one without, "
             "or share the run folder itself"
         )
-    hf = GPT2LMHeadModel(
-        GPT2Config(
-            vocab_size=c.vocab_size,
-            n_positions=c.block_size,
-            n_embd=c.n_embd,
-            n_layer=c.n_layer,
-            n_head=c.n_head,
-            resid_pdrop=c.dropout,
-            embd_pdrop=c.dropout,
-            attn_pdrop=c.attn_dropout,
-            activation_function=names[c.activation],
-            tie_word_embeddings=c.tied_head,
-            bos_token_id=None,
-            eos_token_id=None,
-            **({} if c.bias else {"bias": False}),
-        )
+    config = GPT2Config(
+        vocab_size=c.vocab_size,
+        n_positions=c.block_size,
+        n_embd=c.n_embd,
+        n_layer=c.n_layer,
+        n_head=c.n_head,
+        resid_pdrop=c.dropout,
+        embd_pdrop=c.dropout,
+        attn_pdrop=c.attn_dropout,
+        activation_function=names[c.activation],
+        tie_word_embeddings=c.tied_head,
+        bos_token_id=None,
+        eos_token_id=None,
     )
+    if not c.bias:
+        config.update({"bias": False})
+    hf = GPT2LMHeadModel(config)
     no_biases = {k: torch.zeros_like(v) for k, v in hf.state_dict().items() if k.endswith(".bias")}
     hf.load_state_dict(no_biases | _swap_layout(model.state_dict()))
     return hf.train(model.training)

@@ -11,6 +11,7 @@ Shapes: B batch, T time, C channels (`n_embd`), H heads, D = C / H head size, V 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,15 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gptlib.errors import DataError
-from gptlib.model_config import GPTConfig
+from gptlib.model_config import ACTIVATIONS, GPTConfig
 from gptlib.rotary import Rotary
-
-ACTIVATIONS = {
-    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
-    "gelu": F.gelu,
-    "relu": F.relu,
-    "relu2": lambda x: F.relu(x).square(),
-}
 
 
 def naive_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = True) -> Tensor:
@@ -36,6 +30,8 @@ def naive_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = True) -> Ten
 
     Equal to `F.scaled_dot_product_attention`, forward and backward, but it keeps the whole
     (T, S) matrix in memory.
+
+    Derived in chapter 2, *How loud may a question be?*
 
     Args:
         q: queries (B, H, T, D). k, v: keys and values (B, H, S, D), S >= T.
@@ -57,6 +53,8 @@ def fused_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool, dropout: floa
 
     Under autocast on a CPU it runs in float32: the kernel's backward pass in bfloat16 is slower,
     four times at a context of 64.
+
+    Derived in chapter 2, *What does the square cost?*
     """
     if q.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
         with torch.autocast("cpu", enabled=False):
@@ -91,6 +89,7 @@ class KVCache:
 
     def __init__(self, config: GPTConfig, batch_size: int, dtype: torch.dtype, device) -> None:
         shape = (batch_size, config.n_head, config.block_size, config.head_size)
+        # Room for a full context at once: growing a tensor copies it, token after token.
         self.layers = [  # keys and values of each
             tuple(torch.empty(shape, dtype=dtype, device=device) for _ in range(2))
             for _ in range(config.n_layer)
@@ -103,6 +102,7 @@ class KVCache:
         T = k.size(2)
         keys.narrow(2, self.length, T).copy_(k)
         values.narrow(2, self.length, T).copy_(v)
+        # No queries are kept: a token asks once, when it is read, and is asked about ever after.
         return keys.narrow(2, 0, self.length + T), values.narrow(2, 0, self.length + T)
 
     def advance(self, T: int) -> None:
@@ -110,14 +110,20 @@ class KVCache:
 
 
 def make_norm(config: GPTConfig) -> nn.Module:
-    """A layer norm, or an RMS norm, which never has a bias; both add 1e-5 under the root."""
+    """A layer norm, or an RMS norm, which never has a bias; both add 1e-5 under the root.
+
+    Derived in chapter 3, *Who keeps the stream in its banks?*
+    """
     if config.norm == "rmsnorm":
         return nn.RMSNorm(config.n_embd, eps=1e-5)
     return nn.LayerNorm(config.n_embd, eps=1e-5, bias=config.bias)
 
 
 class CausalSelfAttention(nn.Module):
-    """Every token gathers from the tokens before it, in H heads side by side."""
+    """Every token gathers from the tokens before it, in H heads side by side.
+
+    Derived in chapter 3, *The shape is right. Is the answer?*
+    """
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -125,6 +131,7 @@ class CausalSelfAttention(nn.Module):
         self.attn_dropout = config.attn_dropout
         self.qk_norm = config.qk_norm
         self.rotary = Rotary(config.block_size, config.head_size) if config.rotary else None
+        # One product for q, k and v of all heads is faster than 3 H small ones, and is the same.
         self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd, bias=config.bias)
         self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
         self.resid_dropout = nn.Dropout(config.dropout)
@@ -138,6 +145,8 @@ class CausalSelfAttention(nn.Module):
         if self.qk_norm:
             q, k = (F.rms_norm(part, part.shape[-1:]) for part in (q, k))
         if self.rotary is not None:
+            # Only q and k: a place decides who is heard, not what is said (v). Keys are cached as
+            # turned, since a token's place in the window never changes.
             start = cache.length if cache is not None else 0
             q, k = (self.rotary(part, start) for part in (q, k))
         if cache is not None:
@@ -151,7 +160,10 @@ class CausalSelfAttention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Each token alone: widen to 4C, bend, return to C."""
+    """Each token alone: widen to 4C, bend, return to C.
+
+    Derived in chapter 3, *What can an average not say?*
+    """
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -165,7 +177,10 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """Communicate, then compute; each adds to the residual stream what it found."""
+    """Communicate, then compute; each adds to the residual stream what it found.
+
+    Derived in chapter 3, *Why did more of the same make it worse?*
+    """
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -175,6 +190,8 @@ class Block(nn.Module):
         self.mlp = MLP(config)
 
     def forward(self, x: Tensor, cache: KVCache | None = None, layer: int = 0) -> Tensor:
+        # Only what a sublayer reads is normed: x itself, and the gradient on its way back, pass
+        # through untouched. A norm of x + attn(x) scales both at every layer (Xiong et al. 2020).
         x = x + self.attn(self.ln_1(x), cache, layer)
         return x + self.mlp(self.ln_2(x))
 
@@ -219,6 +236,8 @@ class GPT(nn.Module):
     """Token ids in, a score for every possible next token out.
 
     Parameter names are GPT-2's (`transformer.wte`, `transformer.h.0.attn.c_attn`, …).
+
+    Derived in chapter 3, *Is that all of it?*
     """
 
     def __init__(self, config: GPTConfig) -> None:
@@ -232,8 +251,10 @@ class GPT(nn.Module):
         self.transformer["ln_f"] = make_norm(config)
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         if config.tied_head:
+            # The same Parameter, not a copy: both learn which tokens are alike, and a table of its
+            # own would add 39 million weights to GPT-2's 124.
             self.lm_head.weight = self.transformer.wte.weight
-        self.apply(self._init_weights)
+        self.apply(self._init_weights)  # a tied weight twice: the order of draws is part of a seed
         # 2 * n_layer branches add to the residual stream; shrinking each keeps its variance level.
         std = 0.0 if config.zero_init else 0.02 / math.sqrt(2 * config.n_layer)
         for name, p in self.named_parameters():
@@ -245,9 +266,25 @@ class GPT(nn.Module):
     @staticmethod
     def _init_weights(module: nn.Module) -> None:
         if isinstance(module, nn.Linear | nn.Embedding):
+            # The head reads states of variance 1, so the first logits spread by 0.02 sqrt(C), 0.55
+            # in GPT-2: nearly uniform, with a loss little above ln V.
             nn.init.normal_(module.weight, std=0.02)
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
+
+    def _tensors(self) -> Iterator[Tensor]:
+        """Parameters, then buffers, which is where weights in int8 are."""
+        return itertools.chain(self.parameters(), self.buffers())
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are, and what is read has to be."""
+        return next(self._tensors()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number type of the weights that are not quantized: that of the activations."""
+        return next(t.dtype for t in self._tensors() if t.is_floating_point())
 
     def hidden(self, idx: Tensor, cache: KVCache | None = None) -> Tensor:
         """Return the final hidden states (B, T, C) of `idx` (B, T) int64.
@@ -259,7 +296,7 @@ class GPT(nn.Module):
             DataError: more tokens than `block_size`, an id outside the vocabulary, or ids that are
                 no whole numbers or lie on another device than the model.
         """
-        check_device(idx, self.transformer.wte.weight.device, "idx")
+        check_device(idx, self.device, "idx")
         if idx.dim() != 2:
             raise DataError(f"idx has shape {tuple(idx.shape)}; give (B, T), a row for each text")
         start = cache.length if cache is not None else 0
@@ -289,6 +326,7 @@ class GPT(nn.Module):
         x = self.transformer.drop(x)
         for layer, block in enumerate(self.transformer.h):
             x = block(x, cache, layer)
+        # Not in `append`: until the last layer has been through, all of them write at one place.
         if cache is not None:
             cache.advance(T)
         return self.transformer.ln_f(x)
@@ -320,12 +358,16 @@ class GPT(nn.Module):
         check_device(targets, logits.device, "targets")
         if targets.device.type == "cpu" and not torch.compiler.is_compiling():
             check_targets(targets, idx.shape, self.config.vocab_size)  # elsewhere it costs a wait
+        # A row of text is T examples at once: each position was shown its own past only.
         loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1)
         return logits if return_logits else None, loss
 
-    def num_params(self) -> int:
-        """Trainable parameters; the tied head is counted once."""
-        return sum(p.numel() for p in self.parameters())
+    def num_params(self, trainable: bool = False) -> int:
+        """Parameters, or those of them that are trained; a tied head counts once.
+
+        Derived in chapter 3, *How many numbers is that?*
+        """
+        return sum(p.numel() for p in self.parameters() if p.requires_grad or not trainable)
 
     def flops_per_token(self, T: int) -> int:
         """FLOPs of one training step per token, forward and backward, at context T.
@@ -333,6 +375,8 @@ class GPT(nn.Module):
         6 for each weight that multiplies the token, plus 12 * n_layer * C * T for attention's two
         products (PaLM: Chowdhery et al. 2022, appendix B). Look-ups in the position table are
         no multiplications, nor are those in the token table: it counts only as a tied head.
+
+        Derived in chapter 4, *What does a parameter cost?*
         """
         n_weights = self.num_params()
         if not self.config.rotary:

@@ -8,10 +8,17 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, fields
 
+import torch.nn.functional as F
+
 from gptlib.errors import ConfigError, nearest
 
 NORMS = ("layernorm", "rmsnorm")
-ACTIVATIONS = ("gelu_tanh", "gelu", "relu", "relu2")
+ACTIVATIONS = {
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "gelu": F.gelu,
+    "relu": F.relu,
+    "relu2": lambda x: F.relu(x).square(),
+}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ time; here all matrices of one shape go through the same few products together.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -51,14 +52,19 @@ def _lift_wide(X: Tensor) -> Tensor:
     this keeps would be lost in bfloat16.
     """
     gram = X @ X.mT  # (N, R, R)
-    factor = None
-    for step in range(STEPS):
-        Q = torch.baddbmm(gram, gram, gram, beta=B, alpha=C)
-        Q.diagonal(dim1=1, dim2=2).add_(A)
-        factor = Q if factor is None else Q @ factor
-        if step < STEPS - 1:
-            gram = Q @ gram @ Q
+    factor = Q = _polynomial(gram)
+    for _ in range(STEPS - 1):
+        gram = Q @ gram @ Q
+        Q = _polynomial(gram)
+        factor = Q @ factor
     return factor @ X
+
+
+def _polynomial(gram: Tensor) -> Tensor:
+    """Q of one step: A + B gram + C gram^2."""
+    Q = torch.baddbmm(gram, gram, gram, beta=B, alpha=C)
+    Q.diagonal(dim1=1, dim2=2).add_(A)
+    return Q
 
 
 def fast_dtype(tensor: Tensor) -> str:
@@ -120,8 +126,19 @@ class Muon(torch.optim.Optimizer):
         if any(p.device.type == "cpu" and fast_dtype(p) != "bfloat16" for p in kept):
             runtime.warn_emulated("Muon goes on in it, as saved, so that the run stays exact")
 
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
     @torch.no_grad()
-    def step(self, closure=None) -> None:
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Update every matrix; `closure` computes the loss and its gradients anew before that."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         alike: dict[tuple[torch.Size, str], list[tuple[Tensor, Tensor, float]]] = {}
         for group in self.param_groups:
             for p in (p for p in group["params"] if p.grad is not None):
@@ -143,3 +160,4 @@ class Muon(torch.optim.Optimizer):
             moves = orthogonalize(torch.stack([move for _, move, _ in same]), dtype)
             for (weight, _, rate), move in zip(same, moves, strict=True):
                 weight.add_(move, alpha=-rate)
+        return loss

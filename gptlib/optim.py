@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from gptlib.errors import ConfigError
+from gptlib.model import CausalSelfAttention
 from gptlib.muon import Muon
 
 SCHEDULES = ("cosine", "wsd", "constant")
@@ -81,7 +82,8 @@ def make_optimizers(
         return [Muon(hidden.values(), lr, weight_decay), adamw]
     attention = [p for n, p in hidden.items() if n.endswith("c_attn.weight")]
     others = [p for n, p in hidden.items() if not n.endswith("c_attn.weight")]
-    parts = 3 * model.config.n_head if muon_parts == "heads" else 3
+    heads = next(m.n_head for m in model.modules() if isinstance(m, CausalSelfAttention))
+    parts = 3 * heads if muon_parts == "heads" else 3
     groups = [{"params": attention, "parts": parts}, {"params": others}]
     return [Muon(groups, lr, weight_decay), adamw]
 

@@ -55,7 +55,7 @@ def joined(runtime: Runtime) -> Iterator[None]:
             dist.destroy_process_group()
 
 
-def place() -> tuple[int, int]:
+def rank_and_size() -> tuple[int, int]:
     """(rank, number of processes); (0, 1) outside a job."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
@@ -126,9 +126,9 @@ def sync_gradients(called: nn.Module, now: bool) -> AbstractContextManager:
     return nullcontext()
 
 
-def sums(*values: float) -> list[float]:
+def all_reduce_sum(*values: float) -> list[float]:
     """The sum of each value over all processes, in float64."""
-    if place()[1] == 1:
+    if rank_and_size()[1] == 1:
         return list(values)
     total = torch.tensor(values, dtype=torch.float64)
     dist.all_reduce(total)
@@ -137,7 +137,7 @@ def sums(*values: float) -> list[float]:
 
 def gather(value) -> list:
     """Every process's `value`, by rank."""
-    values = [value] * place()[1]
+    values = [value] * rank_and_size()[1]
     if len(values) > 1:
         dist.all_gather_object(values, value)
     return values
@@ -158,15 +158,15 @@ def check_same(value, what: str) -> None:
             )
 
 
-def whole(value):
+def full_tensors(value):
     """A nest of dicts, lists and tensors with every sharded tensor whole, on the CPU.
 
     All processes must call it, in the same order; one tensor at a time is gathered.
     """
     if isinstance(value, dict):
-        return {key: whole(item) for key, item in value.items()}
+        return {key: full_tensors(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(whole(item) for item in value)
+        return type(value)(full_tensors(item) for item in value)
     if not isinstance(value, Tensor):
         return value
     if _is_sharded(value):

@@ -8,15 +8,16 @@ the other file.
 from __future__ import annotations
 
 import errno
-import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from gptlib import files
 from gptlib.callbacks import Callback
 from gptlib.checkpoint import writing
+from gptlib.progress import validation_line
+from gptlib.status_line import aside
 
 LOG, SPEED = "log.jsonl", "speed.jsonl"
 
@@ -47,7 +48,8 @@ class RunLog:
         """Say a line. A terminal that was closed hears nothing, and the run goes on."""
         try:
             if self._report:
-                self._report(line)
+                with aside():
+                    self._report(line)
         except OSError as error:
             if error.errno not in (errno.EIO, errno.EPIPE):
                 raise
@@ -60,7 +62,7 @@ class RunLog:
         self.start_clock(step)
 
     @contextmanager
-    def listened(self) -> Iterator[None]:
+    def listened(self) -> Generator[None]:
         """Tell the callbacks that training is over, however it ends."""
         try:
             yield
@@ -81,8 +83,8 @@ class RunLog:
     def write(self, line: dict, name: str = LOG) -> None:
         if not self.leads:
             return
-        with writing(self.run_dir), open(self.run_dir / name, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        with writing(self.run_dir):
+            files.append_line(self.run_dir / name, line, durable=False)  # `sync` flushes them all
 
     def sync(self) -> int:
         """Flush the log to disk before a checkpoint that counts on it; returns its bytes."""
@@ -118,7 +120,7 @@ class RunLog:
         step, steps, self._early = self._step, self._steps, early
         self.write({"step": step, "val": val} | ({"stop": "patience"} if early else {}))
         taken, self._timed_from = step - self._timed_from, step
-        line, rate, mfu, left = f"step {step}/{steps}  val {val:.4f}", None, None, None
+        rate = mfu = left = None
         if taken:
             self._seconds += self._stretch
             rate = taken * batch_tokens / self._stretch
@@ -126,10 +128,8 @@ class RunLog:
             left = (steps - step) * self._stretch / taken
             speed = {"step": step, "seconds": self._seconds, "tokens_per_s": rate, "mfu": mfu}
             self.write(speed, SPEED)
-            known = "unknown" if mfu is None else f"{mfu:.1%}"
-            line += f"  train {loss:.4f}  {rate:,.0f} tokens/s  MFU {known}"
-            line += f"  {left / 60:.1f} min left"
         told = {"step": step, "val": val, "loss": loss, "tokens_per_s": rate, "mfu": mfu}
+        told["seconds_left"] = left
         for callback in self.callbacks:
-            callback.validated(told | {"seconds_left": left})
-        self.report(line)
+            callback.validated(told)
+        self.report(validation_line(told, steps))

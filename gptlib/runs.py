@@ -5,9 +5,9 @@ One job: `Run`, `load_run`, reading the folder's files, and telling one run from
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,11 +17,13 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from gptlib import checkpoint
-from gptlib.errors import CheckpointError, ConfigError, DataError
+from gptlib.errors import CheckpointError, ConfigError
 from gptlib.files import may_not_read
+from gptlib.files import read_jsonl as read_jsonl  # the logs of a run folder are read by this name
 from gptlib.model import GPT, GPTConfig
 from gptlib.paths import user_path
 from gptlib.resources import data_path
+from gptlib.runtime import find_device
 from gptlib.tokenizers import Tokenizer, load_tokenizer
 from gptlib.train_config import FREE, OVERRIDABLE, TrainConfig
 
@@ -52,34 +54,16 @@ class Run:
     stopped_early: bool = False
 
 
-def read_jsonl(path: Path) -> list[dict]:
-    """Return the objects of a JSON-lines file; a torn last line is left out.
-
-    Raises:
-        DataError: another line is not JSON.
-    """
-    if not path.is_file():
-        return []
-    lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline is not whole
-    objects = []
-    for number, line in enumerate(lines, 1):
-        try:
-            objects += [json.loads(line)] if line else []
-        except (ValueError, RecursionError) as error:
-            raise DataError(
-                f"line {number} of {path} is damaged ({error}); expected JSON: restore the file "
-                "from a copy, or remove the line"
-            ) from error
-    return objects
-
-
-def load_run(run_dir: str | Path, which: str = "best") -> tuple[GPT, Tokenizer | None, dict]:
+def load_run(
+    run_dir: str | Path, which: str = "best", device: str = "cpu"
+) -> tuple[GPT, Tokenizer | None, dict]:
     """Load a trained model, ready to sample.
 
     Args:
         run_dir: a run folder, or the name of a model that ships with gptlib ("tales"). A name wins
             over a folder of that name; "./tales" or a Path means the folder.
         which: "best" (lowest validation loss) or "latest".
+        device: where to put the model: "cpu", "cuda", "cuda:1", "mps", or "auto" for the fastest.
 
     Returns:
         (model in evaluation mode, tokenizer, manifest of the checkpoint). The tokenizer is None
@@ -89,9 +73,11 @@ def load_run(run_dir: str | Path, which: str = "best") -> tuple[GPT, Tokenizer |
         CheckpointError: no such folder, nothing saved in it yet, the checkpoint is damaged or may
             not be read, or its weights or the tokenizer beside it are of another model.
         ConfigError: `which` is neither "best" nor "latest".
+        DeviceError: this machine does not have the device.
     """
     if which not in ("best", "latest"):
         raise ConfigError(f"which is {which!r}; use 'best' or 'latest'")
+    device = find_device(device)
     folder = _run_folder(run_dir)
     weights, manifest = _first_whole(folder, which)
     try:
@@ -103,15 +89,16 @@ def load_run(run_dir: str | Path, which: str = "best") -> tuple[GPT, Tokenizer |
     _check_size(config, weights)
     model = GPT(config)
     checkpoint.load_weights(model, weights)
+    model.eval().to(device)
     if manifest.get("tokenizer", "") is None and not os.path.isdir(folder / "tokenizer"):
-        return model.eval(), None, manifest
+        return model, None, manifest
     tokenizer = load_tokenizer(folder / "tokenizer")
     if manifest.get("tokenizer") not in (None, tokenizer.sha256):
         raise CheckpointError(
             f"{run_dir} has another tokenizer than the one it was trained with: its sha256 begins "
             f"{tokenizer.sha256[:8]}, not {str(manifest['tokenizer'])[:8]}; copy the run again"
         )
-    return model.eval(), tokenizer, manifest
+    return model, tokenizer, manifest
 
 
 def initial_weights(model: GPT, run: str | Path, tokenizer: Tokenizer | None = None) -> dict:
@@ -193,7 +180,9 @@ class _Unfilled(TorchFunctionMode):
     """Inside it modules are made without drawing weights, which on the meta device would import
     torch's compiler."""
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None
+    ) -> object:
         kwargs = kwargs or {}
         if getattr(func, "__module__", None) == "torch.nn.init":
             return args[0] if args else kwargs["tensor"]

@@ -76,11 +76,10 @@ class Runtime:
                 torchrun's variables do not go together.
         """
         rank, world_size, local = ranks.from_environment()
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
-        if device == "cuda" and world_size > 1:
+        device = f"cuda:{local}" if device == "cuda" and world_size > 1 else device
+        device = find_device(device)
+        if device == "cuda" and world_size > 1:  # it was "auto"
             device = f"cuda:{local}"
-        _check_device(device)
         kind = device.split(":")[0]
         if dtype in ("auto", "fast"):
             fast = bfloat16_is_fast(device) if kind == "cuda" or dtype == "fast" else False
@@ -189,8 +188,14 @@ def _has_mps() -> bool:
     return torch.backends.mps.is_available()
 
 
-def _check_device(device: str) -> None:
-    """Raise DeviceError unless this machine has `device`."""
+def find_device(device: str) -> str:
+    """Return `device`, or for "auto" the fastest of this machine: CUDA, then MPS, then the CPU.
+
+    Raises:
+        DeviceError: it is unknown, or this machine does not have it.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
     kind, colon, number = str(device).partition(":")
     known = isinstance(device, str) and kind in ("cpu", "cuda", "mps")
     if not known or (colon and not number.isdecimal()):
@@ -203,6 +208,7 @@ def _check_device(device: str) -> None:
             f"device {device!r} is not on this machine, which has {count} of its kind; "
             "use device='auto' for the fastest that is here"
         )
+    return device
 
 
 def seed_everything(seed: int) -> None:
@@ -214,12 +220,15 @@ def seed_everything(seed: int) -> None:
 
 def random_state() -> dict:
     """Return the state of every global generator, in types that `weights_only` loading accepts."""
-    name, keys, position, has_gauss, gauss = np.random.get_state()
-    state = {
+    numpy = np.random.get_state(legacy=False)
+    keys = torch.from_numpy(numpy["state"]["key"].astype(np.int64))
+    state: dict[str, object] = {
         "python": random.getstate(),
-        "numpy": (name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss),
+        "numpy": (
+            numpy["bit_generator"], keys, numpy["state"]["pos"], numpy["has_gauss"], numpy["gauss"],
+        ),
         "torch": torch.get_rng_state(),
-    }
+    }  # fmt: skip
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state_all()
     if _has_mps():

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
+from types import FrameType
 
 HANGUP = getattr(signal, "SIGHUP", None)  # not on Windows
 
 
 @contextmanager
-def stop_signals() -> Iterator[threading.Event]:
+def stop_signals() -> Generator[threading.Event]:
     """Turn these signals into a flag that the loop reads between steps.
 
     SIGTERM or Ctrl-C for the second time raises KeyboardInterrupt at once; a closed terminal may
@@ -23,7 +24,7 @@ def stop_signals() -> Iterator[threading.Event]:
     """
     stopped, before, seen = threading.Event(), {}, set()
 
-    def handle(number, frame) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         if number in seen and number != HANGUP:
             raise KeyboardInterrupt
         seen.add(number)

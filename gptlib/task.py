@@ -13,17 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from gptlib import parallel, runtime
-from gptlib.batches import Batches, TokenBatches, document_starts
+from gptlib.batches import Batches, TokenBatches, Tokens, document_starts
 from gptlib.errors import ConfigError
 from gptlib.evaluation.loss import split_loss
 from gptlib.model import GPT, GPTConfig, evaluating
 from gptlib.runtime import Runtime
-from gptlib.shards.splits import open_split, split_sha256
+from gptlib.shards.splits import Split, open_split, split_sha256
 from gptlib.tokenizers import Tokenizer
 from gptlib.train_config import TrainConfig
 
 #: The mean loss of a batch, a scalar, over what `Batches.weight` counts.
 Loss = Callable[[nn.Module, tuple[Tensor, ...]], Tensor]
+#: A number that tells how good a model is, the lower the better.
+Measure = Callable[[GPT], float]
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ def next_token_loss(model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
 
 def open_task(
     shape: GPTConfig,
-    train,
-    val,
+    train: Split | Batches,
+    val: Split | Measure,
     config: TrainConfig,
     tokenizer: Tokenizer | None = None,
     separator: Sequence[int] | None = None,
@@ -91,7 +93,9 @@ def open_task(
     )
 
 
-def _split_validation(tokens, windows: int, separator: Sequence[int] | None) -> Callable:
+def _split_validation(
+    tokens: Tokens, windows: int, separator: Sequence[int] | None
+) -> Callable[[GPT, Runtime], float]:
     starts = document_starts(tokens, separator) if separator else None
 
     def validate(model: GPT, here: Runtime) -> float:
@@ -103,7 +107,7 @@ def _split_validation(tokens, windows: int, separator: Sequence[int] | None) -> 
     return validate
 
 
-def _own_validation(measure: Callable[[GPT], float]) -> Callable:
+def _own_validation(measure: Measure) -> Callable[[GPT, Runtime], float]:
     """A reader's own measure; whatever it draws, training goes on with the dice it had."""
 
     def validate(model: GPT, here: Runtime) -> float:

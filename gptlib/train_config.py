@@ -162,12 +162,13 @@ def with_changes(values: dict, changes: dict) -> dict:
         ConfigError: a min_lr was given that is above lr.
     """
     changed = values | changes
-    lr, low = changed.get("lr"), values.get("min_lr")
-    numbers = all(isinstance(x, int | float) for x in (lr, low, values.get("lr")))
-    if "min_lr" not in changes and numbers and low > lr and values["lr"] > 0:
-        changed["min_lr"] = lr * min(1.0, low / values["lr"])
+    lr, low, before = changed.get("lr"), values.get("min_lr"), values.get("lr")
+    number = int | float
+    if not (isinstance(lr, number) and isinstance(low, number) and isinstance(before, number)):
+        return changed
+    if "min_lr" not in changes and low > lr and before > 0:
+        changed["min_lr"] = lr * min(1.0, low / before)
     given = changes.get("min_lr", 0.0)  # also one that equals the default, which would follow lr
-    climbs = numbers and isinstance(given, float) and given > lr
-    if climbs and changed.get("schedule") != "constant":
+    if isinstance(given, float) and given > lr and changed.get("schedule") != "constant":
         raise ConfigError(_CLIMBS.format(given, lr))
     return changed

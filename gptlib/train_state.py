@@ -46,7 +46,7 @@ class TrainState:
     def to_dict(self) -> dict:
         """The state in types that a checkpoint keeps; all processes must call it."""
         return {
-            "optimizers": parallel.whole([o.state_dict() for o in self.optimizers]),
+            "optimizers": parallel.full_tensors([o.state_dict() for o in self.optimizers]),
             "scaler": self.scaler.state_dict(),
             "step": self.step,
             "best": self.best,

@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 
 from gptlib import checkpoint, mirror, parallel, runtime
+from gptlib.batches import Batches
 from gptlib.callbacks import Callback
 from gptlib.errors import CheckpointError, ConfigError, DataError
 from gptlib.model import GPT
@@ -28,8 +29,10 @@ from gptlib.paths import user_path
 from gptlib.run_log import LOG, SPEED, RunLog
 from gptlib.runs import Run, check_same_run, read_jsonl
 from gptlib.runtime import Runtime
+from gptlib.shards.splits import Split
 from gptlib.stopping import stop_signals
-from gptlib.task import Loss, open_task
+from gptlib.task import Loss, Measure, open_task
+from gptlib.tokenizers import Tokenizer
 from gptlib.train_config import TrainConfig
 from gptlib.train_state import TrainState, same_runtime
 from gptlib.versions import package_version
@@ -68,11 +71,11 @@ class Trainer:
     def __init__(
         self,
         model: GPT,
-        train,
-        val,
+        train: Split | Batches,
+        val: Split | Measure,
         config: TrainConfig,
         run_dir: str | Path,
-        tokenizer=None,
+        tokenizer: Tokenizer | None = None,
         report: Callable[[str], None] | None = None,
         note: dict | None = None,
         separator: Sequence[int] | None = None,
@@ -166,7 +169,7 @@ class Trainer:
         for optimizer in self.state.optimizers:
             scaler.unscale_(optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), c.grad_clip or math.inf)
-        norm = parallel.whole(norm).item()
+        norm = parallel.full_tensors(norm).item()
         # In float16 a gradient may overflow. The scaler leaves out the optimizer that it belongs
         # to and scales less; the other optimizers must not go on without it.
         overflow = scaler.is_enabled() and not math.isfinite(norm)
@@ -175,7 +178,7 @@ class Trainer:
                 scaler.step(optimizer)
             optimizer.zero_grad(set_to_none=True)
         scaler.update()
-        return total.item(), norm
+        return float(total), norm
 
     def _micro_batches(self) -> list[tuple[tuple, float]]:
         """This process's part of the step: each batch, and what to divide its mean loss by.
@@ -187,7 +190,7 @@ class Trainer:
         rank, processes, parts = self.runtime.rank, self.runtime.world_size, self.config.accumulate
         cut = [self.batches.batch(self.step, rank, processes, m, parts) for m in range(parts)]
         weights = [self.batches.weight(batch) for batch in cut]
-        total, empty = parallel.sums(sum(weights), not all(weights))
+        total, empty = parallel.all_reduce_sum(sum(weights), not all(weights))
         if empty:
             raise DataError(
                 f"no target counts in a micro-batch of step {self.step + 1}; give each example at "
@@ -205,7 +208,7 @@ class Trainer:
     def _agree(self, loss: float, norm: float, asked_to_stop: bool) -> tuple[bool, bool]:
         """Log a step; returns what all processes do next: (save, stop)."""
         overdue = self.leads and self._save_is_overdue()  # one clock counts
-        loss, overdue, stop = parallel.sums(loss, overdue, asked_to_stop)
+        loss, overdue, stop = parallel.all_reduce_sum(loss, overdue, asked_to_stop)
         c, self._loss = self.config, loss / self.runtime.world_size
         sound = math.isfinite(norm) or self.state.scaler.is_enabled()
         if not (sound and math.isfinite(self._loss)):

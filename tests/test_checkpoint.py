@@ -243,3 +243,23 @@ def test_weights_that_do_not_fit_are_refused(make_model):
     weights.pop("transformer.ln_f.bias")
     with pytest.raises(CheckpointError, match="ln_f.bias is missing"):
         checkpoint.load_weights(make_model(), weights)
+
+
+def test_a_part_of_the_weights_is_saved_and_loaded_onto_a_model_with_the_rest(make_model, tmp_path):
+    """As adapters are: what was trained is kept, and goes onto the model that it was trained on."""
+    base, trained = make_model(), make_model()
+    with torch.no_grad():
+        for name, p in trained.named_parameters():
+            p += 1 if ".attn." in name else 0
+    part = checkpoint.plain_weights(trained, keep=lambda name: ".attn." in name)
+    assert part and all(".attn." in name for name in part)
+    checkpoint.save_weights(tmp_path, 1, part, {})
+    saved, _ = checkpoint.load_model(checkpoint.folder_of(tmp_path, 1))
+    with pytest.raises(CheckpointError, match="wte.weight is missing"):
+        checkpoint.load_weights(base, saved)
+    checkpoint.load_weights(base, saved, part=True)
+    ours, theirs = base.state_dict(), trained.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    for odd in ({"lora": torch.zeros(2)}, {"transformer.wte.weight": torch.zeros(2)}):
+        with pytest.raises(CheckpointError, match="does not fit the model"):
+            checkpoint.load_weights(base, odd, part=True)

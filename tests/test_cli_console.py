@@ -130,7 +130,7 @@ def test_sampling_imports_nothing_that_only_training_needs(tmp_path):
     program = (
         "import sys; from gptlib.cli import main;"
         "main(['sample', 'tales', '--max-new-tokens', '2']);"
-        "heavy = {'torch._dynamo', 'sympy', 'pooch', 'gptlib.shards.sources',"
+        "heavy = {'torch._dynamo', 'sympy', 'platformdirs', 'gptlib.shards.sources',"
         " 'gptlib.shards.write', 'gptlib.cli.train', 'gptlib.cli.data'};"
         "print(*heavy & set(sys.modules), file=sys.stderr)"
     )

@@ -25,7 +25,8 @@ def write(monkeypatch, capsys):
             return iter(tokens[:n])
 
         manifest = {"sampling": hints} if hints else {}
-        monkeypatch.setattr(sample, "load_writer", lambda run: (model, tokenizer, manifest))
+        writer = model, tokenizer, manifest
+        monkeypatch.setattr(sample, "load_writer", lambda run, device: writer)
         monkeypatch.setattr(sample, "stream", stream)
         assert main(["sample", "run", *flags]) == code
         run.asked = asked

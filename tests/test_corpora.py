@@ -6,6 +6,7 @@ The servers are real ones on the loopback address; no test leaves the machine.
 import contextlib
 import hashlib
 import http.server
+import importlib
 import math
 import os
 import socket
@@ -334,6 +335,23 @@ def test_cache_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("GPTLIB_DATA", "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_folder().name == "gptlib" and cache_folder().is_absolute()
+
+
+@pytest.mark.parametrize(
+    ("system", "expected"),
+    [("unix.Unix", ".cache/gptlib"), ("macos.MacOS", "Library/Caches/gptlib"),
+     ("windows.Windows", "AppData/Local/gptlib/gptlib/Cache")],
+)  # fmt: skip
+def test_the_cache_stays_where_earlier_versions_made_it(monkeypatch, tmp_path, system, expected):
+    module, name = system.split(".")
+    kind = getattr(importlib.import_module(f"platformdirs.{module}"), name)
+    for variable in ("GPTLIB_DATA", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda *about: kind(*about).user_cache_dir)
+    local = str(tmp_path / "AppData" / "Local")
+    monkeypatch.setattr("platformdirs.windows.get_win_folder", lambda name: local)
+    assert cache_folder() == tmp_path / expected
 
 
 @pytest.fixture

@@ -126,3 +126,40 @@ def test_what_is_to_be_done_names_the_permission_where_it_is_missing(tmp_path, m
                 checkpoint.only_writer(tmp_path),
             ):
                 pass
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_lines_are_added_and_read_back(tmp_path, monkeypatch, durable):
+    flushed, path = [], tmp_path / "log.jsonl"
+    monkeypatch.setattr(files, "flush", lambda descriptor, folder: flushed.append(folder))
+    lines = [{"step": 1}, {"text": "Öl\n", "loss": 0.1}]
+    for line in lines:
+        files.append_line(path, line, durable)
+    assert files.read_jsonl(path) == files.mend_jsonl(path) == lines
+    assert path.read_bytes().count(b"\n") == 2 and bool(flushed) == durable
+
+
+def test_a_durable_line_makes_its_folder(tmp_path):
+    files.append_line(tmp_path / "a" / "b" / "log.jsonl", {"step": 1})
+    assert files.read_jsonl(tmp_path / "a" / "b" / "log.jsonl") == [{"step": 1}]
+
+
+def test_a_torn_last_line_is_left_out_and_cut_off_before_more_is_added(tmp_path):
+    path = tmp_path / "log.jsonl"
+    assert files.read_jsonl(path) == files.mend_jsonl(path) == [] and not path.exists()
+    path.write_bytes(b'{"step": 1}\n{"ste')
+    assert files.read_jsonl(path) == [{"step": 1}] and path.read_bytes().endswith(b"ste")
+    assert files.mend_jsonl(path) == [{"step": 1}] and path.read_bytes() == b'{"step": 1}\n'
+    files.append_line(path, {"step": 2})
+    assert files.read_jsonl(path) == [{"step": 1}, {"step": 2}]
+
+
+def test_a_file_is_known_by_its_bytes(tmp_path, monkeypatch):
+    path = tmp_path / "a"
+    assert not files.has_sha256(path, "") and not files.has_sha256(tmp_path, "")
+    path.write_bytes(b"abc")  # FIPS 180-2, appendix B.1
+    assert files.sha256(path).startswith("ba7816bf8f01cfea414140de5dae2223b00361a396177a9c")
+    assert files.has_sha256(path, files.sha256(path)) and not files.has_sha256(path, "0" * 64)
+    monkeypatch.setattr(*without("gptlib.files.sha256", errno.EACCES))
+    with pytest.raises(CheckpointError, match="may not be read"):
+        files.has_sha256(path, "0" * 64)

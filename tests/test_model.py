@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from gptlib.checkpoint import load_weights, plain_weights
 from gptlib.errors import ConfigError, DataError
+from gptlib.evaluation import token_losses
 from gptlib.hub import from_hf, to_hf
-from gptlib.model import ACTIVATIONS, GPT, GPTConfig, KVCache, fused_attention, naive_attention
-from gptlib.model_config import NORMS
+from gptlib.model import GPT, GPTConfig, KVCache, fused_attention, naive_attention
+from gptlib.model_config import ACTIVATIONS, NORMS
 from gptlib.rotary import Rotary
+from gptlib.sampling import generate
 
 TINY = GPTConfig(block_size=16, vocab_size=23, n_layer=2, n_head=2, n_embd=16)
 
@@ -473,3 +475,54 @@ def test_a_model_without_biases_has_zeros_for_them_elsewhere(tmp_path):
     torch.nn.init.ones_(again.transformer.h[1].attn.c_attn.bias)  # trained on, with biases
     assert from_hf(again).config.bias
     torch.testing.assert_close(from_hf(again)(idx)[0], again(idx).logits, atol=1e-4, rtol=1e-4)
+
+
+class Int8Linear(torch.nn.Module):
+    """A linear layer without a parameter: its weights are whole numbers, and so a buffer."""
+
+    def __init__(self, linear: torch.nn.Linear) -> None:
+        super().__init__()
+        self.register_buffer("steps", (linear.weight.detach() * 127).to(torch.int8))
+
+    def forward(self, x):
+        return F.linear(x, self.steps.to(x.dtype) / 127)
+
+
+class Adapted(torch.nn.Module):
+    """A linear layer whose weights are another module's, as LoRA's are; more of them beside it."""
+
+    def __init__(self, linear: torch.nn.Linear) -> None:
+        super().__init__()
+        self.base, self.added = linear.requires_grad_(False), torch.nn.Linear(16, 23, bias=False)
+
+    def forward(self, x):
+        return self.base(x) + self.added(x)
+
+
+@pytest.mark.parametrize("wrap", [lambda head: head, Int8Linear, Adapted])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_model_knows_where_it_is_and_in_what_it_computes(wrap, dtype):
+    """Whatever became of its head."""
+    model = tiny(tied_head=False).to(dtype)
+    model.lm_head = wrap(model.lm_head).to(dtype) if wrap is Adapted else wrap(model.lm_head)
+    assert (model.device, model.dtype) == (torch.device("cpu"), dtype)
+    ids = torch.tensor([[1, 2, 3]])
+    assert generate(model, ids, 5, seed=0).shape == (1, 8)
+    assert torch.isfinite(token_losses(model, ids, ids)).all()
+    assert model.to("meta").device == torch.device("meta")
+
+
+def test_a_model_that_is_all_whole_numbers_but_for_its_norms():
+    model = tiny()
+    for parent in model.modules():
+        for name, child in list(parent.named_children()):
+            if isinstance(child, torch.nn.Linear | torch.nn.Embedding):
+                setattr(parent, name, Int8Linear(child))
+    assert (model.device, model.dtype) == (torch.device("cpu"), torch.float32)
+
+
+def test_parameters_are_counted_and_those_that_are_trained():
+    model = tiny()
+    assert model.num_params() == model.num_params(trainable=True)
+    model.transformer.wte.requires_grad_(False)
+    assert model.num_params() - model.num_params(trainable=True) == 23 * 16

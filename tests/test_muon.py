@@ -100,6 +100,18 @@ def test_no_gradient_moves_nothing():
     assert torch.equal(p, before)
 
 
+def test_a_closure_is_called_before_the_step():
+    (p,) = params = [torch.nn.Parameter(torch.eye(4))]
+
+    def loss_anew():
+        loss = p.square().sum()
+        loss.backward()
+        return loss.item()
+
+    assert Muon(params, 0.1).step(loss_anew) == 4.0
+    assert (p.diagonal() < 1).all()
+
+
 def test_its_state_saves_and_loads_and_so_does_torchs(units):
     units(True)  # torch's Muon knows bfloat16 only
     whole, halves = matrices(), matrices()

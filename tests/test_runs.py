@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gptlib import checkpoint
-from gptlib.errors import CheckpointError, ConfigError, TokenizerError
+from gptlib.errors import CheckpointError, ConfigError, DeviceError, TokenizerError
 from gptlib.runs import _check_size, check_same_run, initial_weights, load_run, read_jsonl
 from gptlib.tokenizers import CharTokenizer
 from gptlib.train_config import TrainConfig
@@ -151,3 +151,13 @@ def test_a_size_is_known_before_memory_is_taken(make_model, options):
         _check_size(replace(model.config, n_embd=32), weights)
     with pytest.raises(CheckpointError, match="with more"):
         _check_size(replace(model.config, vocab_size=2**62), weights)
+
+
+def test_a_run_is_loaded_where_it_is_wanted(run_dir, monkeypatch):
+    model, _, _ = load_run(run_dir, device="cpu")
+    assert model.device == torch.device("cpu") and not model.training
+    with pytest.raises(DeviceError, match="'cuda:99' is not on this machine"):
+        load_run(run_dir, device="cuda:99")
+    monkeypatch.setattr("gptlib.runs.find_device", lambda asked: {"auto": "meta"}[asked])
+    elsewhere, _, _ = load_run(run_dir, device="auto")
+    assert elsewhere.device == torch.device("meta")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gptlib.errors import ConfigError, DataError
 from gptlib.model import GPT, GPTConfig
 from gptlib.sampling import filter_logits, generate, stream
-from gptlib.sampling.generation import _Ending
+from gptlib.sampling.stops import Ending
 
 MODERN = dict(
     rotary=True, qk_norm=True, norm="rmsnorm", activation="relu2", tied_head=False, softcap=8.0
@@ -174,7 +174,7 @@ def test_stopping_costs_the_same_at_every_token(model, monkeypatch):
         list(stream(model, [1], n, seed=0, stop=[[30] * 20]))
         costs.append(sum(handled))
     assert costs[1] < 5 * costs[0]
-    ending = _Ending([[1, 2, 3], [9]])
+    ending = Ending([(1, 2, 3), (9,)])
     assert not any(ending.reached(token) for token in [1, 2] * 50)
     assert len(ending.tail) == 3 and ending.reached(9)
 

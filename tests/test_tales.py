@@ -11,8 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gptlib.errors import GrammarError
+from gptlib.corpora import Corpus
+from gptlib.course.multi_head.tales import write_documents
+from gptlib.errors import DataError, GrammarError
 from gptlib.grammar import Grammar, sample_corpus
+from gptlib.model import GPT, GPTConfig
+from gptlib.tokenizers import CharTokenizer
 
 KINDS = {"spelling": (2, 5), "agreement": (15, 40), "pronoun": (60, 150), "promise": (300, 600)}
 GRAMMAR = Grammar.load("tales")
@@ -166,3 +170,10 @@ def test_a_mutated_document_is_scored_or_refused(seed, data):
         assert re.search(
             r"at character \d+ \(line \d+, column \d+\) stands .* was expected", str(error)
         )
+
+
+def test_a_model_writes_documents_only_of_a_corpus_with_a_grammar():
+    plain = Corpus("mine", "mine", "ab", "a", "b")
+    model, tokenizer = GPT(GPTConfig(vocab_size=2, n_layer=1, n_head=1, n_embd=8)), CharTokenizer
+    with pytest.raises(DataError, match="no grammar is known of mine"):
+        write_documents(model, tokenizer.train(plain.text), plain, 1, seed=0)

@@ -57,7 +57,14 @@ def install(seed: int) -> None:
     _kept.append(library)
 
 
-def _call(factors: Tensor, name: str, kernel, keyset, *args, **kwargs):
+def _call(
+    factors: Tensor,
+    name: str,
+    kernel: torch._C._SafeKernelFunction,
+    keyset: torch._C.DispatchKeySet,
+    *args: object,
+    **kwargs: object,
+) -> object:
     """Call a kernel, and once more in float64 to see which of its results had to be rounded."""
     if name in ("mul.Tensor", "div.Tensor"):
         args = _tensors(args)
@@ -65,7 +72,8 @@ def _call(factors: Tensor, name: str, kernel, keyset, *args, **kwargs):
     outs = out if isinstance(out, tuple) else (out,)
     if not any(isinstance(o, Tensor) and o.dtype == torch.float32 and o.numel() for o in outs):
         return out
-    exact = kernel.call_boxed(keyset, *_doubled(args), **_doubled(kwargs))
+    options = {key: _doubled(value) for key, value in kwargs.items()}
+    exact = kernel.call_boxed(keyset, *map(_doubled, args), **options)
     exacts = exact if isinstance(exact, tuple) else (exact,)
     for place, (rounded, true) in enumerate(zip(outs, exacts, strict=True)):
         if isinstance(rounded, Tensor) and rounded.dtype == torch.float32 and rounded.numel():
@@ -89,12 +97,10 @@ def _tensors(pair: tuple) -> tuple:
     return tuple(x if isinstance(x, Tensor) else number(x) for x in pair)
 
 
-def _doubled(value):
-    """The same arguments with every float32 in float64."""
+def _doubled(value: object) -> object:
+    """The same argument with every float32 in float64."""
     if isinstance(value, Tensor):
         return value.to(torch.float64) if value.dtype == torch.float32 else value
     if isinstance(value, list | tuple):
         return type(value)(_doubled(v) for v in value)
-    if isinstance(value, dict):
-        return {key: _doubled(v) for key, v in value.items()}
     return torch.float64 if value is torch.float32 else value

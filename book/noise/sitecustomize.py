@@ -2,13 +2,18 @@
 rounding is that of machine number GPTLIB_ROUNDING_NOISE."""
 
 import importlib.abc
+import importlib.machinery
 import importlib.util
 import os
 import sys
+from collections.abc import Sequence
+from types import ModuleType
 
 
 class _AfterTorch(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path, target=None):
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
         if name != "torch":
             return None
         sys.meta_path.remove(self)
@@ -17,7 +22,7 @@ class _AfterTorch(importlib.abc.MetaPathFinder):
             return spec
         load = spec.loader.exec_module
 
-        def load_and_disturb(module) -> None:
+        def load_and_disturb(module: ModuleType) -> None:
             load(module)
             from rounding import install
 

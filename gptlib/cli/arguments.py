@@ -184,6 +184,14 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--mirror-to", type=_path, help="another disk, such as Colab's Drive")
     train.add_argument("--stop-after", type=int, help="pause at this step of the schedule")
     train.add_argument("--threads", type=int, help="CPU threads to compute with")
+    train.add_argument(
+        "--progress", choices=["auto", "lines", "none"], default="auto",
+        help="auto: a line at each validation, and on a terminal one that is renewed below it",
+    )  # fmt: skip
+    train.add_argument(
+        "--tracker", choices=["tensorboard", "trackio"],
+        help="show the curves there; needs pip install gptlib[tensorboard] or gptlib[trackio]",
+    )  # fmt: skip
     train.add_argument("--json", action="store_true", help="print the result as JSON")
     _add_fields(train, GPTConfig, skip=("vocab_size",))
     _add_fields(train, TrainConfig, skip=())
@@ -232,6 +240,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run", type=_name_or_path, help="a run folder, or `tales`, the model that ships with gptlib"
     )
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:N, mps or auto")
 
 
 def _add_tokenizer(parser: argparse.ArgumentParser) -> None:

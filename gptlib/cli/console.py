@@ -16,6 +16,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from gptlib.status_line import aside, fitted
+
 INTERRUPTED = 130  # the exit code after Ctrl-C or another signal
 
 
@@ -51,7 +53,8 @@ def plain_warnings() -> Iterator[None]:
 def tell(line: str) -> bool:
     """Write a line to stderr; False if nobody reads there any more."""
     try:
-        print(line, file=sys.stderr, flush=True)
+        with aside():
+            print(line, file=sys.stderr, flush=True)
     except BrokenPipeError:
         leave(sys.stderr)
         return False
@@ -60,7 +63,7 @@ def tell(line: str) -> bool:
 
 def progress(line: str) -> None:
     """Write a line of progress; when its reader has gone, ask the trainer to save and stop."""
-    if not tell(line) and callable(signal.getsignal(signal.SIGTERM)):
+    if not tell(fitted(line, sys.stderr)) and callable(signal.getsignal(signal.SIGTERM)):
         signal.raise_signal(signal.SIGTERM)
 
 

@@ -9,6 +9,7 @@ from gptlib.cli.console import tell
 from gptlib.cli.texts import named_tokenizer
 from gptlib.corpora import list_corpora
 from gptlib.corpora.downloads import fetch
+from gptlib.progress import progress
 from gptlib.shards import prepare
 from gptlib.shards.sources import open_source
 from gptlib.tokenizers import CharTokenizer
@@ -35,13 +36,16 @@ def show(args: argparse.Namespace) -> None:
 def make(args: argparse.Namespace) -> None:
     if args.tokenizer in (None, "char"):
         source = open_source(args.source, args.field, args.separator, args.val_fraction)
-        tokenizer = CharTokenizer.train("".join(source.characters()))
+        with progress("reading the characters of the text"):
+            tokenizer = CharTokenizer.train("".join(source.characters()))
     else:
         tokenizer = named_tokenizer(args.tokenizer)
-    manifest = prepare(
-        args.source, tokenizer, args.out, val_fraction=args.val_fraction, seed=args.seed,
-        workers=args.workers, text_field=args.field, separator=args.separator, report=tell,
-    )  # fmt: skip
+    with progress("encoding", unit="documents") as bar:
+        manifest = prepare(
+            args.source, tokenizer, args.out, val_fraction=args.val_fraction, seed=args.seed,
+            workers=args.workers, text_field=args.field, separator=args.separator, report=tell,
+            progress=bar.at,
+        )  # fmt: skip
     if args.json:
         print(json.dumps(manifest))
         return

@@ -10,12 +10,13 @@ import warnings
 from gptlib.batches import document_starts
 from gptlib.cli.texts import encoded, load_writer, noted_place, open_text
 from gptlib.evaluation import bits_per_byte, split_loss
+from gptlib.progress import progress
 from gptlib.shards.read import open_shards
 from gptlib.shards.splits import split_sha256
 
 
 def run(args: argparse.Namespace) -> int:
-    model, tokenizer, manifest = load_writer(args.run, args.which)
+    model, tokenizer, manifest = load_writer(args.run, args.which, args.device)
     note, data = (manifest.get(part) for part in ("note", "data"))
     note = note if isinstance(note, dict) else {}
     name = args.corpus or noted_place(note, args.run)
@@ -35,9 +36,11 @@ def run(args: argparse.Namespace) -> int:
         )
     separator = data.get("separator") if isinstance(data, dict) else None
     starts = document_starts(ids, separator) if separator else None  # as it was trained
-    loss = split_loss(model, ids, starts=starts)
+    with progress("measuring", unit="windows") as bar:
+        loss = split_loss(model, ids, starts=starts, progress=bar.at)
     stride = max(1, model.config.block_size // 2)
-    overlapped = split_loss(model, ids, stride=stride, starts=starts)
+    with progress("measuring with overlapping windows", unit="windows") as bar:
+        overlapped = split_loss(model, ids, stride=stride, starts=starts, progress=bar.at)
     result = {
         "step": manifest["step"],
         "loss": loss,

@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     if "" in args.stop:
         raise ConfigError("--stop is empty; give a text, or leave it out")
     prompt = args.prompt if args.prompt_file is None else read_prompt(args.prompt_file)
-    model, tokenizer, manifest = load_writer(args.run)
+    model, tokenizer, manifest = load_writer(args.run, device=args.device)
     hints = manifest.get("sampling")
     hints = hints if isinstance(hints, dict) else {}
     # A model trained on documents writes a whole one: it is shown where one begins.

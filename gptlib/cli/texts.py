@@ -90,13 +90,13 @@ def noted_place(note: dict, run_dir: Path | str) -> str:
     )
 
 
-def load_writer(run: str, which: str = "best") -> tuple[GPT, Tokenizer, dict]:
+def load_writer(run: str, which: str = "best", device: str = "cpu") -> tuple[GPT, Tokenizer, dict]:
     """`load_run` for a command that reads or writes text.
 
     Raises:
         CheckpointError: what `load_run` raises, or the run was trained on bare ids.
     """
-    model, tokenizer, manifest = load_run(run, which)
+    model, tokenizer, manifest = load_run(run, which, device)
     if tokenizer is None:
         raise CheckpointError(
             f"{run} was trained on token ids without a tokenizer, so it has no text; sample or "

@@ -25,8 +25,10 @@ from gptlib.errors import CheckpointError, ConfigError
 from gptlib.files import may_not_read, take_lock
 from gptlib.model import GPT, GPTConfig
 from gptlib.presets import preset
+from gptlib.progress import TrainingProgress
 from gptlib.runs import initial_weights
 from gptlib.tokenizers import BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer
+from gptlib.trackers import make_tracker
 from gptlib.train_config import TrainConfig, with_changes
 from gptlib.trainer import Trainer
 
@@ -66,21 +68,24 @@ def run(args: argparse.Namespace) -> int:
     model = GPT(GPTConfig.from_dict(plan.model))
     if args.init_from and saved is None:
         plan.note["initial"] = initial_weights(model, args.init_from, tokenizer)
+    told = [make_tracker(args.tracker, args.out)] if args.tracker else []
+    told += [TrainingProgress(lines=False)] if args.progress == "auto" else []
+    report = None if args.progress == "none" else progress
     trainer = Trainer(
-        model, *splits, config, args.out, tokenizer, report=progress, note=plan.note,
-        mirror_to=args.mirror_to,
+        model, *splits, config, args.out, tokenizer, report=report, note=plan.note,
+        mirror_to=args.mirror_to, callbacks=told,
     )  # fmt: skip
 
     def began(step: int) -> None:
-        if args.resume:
+        if args.resume and report:
             what = f"goes on from step {step} of the run" if step else "begins a new run"
-            progress(f"{what} in {args.out}")
+            report(f"{what} in {args.out}")
 
     done = trainer.fit(args.resume, args.stop_after, args.override, began)
     if trainer.leads:
         _show(args, done, plan.text)
-    told = done.finished or done.step >= (args.stop_after or config.steps)
-    return 0 if told else INTERRUPTED
+    as_told = done.finished or done.step >= (args.stop_after or config.steps)
+    return 0 if as_told else INTERRUPTED
 
 
 def begin(args: argparse.Namespace) -> Plan:

@@ -7,14 +7,13 @@ final name was whole when it was put there. Nothing is written when the cache al
 so a read-only cache folder will do.
 
 Environment:
-    GPTLIB_DATA: the cache folder. Without it: the user's cache folder, as pooch finds it.
+    GPTLIB_DATA: the cache folder. Without it: the user's cache folder, wherever the system has it.
     GPTLIB_MIRROR: an address that is asked before all others, e.g. `http://10.0.0.5:8000/`; the
         registry's `file` is appended to it. It serves a class from one machine.
 """
 
 import contextlib
 import difflib
-import hashlib
 import os
 import tempfile
 import tomllib
@@ -26,6 +25,7 @@ from urllib.parse import urlsplit
 
 from gptlib.corpora.http_file import reason, receive
 from gptlib.errors import DataError
+from gptlib.files import sha256
 from gptlib.paths import user_path
 from gptlib.resources import data_path
 
@@ -70,10 +70,10 @@ def cache_folder() -> Path:
     """
     if chosen := os.environ.get("GPTLIB_DATA"):
         return user_path(chosen)
-    import pooch
+    import platformdirs
 
     with contextlib.suppress(RuntimeError):
-        if (folder := Path(pooch.os_cache("gptlib"))).is_absolute():
+        if (folder := Path(platformdirs.user_cache_dir("gptlib"))).is_absolute():
             return folder
     raise DataError(
         "this machine knows no home folder for you, so there is no place for downloads; set "
@@ -144,11 +144,9 @@ def _places(entry: Entry) -> list[Path]:
 
 def _sha256(path: Path) -> str:
     """Return the hex sha256 of a file, or "" where there is none to read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""
+    with contextlib.suppress(OSError):
+        return sha256(path)
+    return ""
 
 
 def _addresses(entry: Entry) -> list[str]:

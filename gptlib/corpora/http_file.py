@@ -9,9 +9,11 @@ holds half a file.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from pathlib import Path
+
+from gptlib import files
+from gptlib.progress import progress
 
 TIMEOUT = 30  # seconds without a byte before a server is given up
 SLOWEST = 10_000  # bytes a second, over the whole file, before a server is given up
@@ -66,9 +68,12 @@ def _transfer(url: str, path: Path, had: int, size: int) -> None:
         rest = response.status_code == 206
         if rest and not response.headers.get("Content-Range", "").startswith(f"bytes {had}-"):
             raise Refused("sent another part of the file than it was asked for")
-        with path.open("ab" if rest else "wb") as file:
+        what, done = f"downloading {path.name}", had if rest else 0
+        shown = progress(what, size, "B", done=done, in_notebooks=False)
+        with path.open("ab" if rest else "wb") as file, shown as bar:
             while block := response.raw.read1(BLOCK):  # whatever has come, however little
                 file.write(block)
+                bar.at(file.tell())
                 if file.tell() > size:
                     raise Refused(f"sent more than the file's {size:,} bytes")
                 if clock() > deadline:
@@ -84,13 +89,11 @@ def _check(path: Path, size: int, sha256: str) -> None:
     """Tell a web page, a short file and another file from the one that is wanted."""
     with path.open("rb") as file:
         opening = file.read(256).lstrip().lower()
-        file.seek(0)
-        found = hashlib.file_digest(file, "sha256").hexdigest()
     if opening.startswith((b"<!doctype html", b"<html")):
         raise Refused("sent a web page instead of the file")
     if _size(path) != size:
         raise Refused(f"sent {_size(path):,} bytes instead of {size:,}")
-    if found != sha256:
+    if (found := files.sha256(path)) != sha256:
         raise Refused(f"sent a file whose sha256 begins {found[:8]} instead of {sha256[:8]}")
 
 

@@ -98,10 +98,13 @@ def difference(got: Any, expected: Any, tolerance: float = 1e-5, array: str = "t
         return _from_tensor(got, expected, tolerance, array)
     if isinstance(expected, (list, tuple)):
         return _from_several(got, expected, tolerance, array)
-    value = number(got)
+    value, wanted = number(got), number(expected)
+    if wanted is None:  # a text, or a dict
+        article = "another" if type(got) is type(expected) else "a"
+        return f"expected {article} {type(expected).__name__}, found {_kind(got)}"
     if value is None:
         return f"expected a number, found {_kind(got)}"
-    return f"found {_rounded(value)}, which is {_off(value, number(expected))}"
+    return f"found {_rounded(value)}, which is {_off(value, wanted)}"
 
 
 def _from_tensor(got: Any, expected: Tensor, tolerance: float, array: str) -> str:

@@ -70,16 +70,18 @@ class Wrong:
 
     diagnosis: str
     answer: Callable[..., Any] | None = None
-    when: Callable[..., bool] | None = None
+    when: Callable[..., object] | None = None
 
     def explains(self, case: Sequence[Any], got: Any, tolerance: float) -> bool:
         """Say whether this mistake turns the case into what the learner returned."""
         try:
             if self.when is not None:
                 return bool(self.when(got, *copy.deepcopy(case)))
-            return same(got, self.answer(*copy.deepcopy(case)), tolerance)
+            if self.answer is not None:
+                return same(got, self.answer(*copy.deepcopy(case)), tolerance)
         except Exception:  # the mistake cannot be made on this case
-            return False
+            pass
+        return False
 
     def raises(self, case: Sequence[Any], got: Result) -> bool:
         """Say whether this mistake raises what the learner's function raised on the case."""

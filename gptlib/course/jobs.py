@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 
@@ -51,7 +51,7 @@ def results(function: Callable, tasks: list[tuple], jobs: int) -> Iterator[dict 
 
 
 @contextmanager
-def _deaf_children() -> Iterator[None]:
+def _deaf_children() -> Generator[None]:
     """Processes begun inside the block keep a Ctrl-C for later, until `_end_with_owner` listens.
 
     It would print a traceback from wherever in their imports it found them (POSIX only).
@@ -75,8 +75,11 @@ def _end_with_owner() -> None:
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
+    owner = multiprocessing.parent_process()
+    assert owner is not None  # a pool's process has one
+
     def watch() -> None:
-        multiprocessing.parent_process().join()
+        owner.join()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -48,7 +48,9 @@ class Picture:
     def __repr__(self) -> str:
         return self.alt
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
+    def _repr_mimebundle_(
+        self, include: object = None, exclude: object = None
+    ) -> tuple[dict, dict]:
         return (
             {"image/svg+xml": self.svg, "text/plain": self.alt},
             {"image/svg+xml": {"alt": self.alt}},

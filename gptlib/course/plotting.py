@@ -13,6 +13,7 @@ picture shows, so that a page, a notebook and a screen reader all get both.
 import sys
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -20,6 +21,7 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter
 
 from gptlib.course.picture import (
@@ -84,18 +86,28 @@ class Plot(Picture):
             sys.modules["matplotlib.pyplot"].close(fig)
 
 
-def figure(
-    width: float = WIDTH, height: float = 3.4, rows: int = 1, columns: int = 1, **options
-) -> tuple[Figure, Axes]:
-    """Return an empty figure in the book's style and its axes (an array where there are several).
+def figure(width: float = WIDTH, height: float = 3.4) -> tuple[Figure, Axes]:
+    """Return an empty figure in the book's style and its axes.
 
     Args:
         width, height: in inches of 100 screen pixels; `WIDTH` at most, or text is small on a phone.
+    """
+    fig, (ax,) = panels(height, width=width)
+    return fig, ax
+
+
+def panels(
+    height: float, rows: int = 1, columns: int = 1, width: float = WIDTH, **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """Return an empty figure and its axes, row by row.
+
+    Args:
+        height, width: as for `figure`.
         rows, columns, options: as in `matplotlib.figure.Figure.subplots`.
     """
     matplotlib.rcParams.update(STYLE)
     fig = Figure(figsize=(width, height))
-    return fig, fig.subplots(rows, columns, **options)
+    return fig, list(fig.subplots(rows, columns, squeeze=False, **options).flat)
 
 
 def floor_line(ax: Axes, value: float, label: str | None = "floor") -> None:
@@ -126,7 +138,7 @@ def label_ends(ax: Axes, gap: float = 15.0) -> None:
         gap: least distance between two labels, in points; closer ones are moved apart. A floor
             line's words, written before, keep their place and are kept clear of.
     """
-    lines = [line for line in ax.get_lines() if not line.get_label().startswith("_")]
+    lines = [line for line in ax.get_lines() if not str(line.get_label()).startswith("_")]
     if not lines:
         return
     ax.figure.canvas.draw()  # the layout, and so the pixel positions, are known after drawing
@@ -134,11 +146,11 @@ def label_ends(ax: Axes, gap: float = 15.0) -> None:
     taken = [
         ax.transData.transform((0, note.xy[1]))[1] * points_per_pixel
         for note in ax.texts
-        if getattr(note, "xycoords", None) == ("axes fraction", "data")
+        if isinstance(note, Annotation) and note.xycoords == ("axes fraction", "data")
     ]
     ends = []
     for line in lines:
-        x, y = line.get_xdata()[-1], line.get_ydata()[-1]
+        x, y = np.asarray(line.get_xydata())[-1]
         ends.append((ax.transData.transform((x, y))[1] * points_per_pixel, x, y, line))
     placed = sorted(taken)
     for height, x, y, line in sorted(ends, key=lambda end: end[0]):
@@ -148,7 +160,7 @@ def label_ends(ax: Axes, gap: float = 15.0) -> None:
                 at = other + gap
         placed.append(at)
         ax.annotate(
-            line.get_label(),
+            str(line.get_label()),
             xy=(x, y),
             xytext=(8, at - height),
             textcoords="offset points",

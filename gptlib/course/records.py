@@ -10,13 +10,14 @@ import json
 import os
 import platform
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from gptlib.errors import DataError
-from gptlib.runs import read_jsonl
+from gptlib.files import read_jsonl, write_atomic
 from gptlib.versions import package_version
 
 
@@ -51,10 +52,10 @@ def read_record(folder: Path) -> Record:
     Raises:
         DataError: there is none, or it is damaged.
     """
-    logs = {part: read_jsonl(folder / f"{part}.jsonl") for part in ("log", "speed")}
+    log, speed = (read_jsonl(folder / f"{part}.jsonl") for part in ("log", "speed"))
     path = folder / "record.json"
     try:
-        return Record(**json.loads(path.read_text(encoding="utf-8")), **logs)
+        return Record(**json.loads(path.read_text(encoding="utf-8")), log=log, speed=speed)
     except FileNotFoundError as error:
         raise DataError(
             f"{folder} holds no record; give a folder with a record.json in it"
@@ -71,21 +72,28 @@ def save_record(record: Record, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     about = {k: v for k, v in vars(record).items() if k not in ("log", "speed")}
     text = json.dumps(about, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
-    (folder / "record.json").write_text(text, encoding="utf-8")
+    write_atomic(folder / "record.json", text.encode())
     for part in ("log", "speed"):
         lines = getattr(record, part)
         if lines:
             text = "".join(json.dumps(line) + "\n" for line in lines)
-            (folder / f"{part}.jsonl").write_text(text, encoding="utf-8")
+            write_atomic(folder / f"{part}.jsonl", text.encode())
 
 
 def make_record(
-    name: str, config: dict, result: dict, command: str | None = None, **parts
+    name: str,
+    config: dict,
+    result: dict,
+    command: str | None = None,
+    samples: Sequence[dict] = (),
+    log: Sequence[dict] = (),
+    speed: Sequence[dict] = (),
 ) -> Record:
     """Fill in what every record says of its machine and its command."""
     hardware, versions = this_machine()
     command = command or f"python -m gptlib.course.recipes {name}"
-    return Record(name, command, config, hardware, versions, result, **parts)
+    logs = list(samples), list(log), list(speed)
+    return Record(name, command, config, hardware, versions, result, *logs)
 
 
 def spread(values: list[float]) -> dict:

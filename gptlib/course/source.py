@@ -6,6 +6,8 @@ One job: `source`. Docstrings are left out, since the chapter has just said what
 import ast
 import inspect
 import textwrap
+from collections.abc import Callable
+from typing import Any
 
 
 class Source:
@@ -17,23 +19,24 @@ class Source:
     def __repr__(self) -> str:
         return self.text
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         return {"text/markdown": f"```python\n{self.text}\n```", "text/plain": self.text}
 
 
-def source(*things: object) -> Source:
+def source(*things: Callable[..., Any]) -> Source:
     """Return the source of functions, methods or classes, without their docstrings."""
     return Source("\n\n".join(map(_without_docstrings, things)))
 
 
-def _without_docstrings(thing: object) -> str:
-    text = textwrap.dedent(inspect.getsource(thing))  # type: ignore[arg-type]
-    lines = text.splitlines()
+def _without_docstrings(thing: Callable[..., Any]) -> str:
+    text = textwrap.dedent(inspect.getsource(thing))
+    lines, gone = text.splitlines(), set()
     kinds = (ast.FunctionDef, ast.ClassDef)
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, kinds) and ast.get_docstring(node) is not None:
-            first, last = node.body[0].lineno - 1, node.body[0].end_lineno
-            if isinstance(node, ast.ClassDef):  # and the empty line after it
-                last += not lines[last].strip()
-            lines[first:last] = [None] * (last - first)
-    return "\n".join(line for line in lines if line is not None)
+            docstring = node.body[0]
+            last = docstring.end_lineno or docstring.lineno
+            if isinstance(node, ast.ClassDef) and not "".join(lines[last : last + 1]).strip():
+                last += 1  # the empty line after it
+            gone |= set(range(docstring.lineno, last + 1))
+    return "\n".join(line for number, line in enumerate(lines, 1) if number not in gone)

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from matplotlib.transforms import Affine2D
+from numpy.typing import ArrayLike
 
 from gptlib.course.picture import BLUE, INK, PAPER, VERMILION
 from gptlib.course.svg import CRISP
@@ -18,7 +19,7 @@ from gptlib.course.svg import CRISP
 _LEVELS = 24  # of ink that a square may have: the eye tells no more
 
 
-def squares(ax: Axes, shares, two_sided: bool = False) -> None:
+def squares(ax: Axes, shares: ArrayLike, two_sided: bool = False) -> None:
     """Draw a table as squares on paper, more ink for a larger number.
 
     Zero is paper, and the page's own colors do the rest, so that a map is as easy to read in the
@@ -49,7 +50,7 @@ def squares(ax: Axes, shares, two_sided: bool = False) -> None:
     ax.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5), aspect="equal")
 
 
-def numbered(ax: Axes, shares, words: Sequence[Sequence[str]]) -> None:
+def numbered(ax: Axes, shares: ArrayLike, words: Sequence[Sequence[str]] | np.ndarray) -> None:
     """Draw a table as squares with words in them, which can be read on light and dark pages.
 
     Args:

@@ -33,7 +33,7 @@ def page_svg(fig: Figure) -> str:
     digest = hashlib.sha256(drawn.getvalue().encode()).hexdigest()[:8]
     root = ElementTree.fromstring(drawn.getvalue())
     _rename(root, f"p{digest}")
-    _, _, width, height = (float(number) for number in root.get("viewBox").split())
+    _, _, width, height = (float(number) for number in root.attrib["viewBox"].split())
     root.attrib = {}
     _shorten(root, digits=1)
     root.attrib = {
@@ -51,7 +51,7 @@ def _rename(root: ElementTree.Element, prefix: str) -> None:
     """Name what others point to, in the order of the picture, and nothing else."""
     pointing = [(node, key) for node in root.iter() for key in (_LINK, "clip-path")]
     pointing = [(node, key) for node, key in pointing if key in node.attrib]
-    used = {re.search(r"#([^)]*)", node.get(key))[1] for node, key in pointing}
+    used = {re.findall(r"#([^)]*)", node.attrib[key])[0] for node, key in pointing}
     number = count()
     names = {
         node.get("id"): f"{prefix}-{next(number)}" for node in root.iter() if node.get("id") in used

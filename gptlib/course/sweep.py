@@ -19,12 +19,12 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
+import multiprocessing
 import shutil
 import statistics
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -36,12 +36,14 @@ from gptlib.course.jobs import results
 from gptlib.course.records import Record, make_record, read_record, save_record, this_machine
 from gptlib.errors import ConfigError, DataError
 from gptlib.evaluation import split_loss
-from gptlib.files import flush, write_atomic
+from gptlib.files import append_line, mend_jsonl, read_jsonl
 from gptlib.model import GPT, GPTConfig
+from gptlib.progress import TrainingProgress, progress
 from gptlib.resources import data_path
-from gptlib.runs import load_run, read_jsonl
+from gptlib.runs import load_run
 from gptlib.sampling import generate
-from gptlib.tokenizers import CharTokenizer
+from gptlib.status_line import aside
+from gptlib.tokenizers import CharTokenizer, Tokenizer
 from gptlib.train_config import TrainConfig
 from gptlib.trainer import Trainer
 
@@ -193,7 +195,9 @@ def run_point(about: dict, point: Point, folder: Path) -> dict | None:
     end = len(train) - point.settings.get("test_characters", 0)
     train, test = train[:end], train[end:]
     model, config = model_and_config(point, tokenizer.vocab_size)
-    trainer = Trainer(model, train, val, config, folder, tokenizer)
+    alone = multiprocessing.parent_process() is None  # others would write over each other's line
+    shown = [TrainingProgress(lines=False, in_notebooks=False)] if alone else []
+    trainer = Trainer(model, train, val, config, folder, tokenizer, callbacks=shown)
     run = trainer.fit()
     if not run.finished:
         return None
@@ -225,14 +229,14 @@ def run_point(about: dict, point: Point, folder: Path) -> dict | None:
     if len(test):
         line["test"] = split_loss(model, test, autocast=autocast)
     if about.get("prompt"):
-        line["samples"] = list(_samples(folder, about["prompt"]))
+        line["samples"] = list(_samples(folder, tokenizer, about["prompt"]))
     return line
 
 
-def _samples(folder: Path, prompt: str) -> Iterator[dict]:
+def _samples(folder: Path, tokenizer: Tokenizer, prompt: str) -> Iterator[dict]:
     """How the best and the last model of a run go on from a prompt, with the same dice."""
     for which in ("best", "latest"):
-        model, tokenizer, _ = load_run(folder, which)
+        model, _, _ = load_run(folder, which)
         ids = generate(model, tokenizer.encode(prompt), 300, temperature=0.8, seed=0)[0]
         yield {"which": which, "prompt": prompt, "text": tokenizer.decode(ids.tolist())}
 
@@ -241,7 +245,12 @@ def _samples(folder: Path, prompt: str) -> Iterator[dict]:
 
 
 def run_sweep(
-    sweep: Sweep, record: Path, work: Path, only: str = "", jobs: int = 1, report=print
+    sweep: Sweep,
+    record: Path,
+    work: Path,
+    only: str = "",
+    jobs: int = 1,
+    report: Callable[[str], object] = print,
 ) -> bool:
     """Run what is planned and not recorded yet; True if a run was stopped by a signal.
 
@@ -266,7 +275,7 @@ def run_sweep(
             f"{', '.join(names[:3])}"
         )
     log = record / "log.jsonl"
-    done = {line["name"]: line for line in whole_lines(log)}
+    done = {line["name"]: line for line in mend_jsonl(log)}
     for point in sweep.points:
         line = done.get(point.name)
         if line and line["settings"] != point.settings:
@@ -280,55 +289,38 @@ def run_sweep(
     todo = [p for p in sweep.points if p.name not in done and only in p.name]
     tasks = [(sweep.about, point, work / point.name) for point in todo]
     stopped, number = False, 0
-    for line in results(run_point, tasks, jobs):
-        if line is None:
-            stopped = True
-            continue
-        number += 1
-        append_line(log, line)
-        shutil.rmtree(work / line["name"])
-        _write_record(sweep, record)
-        report(
-            f"{number}/{len(todo)} {line['name']}: val {line['val']:.4f}, best "
-            f"{line['best_val']:.4f} at step {line['best_step']}, {line['seconds']:.0f} s"
-        )
+    with progress("sweep", len(todo), "runs", in_notebooks=False) as bar:
+        for line in results(run_point, tasks, jobs):
+            if line is None:
+                stopped = True
+                continue
+            number += 1
+            append_line(log, line)
+            shutil.rmtree(work / line["name"])
+            _write_record(sweep, record)
+            bar.at(number)
+            with aside():
+                report(
+                    f"{number}/{len(todo)} {line['name']}: val {line['val']:.4f}, best "
+                    f"{line['best_val']:.4f} at step {line['best_step']}, {line['seconds']:.0f} s"
+                )
     if done and not todo:
         _write_record(sweep, record)
     return stopped
-
-
-def whole_lines(log: Path) -> list[dict]:
-    """The lines of a log, whose torn last line, left by a kill, is cut off first."""
-    if log.is_file():
-        text = log.read_bytes()
-        if not text.endswith(b"\n"):
-            write_atomic(log, text[: text.rfind(b"\n") + 1])
-    return read_jsonl(log)
-
-
-def append_line(log: Path, line: dict) -> None:
-    """Add a line to a log; when this returns, it is on the disk."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    if not log.exists():
-        write_atomic(log, b"")
-    with open(log, "a", encoding="utf-8") as file:
-        file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        file.flush()
-        flush(file.fileno(), log.parent)
 
 
 def _write_record(sweep: Sweep, folder: Path) -> None:
     """Write `record.json` from the log: the runs in the order of the plan, and what is missing."""
     lines = {line["name"]: line for line in read_jsonl(folder / "log.jsonl")}
     runs = [lines[p.name] for p in sweep.points if p.name in lines]
-    result = {
+    result: dict[str, object] = {
         "runs": [{k: v for k, v in run.items() if k not in ("samples", "sha256")} for run in runs],
         "not_run": [p.name for p in sweep.points if p.name not in lines],
         "floor": runs[0]["floor"],
     }
-    for key in ("seconds", "tokens_per_s"):
-        result[key] = {"mean": statistics.fmean(run[key] for run in runs)}
-    result["seconds"]["sum"] = sum(run["seconds"] for run in runs)
+    means = {k: statistics.fmean(run[k] for run in runs) for k in ("seconds", "tokens_per_s")}
+    result["seconds"] = {"mean": means["seconds"], "sum": sum(run["seconds"] for run in runs)}
+    result["tokens_per_s"] = {"mean": means["tokens_per_s"]}
     samples = [{"run": run["name"], **s} for run in runs for s in run.get("samples", ())]
     config = sweep.about | {"corpus": Path(sweep.about["corpus"]).name}
     config["sha256"] = sorted({run["sha256"] for run in runs})

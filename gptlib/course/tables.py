@@ -175,7 +175,7 @@ def _write(values: list, own: Digits | None, default: Digits) -> list[str]:
             return "yes" if value else "no"
         how = default if own is None and isinstance(value, float) else own
         if callable(how):
-            return str(how(value))
+            return how(value)
         if not _is_number(value) or how is None:
             text = f"{value:,}" if _is_number(value) else str(value)
         else:

@@ -98,7 +98,7 @@ def score_endings(
         end = len(head) + len(tail)
         idx[row, :end] = torch.tensor(head + tail)
         targets[row, len(head) : end] = idx[row, len(head) : end]
-    idx, targets = (x.to(model.lm_head.weight.device) for x in (idx[:, :-1], targets[:, 1:]))
+    idx, targets = (x.to(model.device) for x in (idx[:, :-1], targets[:, 1:]))
     with evaluating(model):
         sums = (-token_losses(model, idx, targets).sum(dim=1)).tolist()
     lengths = {"token": map(len, tails), "character": map(len, endings)}

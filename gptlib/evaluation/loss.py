@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gptlib import parallel
+from gptlib.batches import Tokens
 from gptlib.errors import ConfigError, DataError
 from gptlib.model import GPT, check_device, check_targets, evaluating
 
@@ -29,7 +30,7 @@ def token_losses(model: GPT, idx: Tensor, targets: Tensor) -> Tensor:
         DataError: a target outside the vocabulary, or none that counts (on a CPU); ids on another
             device than the model.
     """
-    check_device(targets, model.lm_head.weight.device, "targets")
+    check_device(targets, model.device, "targets")
     if targets.device.type == "cpu":
         check_targets(targets, idx.shape, model.config.vocab_size)
     logits, _ = model(idx)
@@ -52,20 +53,21 @@ def _windows(n: int, T: int, stride: int) -> list[tuple[int, int, int]]:
 
 def split_loss(
     model: GPT,
-    tokens: np.ndarray | Tensor,
+    tokens: Tokens,
     stride: int | None = None,
     windows: int | None = None,
     batch_size: int = 64,
-    autocast=nullcontext,
+    autocast: Callable[[], AbstractContextManager] = nullcontext,
     starts: np.ndarray | None = None,
     shared: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> float:
     """Mean loss over a whole split, in nats per token; every token after the first counts once.
 
     Derived in chapter 1, *What does it say to a sentence it never read?*
 
     Args:
-        tokens: 1-D array of ids; a tensor may be on any device.
+        tokens: 1-D ids; a tensor may be on any device.
         stride: tokens counted in a window after the first. None is `block_size`, windows side by
             side; smaller overlaps them, so that each counted token has at least
             `block_size - stride` tokens of context, and costs more.
@@ -75,6 +77,7 @@ def split_loss(
         starts: begin a fresh window at each of these tokens, so that a document is read from its
             own beginning and never from the middle of another.
         shared: deal the windows out to the processes of the job, all of which must call this.
+        progress: called with how many windows are done, and of how many.
 
     Raises:
         DataError: fewer than two tokens, or ids outside the vocabulary.
@@ -97,7 +100,7 @@ def split_loss(
         ]
     if windows and windows < len(plan):
         plan = [plan[i * len(plan) // windows] for i in range(windows)]
-    rank, processes = parallel.place() if shared else (0, 1)
+    rank, processes = parallel.rank_and_size() if shared else (0, 1)
     batches = [plan[i : i + batch_size] for i in range(0, len(plan), batch_size)]
     total, count = 0.0, 0
     with evaluating(model):
@@ -111,12 +114,16 @@ def split_loss(
             if mine < len(batches):
                 total += losses.double().sum().item()
                 count += int((targets >= 0).sum())
+            if progress:
+                progress(min(len(plan), (first + processes) * batch_size), len(plan))
     if shared:
-        total, count = parallel.sums(total, count)
+        total, count = parallel.all_reduce_sum(total, count)
     return total / count
 
 
-def _gather(tokens, plan: Sequence[tuple[int, int, int]], model: GPT) -> tuple[Tensor, Tensor]:
+def _gather(
+    tokens: Tokens, plan: Sequence[tuple[int, int, int]], model: GPT
+) -> tuple[Tensor, Tensor]:
     """Stack windows into (B, T) inputs and targets; -1 where a target is not counted."""
     width = max(end - start - 1 for start, end, _ in plan)
     idx = torch.zeros(len(plan), width, dtype=torch.int64)
@@ -127,13 +134,13 @@ def _gather(tokens, plan: Sequence[tuple[int, int, int]], model: GPT) -> tuple[T
         window = torch.as_tensor(np.asarray(window).astype(np.int64))
         idx[row, : end - start - 1] = window[:-1]
         targets[row, counted - 1 - start : end - start - 1] = window[counted - start :]
-    device = model.lm_head.weight.device
+    device = model.device
     return idx.to(device), targets.to(device)
 
 
 def loss_by_position(
     model: GPT,
-    tokens: np.ndarray | Tensor,
+    tokens: Tokens,
     batch_size: int = 64,
     starts: np.ndarray | None = None,
 ) -> Tensor:

@@ -10,7 +10,7 @@ holding the index of its entry, or UNKNOWN.
 
 from bisect import bisect_right
 from itertools import accumulate
-from math import log
+from math import inf, log
 from typing import Any
 
 UNKNOWN = -1
@@ -78,12 +78,12 @@ class Group:
                 taken += (entry,)
         return taken
 
-    def logprob(self, entries: tuple[int, ...]) -> float | None:
-        """Log-probability of these entries in this order; None if two are the same."""
+    def logprob(self, entries: tuple[int, ...]) -> float:
+        """Log-probability of these entries in this order; -inf if two are the same."""
         p, total, left = self.table.weights.p, 0.0, 1.0
         for k, entry in enumerate(entries):
             if entry in entries[:k]:
-                return None
+                return -inf
             total += log(p[entry] / left)
             left -= p[entry]
         return total
@@ -96,13 +96,13 @@ class Group:
                 entries = range(len(self.table.rows))
                 filled = [put(e, slot, entry) for e in filled for entry in entries]
         worth = [(e, self.logprob(tuple(e[slot] for slot in self.slots))) for e in filled]
-        return [(e, logp) for e, logp in worth if logp is not None]
+        return [(e, logp) for e, logp in worth if logp > -inf]
 
     def joint(self) -> list[tuple[tuple[int, ...], float]]:
         """All draws with their probabilities."""
         if not self._joint:
             p = self.table.weights.p
-            rows = [((), 1.0, 1.0)]
+            rows: list[tuple[tuple[int, ...], float, float]] = [((), 1.0, 1.0)]
             for _ in self.slots:
                 rows = [
                     (drawn + (k,), prob * p[k] / left, left - p[k])

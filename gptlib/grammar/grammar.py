@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from math import exp, inf, log
+from math import exp, log
 from typing import Any
 
 from gptlib.errors import GrammarError
@@ -135,8 +135,11 @@ class Grammar:
         for index, node, entry, draw in run.shown:
             end = ends[index]
             start = end - len(run.out[index])
-            distance = start - last.get(draw, inf)
+            before = last.get(draw)
             last[draw] = end
+            if before is None:
+                continue
+            distance = start - before
             kinds = self._asked.get((node.group.table.name, node.column), ())
             for kind, near, far in kinds:
                 wrong = node.values[node.group.table.partner(entry)].text

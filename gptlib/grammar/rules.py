@@ -14,7 +14,7 @@ Rules must not reach themselves. So every derivation ends, and the longest text 
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from gptlib.errors import GrammarError
 from gptlib.grammar.draws import Group, Table, zipf
@@ -37,7 +37,7 @@ class Builder:
         self._built: dict[Any, Any] = {}
         self._open: list[str] = []
 
-    def refuse(self, what: str) -> None:
+    def refuse(self, what: str) -> NoReturn:
         """Raise the error of a grammar that is not well formed."""
         raise GrammarError(f"grammar {self.name}: {what}; mend the file under data/grammars")
 
@@ -161,7 +161,7 @@ class Builder:
                 parts.append(build(inside, names))
                 at = end + 1
             else:
-                end = re.compile(r"[\[\]{}]|\Z").search(raw, at).start()
+                end = next((k for k in range(at, len(raw)) if raw[k] in "[]{}"), len(raw))
                 parts.append(Literal(raw[at:end]))
                 at = end
         return parts[0] if len(parts) == 1 else Sequence(parts) if parts else Literal("")
@@ -173,11 +173,11 @@ class Builder:
     def choice(self, options: list[str], names: Names) -> Any:
         """Build a choice from its folded options, with their weights if they give any."""
         weights = zipf(len(options))
-        numbered = [re.match(r"(\d+) ", option) for option in options]
-        if all(numbered):
+        numbered = [m for m in (re.match(r"(\d+) ", option) for option in options) if m]
+        if len(numbered) == len(options):
             weights = [float(m[1]) for m in numbered]
             options = [option[m.end() :] for option, m in zip(options, numbered, strict=True)]
-        if any(numbered) and not (all(numbered) and min(weights) > 0):
+        if numbered and (len(numbered) < len(options) or min(weights) <= 0):
             self.refuse(f"{options} need a weight each, 1 or more, or none at all")
         nodes = [self.text(option, names) for option in options]
         if all(isinstance(node, Literal) for node in nodes):

@@ -40,7 +40,7 @@ class Group:
     numbers: list[int] = field(default_factory=list)  # of the documents in the source
     bytes: int = 0
     share: float | None = None
-    hash: object = field(default_factory=hashlib.sha256)
+    hash: hashlib._Hash = field(default_factory=hashlib.sha256)
 
     @property
     def file(self) -> str:

@@ -10,16 +10,17 @@ sha256, and the tokenizer. The shards of a split, in the manifest's order, are o
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from gptlib.errors import DataError
-from gptlib.files import may_not_read
+from gptlib.files import has_sha256, may_not_read
 from gptlib.paths import user_path
 from gptlib.tokenizers.base import Tokenizer, content_hash, shorten
 
@@ -90,10 +91,16 @@ class ShardedTokens:
     def __repr__(self) -> str:
         return f"ShardedTokens({len(self):,} tokens in {len(self.shards)} shards, {self.dtype})"
 
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         return self[:].astype(dtype or self.dtype)
 
-    def __getitem__(self, key):
+    @overload
+    def __getitem__(self, key: int) -> np.integer: ...
+
+    @overload
+    def __getitem__(self, key: slice | ArrayLike) -> np.ndarray: ...
+
+    def __getitem__(self, key: slice | ArrayLike) -> np.ndarray | np.integer:
         """Ids at a position, in a slice, or at an array of positions (any shape, same shape back).
 
         Raises:
@@ -187,7 +194,7 @@ def open_shards(
         raise DataError(f"{folder} has no tokens for {split}; prepare the data again")
     for shard in shards:
         check_size(folder / shard.file, shard.tokens, np.dtype(manifest["dtype"]))
-        if verify and file_sha256(folder / shard.file) != shard.sha256:
+        if verify and not has_sha256(folder / shard.file, shard.sha256):
             raise DataError(
                 f"{folder / shard.file} is damaged: its sha256 is not the one in the manifest; "
                 "run prepare again, which makes only that shard anew"
@@ -260,18 +267,3 @@ def check_size(path: Path, tokens: int, dtype: np.dtype) -> None:
             f"{path} has {size // dtype.itemsize:,} tokens, the manifest says {tokens:,}; "
             "run prepare again, which makes only that shard anew"
         )
-
-
-def file_sha256(path: Path) -> str:
-    """Hex sha256 of a file, or "" if it cannot be read.
-
-    Raises:
-        CheckpointError: only a permission is missing.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except PermissionError as error:
-        raise may_not_read(path.parent, error) from error
-    except OSError:
-        return ""

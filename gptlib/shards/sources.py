@@ -13,15 +13,17 @@ import json
 import mmap
 import os
 import shlex
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from io import BufferedReader
 from pathlib import Path
 
 from gptlib.corpora import Corpus, load_corpus
 from gptlib.corpora.corpus import TRAIN_SHARE, check_permission, plain_lines
 from gptlib.corpora.downloads import read_registry
 from gptlib.errors import ConfigError, DataError
+from gptlib.files import sha256
 from gptlib.paths import user_path
 from gptlib.tokenizers import END_OF_TEXT
 
@@ -129,7 +131,7 @@ def open_source(
         )
 
     def items() -> Iterator[Document]:
-        total = len(source) if hasattr(source, "__len__") else None
+        total = len(source) if isinstance(source, Sized) else None
         for i, item in enumerate(source):
             text = item if isinstance(item, str) else _field(item, field, f"item {i}")
             yield Document(text, share=(i + 1) / total if total else None)
@@ -211,12 +213,12 @@ def _fingerprint(files: list[Path]) -> str:
     """Hex sha256 of a file, or of the hashes of several."""
     hashes = []
     for path in files:
-        with _opened(path) as file:
-            hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
+        with _opened(path):  # or says why not
+            hashes.append(sha256(path))
     return hashes[0] if len(files) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
 
 
-def _opened(path: Path):
+def _opened(path: Path) -> BufferedReader:
     try:
         return path.open("rb")
     except OSError as error:

@@ -7,16 +7,24 @@ One job: `open_split`, which refuses what cannot be trained on before anything i
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from gptlib.batches import Tokens
 from gptlib.errors import DataError
 from gptlib.model import GPTConfig
 from gptlib.shards.read import ShardedTokens, open_shards
+from gptlib.tokenizers.base import Tokenizer
+
+#: What a split may be given as: ids, or the folder of their shards.
+Split = Tokens | Sequence[int] | str | Path
 
 
-def open_split(tokens, name: str, config: GPTConfig, tokenizer=None) -> np.ndarray | ShardedTokens:
+def open_split(
+    tokens: Split, name: str, config: GPTConfig, tokenizer: Tokenizer | None = None
+) -> np.ndarray | ShardedTokens:
     """Return a split as a 1-D array, or as shards where `tokens` is a shard folder.
 
     Args:

@@ -14,9 +14,9 @@ import json
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from filelock import Timeout
 from gptlib.corpora import Corpus
 from gptlib.corpora.corpus import TRAIN_SHARE
 from gptlib.errors import ConfigError, DataError, TokenizerError
-from gptlib.files import flush, take_lock, write_atomic
+from gptlib.files import append_line, has_sha256, take_lock, write_atomic
 from gptlib.paths import user_path
 from gptlib.shards.deal import Group, deal
 from gptlib.shards.read import (
@@ -36,11 +36,10 @@ from gptlib.shards.read import (
     UNFINISHED,
     Shard,
     ShardedTokens,
-    file_sha256,
     open_shards,
     read_manifest,
 )
-from gptlib.shards.sources import Source, open_source
+from gptlib.shards.sources import Document, Source, open_source
 from gptlib.tokenizers import END_OF_TEXT
 from gptlib.tokenizers.base import Tokenizer, content_hash
 from gptlib.versions import package_version
@@ -65,6 +64,7 @@ def prepare(
     name: str | None = None,
     revision: str | None = None,
     report: Callable[[str], None] | None = None,
+    progress: Callable[[int, int | None, str], None] | None = None,
 ) -> dict:
     """Encode a source into a shard folder, or finish what was begun there.
 
@@ -78,6 +78,8 @@ def prepare(
         workers: threads that encode (default: one a core). shard_bytes: UTF-8 bytes of text after
             which a shard is full.
         report: called with one line of progress for each shard.
+        progress: called at each document with how many are encoded, of about how many (None if the
+            source does not tell), and a note of the tokens.
 
     Returns:
         The manifest: format, source, tokenizer, dtype, settings, and for each shard its file,
@@ -105,7 +107,7 @@ def prepare(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with take_lock(folder / ".lock"):
-            writer = _Writer(folder, plan, tokenizer, report or (lambda line: None))
+            writer = _Writer(folder, plan, tokenizer, report, progress)
             writer.write_all(stream, workers or os.cpu_count() or 1)
             return writer.seal()
     except Timeout as error:
@@ -122,8 +124,16 @@ def prepare(
 class _Writer:
     """What `prepare` keeps while it works: the plan, and what is finished in the folder."""
 
-    def __init__(self, folder: Path, plan: dict, tokenizer: Tokenizer, report: Callable) -> None:
-        self.folder, self.plan, self.tokenizer, self.report = folder, plan, tokenizer, report
+    def __init__(
+        self,
+        folder: Path,
+        plan: dict,
+        tokenizer: Tokenizer,
+        report: Callable | None,
+        progress: Callable | None,
+    ) -> None:
+        self.folder, self.plan, self.tokenizer = folder, plan, tokenizer
+        self.report, self.progress = report or (lambda line: None), progress
         self.finished = self._read_finished()
         self.shards: list[Shard] = []
         for pattern in (".*.tmp", "tokenizer/.*.tmp"):
@@ -131,15 +141,18 @@ class _Writer:
                 left.unlink(missing_ok=True)
         tokenizer.save(folder / "tokenizer")
         self._began, self._tokens, self._from = time.monotonic(), 0, 0.0
+        self._read, self._documents, self._skipped = 0, 0, 0
+        self._share: float | None = None
 
     def write_all(self, stream: Source, workers: int) -> None:
         """Encode every shard that is not finished; reading runs a little ahead of encoding."""
         ending = self._ending(stream)
+        watched = replace(stream, read=lambda: self._watch(stream))
         fraction = self.plan["val_fraction"] or 1 - TRAIN_SHARE
         queue: deque[tuple[Group, list[Future]]] = deque()
         pool = ThreadPoolExecutor(workers)
         try:
-            for group in deal(stream, fraction, self.plan["seed"], self.plan["shard_bytes"]):
+            for group in deal(watched, fraction, self.plan["seed"], self.plan["shard_bytes"]):
                 if self._is_finished(group):
                     continue
                 jobs = [pool.submit(self._encode, batch, ending) for batch in group.batches()]
@@ -151,6 +164,20 @@ class _Writer:
                 self._finish(*queue.popleft())
         finally:
             pool.shutdown(cancel_futures=True)
+
+    def _watch(self, stream: Source) -> Iterator[Document]:
+        """The documents of the source, counted."""
+        for document in stream.read():
+            self._read, self._share = self._read + 1, document.share
+            self._tell()
+            yield document
+
+    def _tell(self, documents: int = 0, tokens: int = 0) -> None:
+        """Say how far it is; so many of a shard that is not finished are encoded."""
+        if self.progress:
+            about = round(self._read / self._share) - self._skipped if self._share else None
+            note = f"{self._tokens + tokens:,} tokens"
+            self.progress(self._documents + documents, about, note)
 
     def _ending(self, stream: Source) -> np.ndarray:
         """Ids that follow every document."""
@@ -177,16 +204,22 @@ class _Writer:
 
     def _finish(self, group: Group, jobs: list[Future]) -> None:
         """Write a shard and list it, in this order."""
-        data = np.concatenate([job.result() for job in jobs])
+        parts: list[np.ndarray] = []
+        for job in jobs:
+            parts.append(job.result())
+            share = len(parts) / len(jobs)
+            self._tell(int(len(group.numbers) * share), sum(map(len, parts)))
+        data = np.concatenate(parts)
         raw = data.tobytes()
         shard = Shard(
             group.file, group.split, len(data), len(group.numbers), group.bytes,
             hashlib.sha256(raw).hexdigest(), group.hash.hexdigest(),
         )  # fmt: skip
         write_atomic(self.folder / shard.file, raw)
-        self._note(asdict(shard))
+        append_line(self.folder / UNFINISHED, asdict(shard))
         self.shards.append(shard)
         self._tokens += shard.tokens
+        self._documents += shard.documents
         seconds = time.monotonic() - self._began
         line = f"{shard.file}  {shard.tokens:,} tokens  {self._tokens / seconds:,.0f} tokens/s"
         if group.share is not None and group.share > self._from:
@@ -220,10 +253,11 @@ class _Writer:
         shard = self.finished.get(group.file)
         if shard is None or shard.text_sha256 != group.hash.hexdigest():
             return False
-        if file_sha256(self.folder / shard.file) != shard.sha256:
+        if not has_sha256(self.folder / shard.file, shard.sha256):
             return False
         self.shards.append(shard)
         self._began, self._tokens, self._from = time.monotonic(), 0, group.share or 0.0
+        self._skipped += shard.documents
         return True
 
     def _read_finished(self) -> dict[str, Shard]:
@@ -259,12 +293,6 @@ class _Writer:
                 f"{self.folder} holds other shards: {'; '.join(differences)}; use the same "
                 "settings, or another folder"
             )
-
-    def _note(self, line: dict) -> None:
-        with open(self.folder / UNFINISHED, "ab") as file:
-            file.write(json.dumps(line).encode() + b"\n")
-            file.flush()
-            flush(file.fileno(), self.folder)
 
 
 def _check_settings(workers: int | None, shard_bytes: int, seed: int) -> None:

@@ -29,7 +29,11 @@ class Tokenizer:
     """
 
     special_tokens: dict[str, int]  # text -> id
-    vocab_size: int  # the number of ids, V, special tokens included
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of ids, V, special tokens included."""
+        raise NotImplementedError
 
     def content(self) -> dict:
         """All that decides the ids, as plain JSON values."""

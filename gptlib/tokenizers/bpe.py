@@ -132,8 +132,8 @@ class BPETokenizer(Tokenizer):
         )
         learner.train_from_iterator(_between(text, special), trainer)
         byte_of = _byte_characters()
-        vocabulary = learner.get_vocab()
-        pieces = [bytes(byte_of[c] for c in p) for p in sorted(vocabulary, key=vocabulary.get)]
+        rank = learner.get_vocab()
+        pieces = [bytes(byte_of[c] for c in p) for p in sorted(rank, key=rank.__getitem__)]
         return cls(pieces, special)
 
     @property

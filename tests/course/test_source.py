@@ -7,6 +7,7 @@ import pytest
 
 from gptlib import muon
 from gptlib.course.source import source
+from gptlib.errors import ConfigError, GptlibError
 from gptlib.model import GPT, Block, naive_attention
 
 THINGS = [naive_attention, Block, GPT, GPT.forward, muon.orthogonalize]
@@ -36,3 +37,7 @@ def test_a_page_gets_a_code_block_and_a_terminal_gets_text():
     bundle = shown._repr_mimebundle_()
     assert bundle["text/markdown"] == f"```python\n{shown.text}\n```"
     assert repr(shown) == bundle["text/plain"] == shown.text
+
+
+def test_of_a_class_without_a_body_its_head_stays():
+    assert source(GptlibError, ConfigError).text.endswith("class ConfigError(GptlibError):")

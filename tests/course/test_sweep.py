@@ -8,8 +8,10 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr
 
 import pytest
+from terminal import FakeTerminal, Screen
 
 from gptlib.course import jobs
 from gptlib.course import sweep as sweeps
@@ -355,3 +357,17 @@ def test_a_record_is_made_anew_from_the_runs_it_holds(place, monkeypatch):
     _, lines = timeless(place / "runs" / "tiny")
     anew = [{k: v for k, v in line.items() if k not in TIMES} for line in again.log]
     assert anew == lines and [run["name"] for run in again.result["runs"]] == ["alone-s1"]
+
+
+def test_a_sweep_on_a_terminal_tells_its_runs_and_the_one_that_runs(place, monkeypatch, capsys):
+    terminal = FakeTerminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("JPY_PARENT_PID", raising=False)
+    plan = sweeps.read_sweep("tiny.toml")
+    with redirect_stderr(terminal):
+        sweeps.run_sweep(plan, place / "record", place / "work", "alone", report=terminal.say)
+    shown = terminal.getvalue()
+    assert "sweep 0/2 runs  step 0/4" in shown and "sweep 1/2 runs  step 0/4" in shown
+    rows = Screen(shown, 80).rows
+    assert [row.split(":")[0] for row in rows] == ["1/2 alone-s0", "2/2 alone-s1", ""]
+    assert capsys.readouterr().err == ""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
 
 from gptlib.course.plotting import (
     BLUE,
@@ -28,7 +29,7 @@ from gptlib.course.squares import numbered, squares
 _VISIBLE = {" ": "␣", "\n": "↵"}
 
 
-def pair_map(table, symbols: Sequence[str]) -> Plot:
+def pair_map(table: ArrayLike, symbols: Sequence[str]) -> Plot:
     """Draw a table of pairs: a row for the previous character, a column for the next.
 
     Args:
@@ -68,7 +69,7 @@ def pair_map(table, symbols: Sequence[str]) -> Plot:
 
 def _scale(ax: Axes, most: float) -> None:
     """Say above a map of probabilities what its colors mean; they show square roots."""
-    bar = ax.inset_axes([0.1, 1.1, 0.8, 0.025])
+    bar = ax.inset_axes((0.1, 1.1, 0.8, 0.025))
     squares(bar, np.linspace(0, 1, 48)[None])
     bar.set_aspect("auto")
     marks = [mark for mark in (0, 0.05, 0.25, 0.5, 1) if mark <= most]

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from gptlib.course.checking import Result, Wrong, check
+from gptlib.course.digits.networks import Array, Labels
 
 
 def _on_arrays(fn: Any) -> Any:
@@ -52,22 +54,22 @@ _SCORES = (
 )
 
 
-def _softmax(z):
+def _softmax(z: Array) -> Array:
     e = np.exp(z - z.max(axis=1, keepdims=True))
     return e / e.sum(axis=1, keepdims=True)
 
 
-def _columns(z):
+def _columns(z: Array) -> Array:
     e = np.exp(z - z.max(axis=0))
     return e / e.sum(axis=0)
 
 
-def _shared(z):
+def _shared(z: Array) -> Array:
     e = np.exp(z - z.max())
     return e / e.sum()
 
 
-def _lying_down(z):
+def _lying_down(z: Array) -> Array:
     e = np.exp(z - z.max(axis=1, keepdims=True))
     return e / e.sum(axis=1)
 
@@ -119,7 +121,7 @@ _GUESSES = (
 )
 
 
-def _error(p, y):
+def _error(p: Array, y: Labels) -> Array:
     return p - np.eye(p.shape[1])[y]
 
 
@@ -159,11 +161,11 @@ def weight_slopes(fn: Callable) -> Result:
 # --- nudging --------------------------------------------------------------------------------------
 
 
-def _cubic(w):
+def _cubic(w: Array) -> float:
     return float((w**3).sum() + w[0] * w[-1])
 
 
-def _bent(w):
+def _bent(w: Array) -> float:
     return float(np.exp(w[0]) * w[1] ** 2 + w[-1] ** 3)
 
 
@@ -173,7 +175,14 @@ _PLACES = (
 )
 
 
-def _differences(w, loss, eps, up=1.0, down=1.0, restore=True):
+def _differences(
+    w: Array,
+    loss: Callable[[Array], float],
+    eps: float,
+    up: float = 1.0,
+    down: float = 1.0,
+    restore: bool = True,
+) -> Array:
     """Return (loss(w + up·eps) − loss(w − down·eps)) for each weight; one may forget to restore."""
     found = np.zeros(len(w))
     w = w.copy()
@@ -288,7 +297,7 @@ _JUDGED = (
 )
 
 
-def _groups(sure, right, edges):
+def _groups(sure: Array, right: NDArray[np.bool_], edges: Array) -> Array:
     """Return (share of all answers, accuracy − mean confidence) of each group that is not empty."""
     group = np.digitize(sure, edges)
     return np.array(
@@ -303,7 +312,7 @@ def _groups(sure, right, edges):
 def calibration(fn: Callable) -> Result:
     """Check fn(sure (B,), right (B,), edges) -> mean gap between confidence and accuracy."""
 
-    def by_group(combine):
+    def by_group(combine: Callable[[Array, Array], Any]) -> Callable[..., float]:
         return lambda sure, right, edges: float(combine(*_groups(sure, right, edges)))
 
     return _check(

@@ -22,6 +22,7 @@ from gptlib.errors import DataError
 
 Array = NDArray[np.floating]
 Labels = NDArray[np.integer]
+Positions = NDArray[np.integer]
 _KINDS = {2051: 3, 2049: 1}  # an idx file's first number, and how many axes it then has
 
 
@@ -84,7 +85,9 @@ def train(
     return weights
 
 
-def folds(count: int, parts: int = 5, seed: int | None = None) -> Iterator[tuple[Array, Array]]:
+def folds(
+    count: int, parts: int = 5, seed: int | None = None
+) -> Iterator[tuple[Positions, Positions]]:
     """Yield (train, test) positions: each of `parts` parts of `count` pictures is tested once.
 
     Shuffled by `seed`, or cut from the file as it stands where there is none.

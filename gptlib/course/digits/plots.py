@@ -4,10 +4,11 @@ One job: each function draws one figure and returns it as a `Plot` with its alt 
 come from the data that was drawn.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
 
 from gptlib.course.plotting import (
     BLUE,
@@ -20,15 +21,16 @@ from gptlib.course.plotting import (
     figure,
     label_ends,
     log_ticks,
+    panels,
 )
 from gptlib.course.squares import numbered, squares
 
 _STYLES = ((BLUE, "-"), (VERMILION, "-"), (GREEN, "-"), (FAINT, "--"))
 
 
-def _picture(ax: Axes, pixels, most: float, two_sided: bool = False) -> None:
+def _picture(ax: Axes, pixels: ArrayLike, most: float, two_sided: bool = False) -> None:
     """Draw C pixels, of which the strongest could be `most`, as a square without axes."""
-    side = round(len(pixels) ** 0.5)
+    side = round(np.size(pixels) ** 0.5)
     squares(ax, np.reshape(pixels, (side, side)) / most, two_sided)
     _frame(ax)
 
@@ -40,21 +42,20 @@ def _frame(ax: Axes) -> None:
         spine.set(visible=True, color=FAINT, linewidth=0.5)
 
 
-def pictures(one, others, labels: Sequence[int]) -> Plot:
+def pictures(one: ArrayLike, others: Iterable[ArrayLike], labels: Sequence[int]) -> Plot:
     """Draw one picture with its numbers written in, and others under their labels.
 
     Args:
         one: (64,), ink from 0 to 16. others: (N, 64) of the same. labels: what the others show.
     """
-    fig, axes = figure(height=2.9, columns=2, gridspec_kw={"width_ratios": [1.05, 1.2]})
-    left, right = axes
+    fig, (left, right) = panels(2.9, columns=2, gridspec_kw={"width_ratios": [1.05, 1.2]})
     rows = np.asarray(one, dtype=int).reshape(8, 8)
     numbered(left, rows / 16, rows.astype(str))
     _frame(left)
     right.axis("off")
     for n, (pixels, label) in enumerate(zip(others, labels, strict=True)):
         row, column = divmod(n, 4)
-        place = right.inset_axes([0.26 * column, 0.70 - 0.35 * row, 0.21, 0.26])
+        place = right.inset_axes((0.26 * column, 0.70 - 0.35 * row, 0.21, 0.26))
         _picture(place, pixels, 16)
         place.set_title(str(label), fontsize=SMALL, loc="center", pad=2)
     return Plot(
@@ -108,12 +109,12 @@ def _end(losses: Sequence[float], start: float) -> str:
     return f"{losses[-1]:.1g}{climb}" if losses[-1] < start else f"above its start{climb}"
 
 
-def templates(w) -> Plot:
+def templates(w: ArrayLike) -> Plot:
     """Draw the ten columns of a weight matrix (64, 10) as pictures: blue pulls down, orange up."""
     w = np.asarray(w)
-    fig, axes = figure(height=2.6, rows=2, columns=5)
+    fig, axes = panels(2.6, rows=2, columns=5)
     most = abs(w).max()
-    for digit, ax in enumerate(axes.flat):
+    for digit, ax in enumerate(axes):
         _picture(ax, w[:, digit], most, two_sided=True)
         ax.set_title(str(digit), loc="center", fontsize=SMALL, pad=3)
     middle = w.reshape(8, 8, 10)[3:5, 3:5].mean(axis=(0, 1))
@@ -125,7 +126,7 @@ def templates(w) -> Plot:
     )
 
 
-def confusions(table, pairs: Sequence[tuple]) -> Plot:
+def confusions(table: ArrayLike, pairs: Sequence[tuple]) -> Plot:
     """Draw who was taken for whom, and some of the pictures.
 
     Args:
@@ -133,7 +134,7 @@ def confusions(table, pairs: Sequence[tuple]) -> Plot:
         pairs: eight (pixels, true digit, answer, confidence).
     """
     table = np.asarray(table)
-    fig, (above, below) = figure(height=6.4, rows=2, gridspec_kw={"height_ratios": [1.15, 1]})
+    fig, (above, below) = panels(6.4, rows=2, gridspec_kw={"height_ratios": [1.15, 1]})
     off = table * (1 - np.eye(10, dtype=int))
     words = np.where(off > 0, off.astype(str), np.where(table > 0, "·", ""))
     numbered(above, off / off.max(), words)
@@ -145,7 +146,7 @@ def confusions(table, pairs: Sequence[tuple]) -> Plot:
     below.axis("off")
     for n, (pixels, true, answer, sure) in enumerate(pairs):
         row, column = divmod(n, 4)
-        place = below.inset_axes([0.25 * column, 0.57 - 0.54 * row, 0.25, 0.33])
+        place = below.inset_axes((0.25 * column, 0.57 - 0.54 * row, 0.25, 0.33))
         _picture(place, pixels, np.max(pixels))
         place.set_title(f"{true}, not {answer}", fontsize=SMALL, loc="center", pad=3)
         place.set_xlabel(f"{sure:.2f} sure", fontsize=SMALL, labelpad=2)

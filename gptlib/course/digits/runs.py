@@ -7,6 +7,7 @@ One job: two recipes, each of which returns a `Record`. The networks are the int
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -55,11 +56,11 @@ def digits(seeds: int = 5, steps: int = 3000) -> Record:
     from sklearn.datasets import load_digits
 
     start = time.perf_counter()
-    images, y = load_digits(return_X_y=True)
+    images, y = map(np.asarray, load_digits(return_X_y=True))
     x = images / 16
     result: dict = {}
     for order in ("shuffled", "in_file_order"):
-        result[order] = {}
+        found: dict = {}
         for name, hidden in MODELS.items():
             runs = []
             for seed in range(seeds):
@@ -69,9 +70,10 @@ def digits(seeds: int = 5, steps: int = 3000) -> Record:
                     weights = train(x[seen], y[seen], weights, 0.3, steps, 32, seed)
                     p[held] = forward(x[held], weights)[-1]
                 runs.append(p)
-            result[order][name] = _measures(runs, y)
+            found[name] = _measures(runs, y)
             if name == "network":
-                result[order]["reliability"] = reliability(np.vstack(runs), np.tile(y, seeds))
+                found["reliability"] = reliability(np.vstack(runs), np.tile(y, seeds))
+        result[order] = found
     result["nearest_within_100_places"], result["expected_within_100_places"] = neighbors(x, y)
     result["seconds"] = time.perf_counter() - start
     config = {"folds": 5, "seeds": seeds, "steps": steps, "batch": 32, "lr": 0.3, "hidden": 32}
@@ -137,7 +139,7 @@ def digits_mnist(seeds: int = 3, steps: int = 3000) -> Record:
     return _record("digits-mnist", config, result)
 
 
-def _measures(runs: list[Array], y: Labels) -> dict[str, dict]:
+def _measures(runs: Sequence[Array], y: Labels) -> dict[str, dict]:
     """Share of errors, mean confidence and loss of several runs' predictions (B, V)."""
     return {
         "errors": spread([float((p.argmax(axis=1) != y).mean()) for p in runs]),

@@ -44,6 +44,11 @@ def number(value: Any) -> str:
     return f"{round(value, digits) + 0:.{digits}f}".replace("-", "−")  # + 0 makes −0 a 0
 
 
+def _of_group(paint: Paint, group: int) -> Paint:
+    """The same paint for a row of cells that is drawn by itself."""
+    return lambda value, _, column: paint(value, group, column)
+
+
 def by_value(most: float = 1, above: str = BLUE, below: str = VERMILION) -> Paint:
     """Return a paint that shades a cell by its size.
 
@@ -228,8 +233,7 @@ class Drawing:
         """
         grids = []
         for n, group in enumerate(groups):
-            inks = [paint(value, n, j) for j, value in enumerate(group)] if paint else None
-            painted = inks and (lambda _value, _row, j, inks=inks: inks[j])
+            painted = _of_group(paint, n) if paint else None
             grids.append(self.matrix(x, y, [group], paint=painted, **style))
             x += grids[-1].box.width + (gaps[n] if n < len(gaps) else 0)
         return grids

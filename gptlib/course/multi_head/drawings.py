@@ -3,6 +3,8 @@
 One job: draw where torch puts numbers, and how the parts of a GPT fit together.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -84,7 +86,7 @@ def gpt(config: GPTConfig) -> Picture:
     """Draw a GPT-2 from ids to logits, with the shape of what goes from part to part."""
     d, stream, left = Drawing(), 160, 240
 
-    def on_stream(y: float, height: float, words: str, **style):
+    def on_stream(y: float, height: float, words: str, **style: Any) -> Box:
         return d.box(stream - 70, y, 140, height, words, **style)
 
     def shape(y: float) -> None:

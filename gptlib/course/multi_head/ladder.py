@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -114,13 +115,13 @@ def mean_loss(model: nn.Module, tokens: Tensor, starts: Tensor) -> float:
 
 
 @torch.no_grad()
-def continue_text(model: nn.Module, prompt: list[int], length: int, seed: int) -> list[int]:
+def continue_text(model: nn.Module, prompt: Sequence[int], length: int, seed: int) -> list[int]:
     """Sample `length` tokens after the prompt; each sees at most the `BLOCK_SIZE` before it."""
     dice = torch.Generator().manual_seed(seed)
     ids = list(prompt)
     for _ in range(length):
         logits = model(torch.tensor([ids[-BLOCK_SIZE:]]))[0, -1]
-        ids.append(torch.multinomial(logits.softmax(-1), 1, generator=dice).item())
+        ids.append(int(torch.multinomial(logits.softmax(-1), 1, generator=dice)))
     return ids[len(prompt) :]
 
 
@@ -131,7 +132,7 @@ def run_rung(
     vocab_size: int,
     seed: int,
     steps: int = 5000,
-    prompt: list[int] = (0,),
+    prompt: Sequence[int] = (0,),
     sample_length: int = 240,
 ) -> dict:
     """Train one rung.
@@ -167,7 +168,7 @@ def run_rung(
         "val": mean_loss(model, tokens_val, random_starts),
         "full_val": mean_loss(model, tokens_val, torch.arange(0, last, BLOCK_SIZE)),
         "params": sum(p.numel() for p in model.parameters()),
-        "sample": continue_text(model, list(prompt), sample_length, seed),
+        "sample": continue_text(model, prompt, sample_length, seed),
     }
 
 
@@ -221,7 +222,7 @@ def ladder(
         "eval_batches": EVAL_BATCHES,
         "seeds": list(range(seeds)),
     }
-    result = {"rungs": rungs}
+    result: dict[str, object] = {"rungs": rungs}
     if corpus.val_floor is not None:
         result["floor"] = corpus.val_floor
     return {"config": config, "result": result, "samples": samples}

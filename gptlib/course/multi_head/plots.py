@@ -17,6 +17,7 @@ from gptlib.course.plotting import (
     floor_line,
     label_ends,
     log_ticks,
+    panels,
 )
 
 PROBES = ("spelling", "agreement", "pronoun", "promise")
@@ -76,7 +77,7 @@ def probes(points: Sequence[Mapping], floor: float) -> Plot:
         points: one a step, with `val` and, for each name in `PROBES`, `accuracy` and `log_ratio`.
         floor: the loss that no model can beat on the validation text.
     """
-    fig, (above, below) = figure(height=6.0, rows=2, sharex=True)
+    fig, (above, below) = panels(6.0, rows=2, sharex=True)
     distance = [point["val"] - floor for point in points]
     for name in PROBES:
         style = {"label": name, "marker": "o", "markersize": 3}
@@ -115,11 +116,12 @@ def accuracy_by_distance(models: Mapping[str, Mapping[str, Sequence[tuple]]]) ->
     ticks: dict[float, str] = {}
     told = []
     for color, (model, questions) in zip(COLORS, models.items(), strict=False):
-        left = 0.0
+        left, end = 0.0, (0.0, 0.0)
         for question, groups in questions.items():
             at = [left + i for i in range(len(groups))]
             left += len(groups) + 0.5  # a gap between questions: no line joins unlike things
             labels, shares, counts = zip(*groups, strict=True)
+            end = at[-1], shares[-1]
             ticks |= dict(zip(at, labels, strict=True))
             errors = [(a * (1 - a) / n) ** 0.5 for a, n in zip(shares, counts, strict=True)]
             ax.errorbar(at, shares, errors, fmt="o-", capsize=3, color=color, linewidth=1.4)
@@ -127,7 +129,7 @@ def accuracy_by_distance(models: Mapping[str, Mapping[str, Sequence[tuple]]]) ->
                 ax.annotate(question, (sum(at) / len(at), 1.08), ha="center", fontsize=SMALL)
             said = ", ".join(f"{_share(a)} at {far}" for far, a in zip(labels, shares, strict=True))
             told.append(f"{model}, {question}: {said}")
-        ax.annotate(model, (at[-1], shares[-1]), (8, -3), textcoords="offset points",
+        ax.annotate(model, end, (8, -3), textcoords="offset points",
                     color=color, fontsize=SMALL, annotation_clip=False)  # fmt: skip
     ax.axhline(0.5, color=FAINT, linewidth=0.8)
     ax.annotate("a coin", (1.75, 0.5), (0, 4), textcoords="offset points", ha="center",

@@ -19,9 +19,10 @@ from gptlib.course.multi_head.ladder import ladder_record
 from gptlib.course.multi_head.tales import train_tales
 from gptlib.course.records import Record, make_record, spread
 from gptlib.evaluation import split_loss
+from gptlib.files import read_jsonl
 from gptlib.model import GPT, GPTConfig
 from gptlib.presets import preset
-from gptlib.runs import Run, read_jsonl
+from gptlib.runs import Run
 from gptlib.sampling import generate
 from gptlib.tokenizers import CharTokenizer
 from gptlib.train_config import TrainConfig
@@ -74,7 +75,7 @@ def seeds_of_preset(
     runs = [train_preset(preset_name, corpus_name, seed) for seed in seeds]
     run, _, tokenizer = runs[0]
     measures = [m for _, m, _ in runs]
-    result = {key: spread([m[key] for m in measures]) for key in measures[0]}
+    result: dict[str, object] = {key: spread([m[key] for m in measures]) for key in measures[0]}
     result["params"] = run.model.num_params()
     samples = []
     for temperature in (0.0, 0.8, 1.0):

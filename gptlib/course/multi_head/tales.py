@@ -8,22 +8,25 @@ one prompt. Writes the model itself to `data/models/tales`.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from gptlib import checkpoint
 from gptlib.batches import document_starts
 from gptlib.corpora import Corpus, load_corpus
 from gptlib.course.command import answer
 from gptlib.course.records import Record, make_record, save_record
+from gptlib.errors import DataError
 from gptlib.evaluation import loss_by_position, parse_rate, score_probes, split_loss
+from gptlib.files import append_line, mend_jsonl, read_jsonl
+from gptlib.grammar import Grammar
 from gptlib.model import GPT, GPTConfig
 from gptlib.presets import preset
-from gptlib.runs import load_run, read_jsonl
+from gptlib.runs import load_run
 from gptlib.sampling import generate
 from gptlib.tokenizers import CharTokenizer
 from gptlib.train_config import TrainConfig
@@ -36,6 +39,14 @@ PROMPT = "How "  # titles of tales begin so
 LOOKS = (0, 100, 200, 400, 700, 1200, 2000, 3000, 4500, 6500, 9000, 12000, 15000, 18000)
 
 
+def _grammar(corpus: Corpus) -> Grammar:
+    if corpus.grammar is None:
+        raise DataError(
+            f"no grammar is known of {corpus.name}; give a corpus that one wrote, such as tales"
+        )
+    return corpus.grammar
+
+
 def write_documents(
     model: GPT,
     tokenizer: CharTokenizer,
@@ -45,8 +56,12 @@ def write_documents(
     prompt: str = "",
     temperature: float = 1.0,
 ) -> list[str]:
-    """Let the model write n documents, each from the separator before it to the one after it."""
-    separator = corpus.grammar.separator
+    """Let the model write n documents, each from the separator before it to the one after it.
+
+    Raises:
+        DataError: the corpus is not by a grammar, so nobody knows what separates its documents.
+    """
+    separator = _grammar(corpus).separator
     begin, stop = tokenizer.encode(separator + prompt), tokenizer.encode(separator)
     room = model.config.block_size - len(begin)  # longer than any document
     rows = generate(model, [begin] * n, room, temperature, stop=[stop], seed=seed)
@@ -54,14 +69,15 @@ def write_documents(
     return [text.split(separator)[0] for text in texts]
 
 
-def look(model: GPT, tokenizer: CharTokenizer, corpus: Corpus, val, probes: dict) -> dict:
+def look(model: GPT, tokenizer: CharTokenizer, corpus: Corpus, val: Tensor, probes: dict) -> dict:
     """Everything that is measured at one step."""
     texts = write_documents(model, tokenizer, corpus, 24, seed=1)
-    separator = corpus.grammar.separator
+    grammar = _grammar(corpus)
+    separator = grammar.separator
     starts = document_starts(val, tokenizer.encode(separator))
     return {
         "val": split_loss(model, val, windows=200, starts=starts),
-        "parse_rate": parse_rate(corpus.grammar, texts),
+        "parse_rate": parse_rate(grammar, texts),
         "sample": write_documents(model, tokenizer, corpus, 1, seed=3, prompt=PROMPT)[0],
         **{kind: score_probes(model, tokenizer, probes[kind], separator) for kind in KINDS},
     }
@@ -71,12 +87,13 @@ def train_tales(run_dir: Path, ship_to: Path | None) -> Record:
     """Train preset `tales`, stopping for a look at each of `LOOKS`; picks up a run that was cut."""
     chosen = preset("tales")
     corpus = load_corpus("tales", size=CORPUS_SIZE)
+    grammar = _grammar(corpus)
     tokenizer = CharTokenizer.train(corpus.text)
     train, val = corpus.encode(tokenizer)
     config = TrainConfig(**chosen.train, dtype="fast")
-    probes = {kind: corpus.grammar.probes(kind, 100, seed=7) for kind in KINDS}
+    probes = {kind: grammar.probes(kind, 100, seed=7) for kind in KINDS}
     looks_file = run_dir / "looks.jsonl"
-    looks = read_jsonl(looks_file)
+    looks = mend_jsonl(looks_file)
     for step in (s for s in LOOKS if s <= config.steps):
         if any(past["step"] == step for past in looks):
             continue
@@ -85,36 +102,44 @@ def train_tales(run_dir: Path, ship_to: Path | None) -> Record:
         if step:
             trainer = Trainer(
                 model, train, val, config, run_dir, tokenizer, report=print,
-                separator=tokenizer.encode(corpus.grammar.separator),
+                separator=tokenizer.encode(grammar.separator),
             )  # fmt: skip
             if trainer.fit(stop_after=step).step < step:
                 raise SystemExit("stopped by a signal; the same command goes on from there")
         seen = {"step": step, **look(model, tokenizer, corpus, val, probes)}
         looks.append(seen)
-        run_dir.mkdir(parents=True, exist_ok=True)
-        with open(looks_file, "a", encoding="utf-8") as file:
-            file.write(json.dumps(seen) + "\n")
+        append_line(looks_file, seen)
         print({k: v for k, v in seen.items() if k != "sample"}, flush=True)
     if ship_to:
-        ship(run_dir, ship_to, corpus)
+        ship(run_dir, ship_to, grammar.separator, tokenizer)
     model, _, manifest = load_run(run_dir, "latest")
     return _record(model, tokenizer, corpus, val, looks, run_dir, manifest, config)
 
 
-def _record(model, tokenizer, corpus, val, looks, run_dir, manifest, config) -> Record:
+def _record(
+    model: GPT,
+    tokenizer: CharTokenizer,
+    corpus: Corpus,
+    val: Tensor,
+    looks: list[dict],
+    run_dir: Path,
+    manifest: dict,
+    config: TrainConfig,
+) -> Record:
+    grammar = _grammar(corpus)
     written = {
         t: write_documents(model, tokenizer, corpus, 200, seed=11, temperature=t)
         for t in TEMPERATURES
     }
     known = set(corpus.train_documents)
     speed = read_jsonl(run_dir / "speed.jsonl")
-    starts = document_starts(val, tokenizer.encode(corpus.grammar.separator))
+    starts = document_starts(val, tokenizer.encode(grammar.separator))
     result = {
         "val": split_loss(model, val, starts=starts),
         "side_by_side_val": split_loss(model, val),
         "val_floor": corpus.val_floor,
         "entropy": corpus.entropy,
-        "parse_rate": {str(t): parse_rate(corpus.grammar, w) for t, w in written.items()},
+        "parse_rate": {str(t): parse_rate(grammar, w) for t, w in written.items()},
         "copied": {str(t): sum(x in known for x in w) / len(w) for t, w in written.items()},
         "by_position": [round(x, 4) for x in loss_by_position(model, val, starts=starts).tolist()],
         "params": model.num_params(),
@@ -142,11 +167,10 @@ def _ends_a_part(line: dict, speed: list[dict]) -> bool:
     return not later or later[0]["seconds"] < line["seconds"]
 
 
-def ship(run_dir: Path, place: Path, corpus: Corpus) -> None:
+def ship(run_dir: Path, place: Path, separator: str, tokenizer: CharTokenizer) -> None:
     """Write the run's best model, in float16 and without the optimizer, where gptlib finds it."""
-    model, tokenizer, manifest = load_run(run_dir, "best")
+    model, _, manifest = load_run(run_dir, "best")
     weights = {k: v.half() for k, v in checkpoint.plain_weights(model).items()}
-    separator = corpus.grammar.separator
     about = {k: manifest[k] for k in ("model", "train", "data", "tokenizer", "versions")}
     about["note"] = {"corpus": "tales", "corpus_size": None}
     about["sampling"] = {"begin": separator, "stop": separator}

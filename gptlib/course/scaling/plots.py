@@ -17,6 +17,7 @@ from gptlib.course.plotting import (
     figure,
     floor_line,
     label_ends,
+    panels,
 )
 
 Curve = Sequence[tuple[float, float]]
@@ -30,7 +31,7 @@ def overfitting(train: Curve, val: Curve, remedies: Mapping[str, Curve], floor: 
         remedies: validation curves (step, loss) by name, the run itself among them.
         floor: the loss that no model can beat on the validation text.
     """
-    fig, (above, below) = figure(height=6.0, rows=2)
+    fig, (above, below) = panels(6.0, rows=2)
     above.plot(*zip(*train, strict=True), color=COLORS[0], linestyle="--")
     above.plot(*zip(*val, strict=True), color=COLORS[0])
     best = min(val, key=lambda point: point[1])

@@ -19,6 +19,7 @@ from gptlib.course.plotting import (
     label_ends,
     letter_ticks,
     log_ticks,
+    panels,
 )
 from gptlib.course.squares import squares
 
@@ -54,7 +55,7 @@ def spread_and_entropy(
         D: head sizes. spread: label -> standard deviations. entropy: label -> nats.
         uniform: entropy of equal weights, in nats.
     """
-    fig, (above, below) = figure(height=5.2, rows=2, sharex=True)
+    fig, (above, below) = panels(5.2, rows=2, sharex=True)
     for ax, lines in ((above, spread), (below, entropy)):
         for (label, values), color in zip(lines.items(), (VERMILION, BLUE), strict=True):
             ax.plot(D, values, marker="o", color=color, label=label)
@@ -85,7 +86,7 @@ def maps(weights: Mapping[str, Tensor], tokens: Sequence[str], alt: str) -> Plot
     """
     names = ["␣" if token == " " else "↵" if token == "\n" else token for token in tokens]
     fig, large = figure(height=5.0)
-    small = large.inset_axes([0.62, 0.6, 0.36, 0.36])
+    small = large.inset_axes((0.62, 0.6, 0.36, 0.36))
     for ax, (title, weight) in zip((small, large), weights.items(), strict=True):
         squares(ax, weight.detach().sqrt())
         ax.set_title(title)

@@ -17,6 +17,7 @@ from gptlib.course.plotting import (
     figure,
     label_ends,
     log_ticks,
+    panels,
 )
 from gptlib.course.squares import squares
 
@@ -74,7 +75,7 @@ def pairs(before: Sequence[float], after: Sequence[float], names: tuple[str, str
     Args:
         before, after: losses in the order of the seeds. names: what the two settings are called.
     """
-    fig, (left, right) = figure(columns=2, gridspec_kw={"width_ratios": [1.6, 1]})
+    fig, (left, right) = panels(3.4, columns=2, gridspec_kw={"width_ratios": [1.6, 1]})
     for a, b in zip(before, after, strict=True):
         left.plot([0, 1], [a, b], "o-", color=COLORS[0], linewidth=1.2)
     left.set_xlim(-0.4, 1.4)
@@ -97,13 +98,13 @@ def pairs(before: Sequence[float], after: Sequence[float], names: tuple[str, str
 
 def diagonals(scores: Mapping[str, np.ndarray]) -> Plot:
     """Draw query-key scores (T, T) of one word at all places, a panel for each way to say where."""
-    fig, axes = figure(height=2.9, columns=len(scores))
-    for ax, (name, table) in zip(np.atleast_1d(axes), scores.items(), strict=True):
+    fig, axes = panels(2.9, columns=len(scores))
+    for ax, (name, table) in zip(axes, scores.items(), strict=True):
         edge = np.abs(table).max()
         squares(ax, table / edge, two_sided=True)
         ax.set_title(name)
         ax.set_xlabel("place of the key")
-    np.atleast_1d(axes)[0].set_ylabel("place of the query")
+    axes[0].set_ylabel("place of the query")
     apart = {
         name: max(np.ptp(np.diagonal(table, k)) for k in range(-4, 5))
         for name, table in scores.items()
@@ -123,7 +124,7 @@ def lifted(
         values: for each step, from 0, where a grid of numbers from 0 to 1 has got to.
         before, after: singular values, largest first, of an update before and after.
     """
-    fig, (above, below) = figure(height=6.0, rows=2)
+    fig, (above, below) = panels(6.0, rows=2)
     for step, ends in enumerate(values):
         if step in (1, 3, 5):
             (line,) = above.plot(values[0], ends)
@@ -166,13 +167,16 @@ def gains(rows: Sequence[tuple[str, Sequence[float], Sequence[float]]]) -> Plot:
     """
     fig, ax = figure(height=1.2 + 0.34 * len(rows))
     places = np.arange(len(rows))[::-1]
-    looks = (("alone", COLORS[0], 0.13, 1), ("with all the others", COLORS[1], -0.13, 2))
-    for label, color, shift, column in looks:
-        for y, row in zip(places, rows, strict=True):
-            if row[column]:
-                ax.plot(row[column], [y + shift] * len(row[column]), "o", color=color,
+    looks = (
+        ("alone", COLORS[0], 0.13, [alone for _, alone, _ in rows]),
+        ("with all the others", COLORS[1], -0.13, [last for _, _, last in rows]),
+    )
+    for label, color, shift, columns in looks:
+        for y, saved in zip(places, columns, strict=True):
+            if saved:
+                ax.plot(saved, [y + shift] * len(saved), "o", color=color,
                         markersize=3.5, alpha=0.55)  # fmt: skip
-                ax.plot(np.mean(row[column]), y + shift, "|", color=color, markersize=13,
+                ax.plot(np.mean(saved), y + shift, "|", color=color, markersize=13,
                         markeredgewidth=2, label=label)  # fmt: skip
                 label = "_again"
     ax.axvline(0, color=INK, linewidth=0.8)

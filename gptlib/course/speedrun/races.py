@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -31,10 +32,11 @@ import torch
 from gptlib import runtime
 from gptlib.course.command import answer, at_least_one
 from gptlib.course.records import Record, make_record, save_record, spread, this_machine
-from gptlib.course.sweep import append_line, mean_rate, whole_lines
+from gptlib.course.sweep import mean_rate
 from gptlib.errors import ConfigError, DataError
+from gptlib.files import append_line, mend_jsonl, read_jsonl
 from gptlib.presets import preset
-from gptlib.runs import load_run, read_jsonl
+from gptlib.runs import load_run
 
 #: name: corpus, preset, what is changed in it. The first race of a corpus is the one to beat.
 RACES = {
@@ -150,7 +152,9 @@ def by_machine(lines: list[dict]) -> list[dict]:
     return rows
 
 
-def race(out: Path, seeds: int = 3, only: str = "", report=print) -> Record:
+def race(
+    out: Path, seeds: int = 3, only: str = "", report: Callable[[str], object] = print
+) -> Record:
     """Run what `out` does not hold yet of this kind of processor, and write its record.
 
     Args:
@@ -165,7 +169,7 @@ def race(out: Path, seeds: int = 3, only: str = "", report=print) -> Record:
     if not any(only in name for name in RACES):
         raise ConfigError(f"no race's name contains {only!r}; there are {', '.join(RACES)}")
     log, kind = out / "log.jsonl", this_kind()
-    lines = whole_lines(log)
+    lines = mend_jsonl(log)
     done = {(line["name"], line["seed"]) for line in lines if line["machine"] == kind}
     for seed in range(seeds):
         for name in RACES:

@@ -1,0 +1,73 @@
+"""Dice: from the scores of the next token to the token.
+
+One job: `drawing`, which gives each row dice of its own, so that what it draws is the same in any
+company, and keeps them on the CPU, so that it is the same on any device.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+from gptlib.errors import ConfigError, DataError
+from gptlib.sampling.settings import Sampling
+
+
+def row_seed(seed: int, row: int) -> int:
+    """The seed of a row's own generator; the first row has the seed that was given."""
+    digest = hashlib.sha256(f"{seed} {row}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1 if row else seed
+
+
+def fresh_seed() -> int:
+    """A seed that nobody chose; torch's own generator is left alone."""
+    return torch.Generator().seed() >> 1  # of 64 bits, one more than a given seed may have
+
+
+def drawing(settings: Sampling, rows: Iterable[int]) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the function that chooses a token for each of `rows`.
+
+    It takes logits (B, V) and the ids (B, T) that were read, and returns (B,) int64.
+    """
+    chain = settings.chain()
+    seed = fresh_seed() if settings.seed is None else settings.seed
+    dice = [torch.Generator().manual_seed(row_seed(seed, row)) for row in rows]
+
+    def draw(logits: Tensor, ids: Tensor) -> Tensor:
+        expected = logits.shape
+        for processor in chain:
+            logits = processor(logits, ids)
+            _check(processor, logits, expected)
+        if settings.greedy:
+            return logits.argmax(dim=-1)
+        probs = logits.softmax(dim=-1).cpu()
+        try:
+            drawn = [
+                torch.multinomial(row, 1, generator=die)
+                for row, die in zip(probs.split(1), dice, strict=True)
+            ]
+        except RuntimeError as error:  # torch's word for what is no distribution
+            raise DataError(
+                f"no token can be drawn ({error}); expected finite logits, -inf for some: were the "
+                "model's weights damaged, or did a processor leave no token?"
+            ) from error
+        return torch.cat(drawn).squeeze(-1).to(logits.device)
+
+    return draw
+
+
+def _check(processor: Callable, logits: object, expected: torch.Size) -> None:
+    """Refuse what a processor returned, if it is no logits.
+
+    Raises:
+        ConfigError: no tensor, or one of another shape.
+    """
+    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if shape != tuple(expected):
+        raise ConfigError(
+            f"the processor {getattr(processor, '__name__', processor)} returned {shape}; a "
+            f"processor returns logits of the shape that it was given, {tuple(expected)}"
+        )
