@@ -8,7 +8,7 @@ further than the next heading, exercises excepted: what answers a box may stand 
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 from docutils import nodes
 
@@ -36,7 +36,7 @@ def _is_box(node: nodes.Node) -> bool:
     return isinstance(node, nodes.container) and "box-predict" in node["classes"]
 
 
-def _is_cell(node: nodes.Node) -> bool:
+def _is_cell(node: nodes.Node) -> TypeGuard[nodes.container]:
     return isinstance(node, nodes.container) and node.get("nb_element") == "cell_code"
 
 
@@ -48,8 +48,10 @@ def _output(cell: nodes.Node) -> nodes.Element | None:
     """Return what a cell printed and drew, if it is a cell that did."""
     if not _is_cell(cell) or _tags(cell) & _ASIDE:
         return None
-    found = (part for part in cell.children if part.get("nb_element") == "cell_code_output")
-    return next(found, None)
+    for part in cell.children:
+        if isinstance(part, nodes.Element) and part.get("nb_element") == "cell_code_output":
+            return part
+    return None
 
 
 def _begins(node: nodes.Node, html: str) -> bool:
