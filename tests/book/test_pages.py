@@ -154,7 +154,7 @@ def test_the_reference_writes_signatures_as_the_source_does(site):
     for page in reference(site):
         for signature in soup(page).select("dt.sig"):
             text = signature.get_text()
-            assert not re.search(r" at 0x|~|collections\.abc", text), f"{page.name}: {text[:200]}"
+            assert not re.search(r" at 0x|~", text), f"{page.name}: {text[:200]}"
 
 
 def test_the_reference_keeps_what_sphinx_takes_apart(site):
