@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from book.commands import command_help
 from book.waiting import waiting_table
 from gptlib.course.tables import MISSING
 from gptlib.errors import DataError
@@ -250,4 +251,5 @@ FILLS: dict[str, Callable[[Path, str], str]] = {
     "resume-rules": resume_rules,
     "faults": faults,
     "save-cost": save_cost,
+    "command": command_help,
 }

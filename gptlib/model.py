@@ -179,6 +179,9 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """Communicate, then compute; each adds to the residual stream what it found.
 
+    Only what a sublayer reads is normed: x itself, and the gradient on its way back, pass through
+    untouched. A norm of x + attn(x) would scale both at every layer (Xiong et al. 2020).
+
     Derived in chapter 3, *Why did more of the same make it worse?*
     """
 
@@ -190,8 +193,6 @@ class Block(nn.Module):
         self.mlp = MLP(config)
 
     def forward(self, x: Tensor, cache: KVCache | None = None, layer: int = 0) -> Tensor:
-        # Only what a sublayer reads is normed: x itself, and the gradient on its way back, pass
-        # through untouched. A norm of x + attn(x) scales both at every layer (Xiong et al. 2020).
         x = x + self.attn(self.ln_1(x), cache, layer)
         return x + self.mlp(self.ln_2(x))
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 import torch.nn.functional as F
 
 from gptlib.errors import ConfigError, nearest
+from gptlib.settings import explained, shape
 
 NORMS = ("layernorm", "rmsnorm")
 ACTIVATIONS = {
@@ -21,48 +22,67 @@ ACTIVATIONS = {
 }
 
 
+@explained
 @dataclass(frozen=True)
 class GPTConfig:
     """The shape of a GPT. The defaults are GPT-2 124M's.
-
-    Attributes:
-        block_size, vocab_size, n_layer, n_head, n_embd: T at most, V, blocks, H, C.
-        dropout: acts on the embeddings and on what each sublayer adds to the residual stream.
-        attn_dropout: acts on attention weights; separate because it slows fused attention.
-        bias: whether linear layers and layer norms have biases.
-        rotary: turn queries and keys by their position instead of adding a learned vector for it
-            (Su et al. 2021; see `gptlib.rotary`).
-        qk_norm: scale every query and key to length sqrt(D), so that no score exceeds sqrt(D)
-            (Henry et al. 2020; Dehghani et al. 2023).
-        norm: "layernorm" or "rmsnorm", which neither centers nor shifts (Zhang & Sennrich 2019).
-        activation: "gelu_tanh"; "gelu", the exact one; "relu"; "relu2", its square (Primer: So et
-            al. 2021).
-        tied_head: score tokens with the token embedding's own weights (Press & Wolf 2017).
-        zero_init: what adds to the residual stream begins at zero, and so does a head of its own:
-            the first prediction is uniform (modded-nanogpt: Jordan et al. 2024).
-        softcap: bend the logits smoothly so that none leaves (-softcap, softcap); 0 leaves them
-            alone (Gemma 2: Gemma Team 2024).
 
     Raises:
         ConfigError: a size is not a positive integer, `n_embd` is not a multiple of `n_head`, a
             dropout is outside [0, 1), a name is unknown, or rotary heads have an odd size.
     """
 
-    block_size: int = 1024
-    vocab_size: int = 50257
-    n_layer: int = 12
-    n_head: int = 12
-    n_embd: int = 768
-    dropout: float = 0.0
-    attn_dropout: float = 0.0
-    bias: bool = True
-    rotary: bool = False
-    qk_norm: bool = False
-    norm: str = "layernorm"
-    activation: str = "gelu_tanh"
-    tied_head: bool = True
-    zero_init: bool = False
-    softcap: float = 0.0
+    block_size: int = shape(
+        1024, "T, the longest context in tokens; attention's time grows with its square"
+    )
+    vocab_size: int = shape(50257, "V, how many token ids there are, which the tokenizer decides")
+    n_layer: int = shape(12, "blocks, one above the other; parameters and time grow in proportion")
+    n_head: int = shape(12, "H, attention heads a block, a divisor of n_embd")
+    n_embd: int = shape(
+        768, "C, channels of the residual stream; parameters and time grow with its square"
+    )
+    dropout: float = shape(
+        0.0,
+        "share of the embeddings, and of what each sublayer adds to the residual stream, that is "
+        "dropped in training; 0.1 to 0.3 helps where a text is read many times",
+    )
+    attn_dropout: float = shape(
+        0.0,
+        "share of the attention weights that is dropped; separate because it slows fused attention",
+    )
+    bias: bool = shape(True, "biases in linear layers and layer norms, as in GPT-2")
+    rotary: bool = shape(
+        False,
+        "turn queries and keys by their position instead of adding a learned vector for it (Su et "
+        "al. 2021; see gptlib.rotary)",
+    )
+    qk_norm: bool = shape(
+        False,
+        "scale every query and key to length sqrt(D), so that no score exceeds sqrt(D) and a "
+        "higher lr stays stable (Henry et al. 2020; Dehghani et al. 2023)",
+    )
+    norm: str = shape(
+        "layernorm",
+        "layernorm, or rmsnorm, which neither centers nor shifts (Zhang & Sennrich 2019)",
+    )
+    activation: str = shape(
+        "gelu_tanh",
+        "of the MLPs: gelu_tanh; gelu, the exact one; relu; or relu2, its square (Primer: So et "
+        "al. 2021)",
+    )
+    tied_head: bool = shape(
+        True, "score tokens with the token embedding's own weights (Press & Wolf 2017)"
+    )
+    zero_init: bool = shape(
+        False,
+        "begin with zeros in what adds to the residual stream and in a head of its own, so that "
+        "the first prediction is uniform (modded-nanogpt: Jordan et al. 2024)",
+    )
+    softcap: float = shape(
+        0.0,
+        "bend the logits smoothly so that none leaves (-softcap, softcap); 0 leaves them alone "
+        "(Gemma 2: Gemma Team 2024)",
+    )
 
     def __post_init__(self) -> None:
         for name in ("block_size", "vocab_size", "n_layer", "n_head", "n_embd"):

@@ -2,7 +2,8 @@
 
 One job: `PRESETS`. A preset is two dictionaries that fill `GPTConfig` and `TrainConfig`; anything
 can be changed on top of it. Those named after a project repeat that project's published settings
-on GPT-2's architecture; what differs is said beside them.
+on GPT-2's architecture; what differs is said beside them. One that belongs to a recorded run names
+its text too, so that `gptlib train --preset NAME --out FOLDER` repeats that run.
 """
 
 from __future__ import annotations
@@ -14,11 +15,23 @@ from gptlib.errors import ConfigError
 
 @dataclass(frozen=True)
 class Preset:
-    """`about` is a line of help; `model` and `train` are keyword arguments of the two configs."""
+    """Settings under a name.
+
+    Attributes:
+        about: a line of help. model, train: keyword arguments of the two configs.
+        corpus: a name of the registry, or None where any text will do. corpus_size: characters of
+            it, None for all (of an embedded corpus: a million).
+        tokenizer: "char" or "gpt2". separator: the text that stands after every document, where
+            windows begin; None where they begin anywhere.
+    """
 
     about: str
     model: dict
     train: dict
+    corpus: str | None = None
+    corpus_size: int | None = None
+    tokenizer: str = "char"
+    separator: str | None = None
 
 
 PRESETS = {
@@ -32,8 +45,11 @@ PRESETS = {
         dict(n_layer=4, n_head=4, n_embd=128, block_size=704),
         dict(
             steps=18_000, batch_size=3, lr=4e-3, min_lr=1e-4, warmup=200, beta2=0.99,
-            optimizer="muon", eval_every=500, eval_windows=200,
+            optimizer="muon", dtype="fast", eval_every=500, eval_windows=200,
         ),
+        corpus="tales",
+        corpus_size=24_000_000,  # seen less than twice, so nothing is learned by heart
+        separator="\n\n",
     ),
     # nanoGPT uses the exact GELU; its command evaluates on random batches.
     "nanogpt-cpu": Preset(
@@ -43,6 +59,7 @@ PRESETS = {
             steps=2000, batch_size=12, lr=1e-3, min_lr=1e-4, warmup=100, beta2=0.99,
             eval_every=250, sampling="random",
         ),
+        corpus="shakespeare",
     ),
     # `nanogpt-cpu` with all the changes of `PARTS` in `gptlib.course.speedrun.ablation`. Fewer
     # `--steps` keep the schedule's shape, for a shorter race.
@@ -57,6 +74,7 @@ PRESETS = {
             decay=0.6, optimizer="muon", muon_parts="heads", dtype="fast", eval_every=250,
             sampling="shuffled",
         ),
+        corpus="shakespeare",
     ),
     "nanogpt-gpu": Preset(
         "nanoGPT's GPU setting for Shakespeare, published validation loss 1.4697",
@@ -68,6 +86,7 @@ PRESETS = {
             steps=5000, batch_size=64, lr=1e-3, min_lr=1e-4, warmup=100, beta2=0.99,
             eval_every=250, sampling="random",
         ),
+        corpus="shakespeare",
     ),
     # The project scaled scores by sqrt(n_embd), used ReLU, no final norm and an untied head.
     "kalevala-gpt": Preset(
@@ -77,6 +96,7 @@ PRESETS = {
             steps=5000, batch_size=64, lr=1e-2, warmup=0, schedule="constant", weight_decay=0.01,
             beta2=0.999, grad_clip=0.0, eval_every=500, sampling="random",
         ),
+        corpus="kalevala",
     ),
     "speedrun-kalevala": Preset(
         "kalevala-gpt's size and text by the same changes, with dropout, at half the cost or less",
@@ -88,6 +108,7 @@ PRESETS = {
             steps=3000, batch_size=32, lr=6e-3, min_lr=0.0, warmup=20, beta2=0.95, schedule="wsd",
             decay=0.6, optimizer="muon", muon_parts="heads", dtype="fast", eval_every=500,
         ),
+        corpus="kalevala",
     ),
 }  # fmt: skip
 

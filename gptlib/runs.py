@@ -78,7 +78,7 @@ def load_run(
     if which not in ("best", "latest"):
         raise ConfigError(f"which is {which!r}; use 'best' or 'latest'")
     device = find_device(device)
-    folder = _run_folder(run_dir)
+    folder = run_folder(run_dir)
     weights, manifest = _first_whole(folder, which)
     try:
         config = GPTConfig.from_dict(manifest["model"])
@@ -152,7 +152,7 @@ def _is_there(folder: Path) -> bool:
     return True
 
 
-def _run_folder(run_dir: str | Path) -> Path:
+def run_folder(run_dir: str | Path) -> Path:
     """The folder of a shipped model's name or of a path: the rule of `load_corpus`."""
     if isinstance(run_dir, str) and (shipped := _shipped(run_dir)):
         if os.path.isdir(run_dir):

@@ -12,6 +12,7 @@ from gptlib.batches import SAMPLING
 from gptlib.errors import ConfigError, nearest
 from gptlib.optim import MUON_PARTS, OPTIMIZERS, SCHEDULES
 from gptlib.parallel import STRATEGIES
+from gptlib.settings import explained, machine, saving, training
 
 # Settings that a resumed run may change: they say how to compute and when to save, not what.
 FREE = (
@@ -31,63 +32,93 @@ _CLIMBS = (
 )
 
 
+@explained
 @dataclass(frozen=True)
 class TrainConfig:
     """How to train. Losses are in nats per token, learning rates per update.
-
-    Attributes:
-        steps: updates in the whole run, the length of the schedule.
-        batch_size: windows an update. accumulate: micro-batches it is cut into to save memory.
-        lr, min_lr, warmup, schedule, decay: see `gptlib.optim.learning_rate`. A min_lr left at its
-            default follows an lr that is lower: it becomes a tenth of it.
-        optimizer: "adamw" or "muon". embed_lr, head_lr: multiples of the rate for the tables and
-            for an untied head. muon_parts: "packed", "qkv" or "heads". See
-            `gptlib.optim.make_optimizers`.
-        weight_decay, beta1, beta2, grad_clip: AdamW's; grad_clip 0 clips nothing.
-        eval_every: steps between validations. eval_windows: windows a validation uses, 0 for the
-            whole split. patience: stop after so many validations without a better one (0: never).
-        save_every, save_minutes: save after so many steps (0: never) or minutes, whichever comes
-            first; the best validation and the last step are always saved.
-        keep_last: checkpoints to keep besides the best.
-        seed: of the data's order and of dropout (weights are drawn when the model is made).
-        sampling: "shuffled" or "random", see `gptlib.batches`.
-        device, dtype: "auto" lets `Runtime.detect` choose; dtype "fast" takes bfloat16 on a CPU too
-            where its products are fast. compile: use torch.compile.
-        parallel: "ddp" copies the model into every process of a job, "fsdp" shards it over them;
-            without torchrun there is one process, and it changes nothing.
 
     Raises:
         ConfigError: a value out of range.
     """
 
-    steps: int = 1000
-    batch_size: int = 32
-    accumulate: int = 1
-    lr: float = 1e-3
-    min_lr: float = MIN_LR
-    warmup: int = 100
-    schedule: str = "cosine"
-    decay: float = 0.2
-    optimizer: str = "adamw"
-    embed_lr: float = 1.0
-    head_lr: float = 1.0
-    muon_parts: str = "packed"
-    weight_decay: float = 0.1
-    beta1: float = 0.9
-    beta2: float = 0.95
-    grad_clip: float = 1.0
-    eval_every: int = 250
-    eval_windows: int = 0
-    patience: int = 0
-    save_every: int = 0
-    save_minutes: float = 5.0
-    keep_last: int = 2
-    seed: int = 0
-    sampling: str = "shuffled"
-    device: str = "auto"
-    dtype: str = "auto"
-    compile: bool = False
-    parallel: str = "ddp"
+    steps: int = training(
+        1000,
+        "updates in the whole run, the length of the schedule; to pause earlier, use stop_after",
+    )
+    batch_size: int = training(
+        32, "windows an update; a larger batch is steadier and takes longer a step"
+    )
+    accumulate: int = machine(1, "micro-batches that a batch is cut into; more need less memory")
+    lr: float = training(
+        1e-3,
+        "the highest learning rate of the schedule; lower it if the loss climbs or is not finite",
+    )
+    min_lr: float = training(
+        MIN_LR,
+        "the learning rate at the end; left at its default, it becomes a tenth of an lr that is "
+        "lower",
+    )
+    warmup: int = training(
+        100, "steps in which the rate climbs from 0 to lr; more, if the start is unruly"
+    )
+    schedule: str = training(
+        "cosine", "how the rate falls: cosine; wsd, level and then down in a line; or constant"
+    )
+    decay: float = training(0.2, "share of the steps in which wsd falls, in (0, 1]")
+    optimizer: str = training(
+        "adamw",
+        "adamw, or muon, which takes the matrices of the blocks and leaves the rest to AdamW",
+    )
+    embed_lr: float = training(1.0, "multiple of the rate for the embedding tables")
+    head_lr: float = training(1.0, "multiple of the rate for an untied head")
+    muon_parts: str = training(
+        "packed",
+        "what muon takes for one matrix of queries, keys and values: packed (all), qkv or heads",
+    )
+    weight_decay: float = training(
+        0.1, "pull of the matrices toward zero, times the rate, at every update"
+    )
+    beta1: float = training(0.9, "AdamW's memory of the gradient, in [0, 1)")
+    beta2: float = training(
+        0.95, "AdamW's memory of the gradient's square, in [0, 1); 0.99 for small batches"
+    )
+    grad_clip: float = training(
+        1.0, "the longest that a gradient may be, as a norm; 0 clips nothing"
+    )
+    eval_every: int = training(250, "steps between validations")
+    eval_windows: int = training(
+        0, "windows of the validation split that are used, to spare time; 0 is all of them"
+    )
+    patience: int = training(0, "stop after so many validations without a better one; 0 never does")
+    save_every: int = saving(
+        0,
+        "save after so many steps; 0 leaves it to save_minutes (the best validation and the last "
+        "step are always saved)",
+    )
+    save_minutes: float = saving(
+        5.0, "save after so many minutes, however many steps; 0 leaves it to save_every"
+    )
+    keep_last: int = saving(
+        2, "checkpoints to keep besides the best, each up to three times the model's size"
+    )
+    seed: int = training(
+        0, "of the data's order and of dropout (and, on the command line, of the first weights)"
+    )
+    sampling: str = training(
+        "shuffled", "how windows are drawn: shuffled, each once in a pass over the text, or random"
+    )
+    device: str = machine("auto", "cpu, cuda, cuda:1, mps; auto takes the fastest")
+    dtype: str = machine(
+        "auto",
+        "float32, bfloat16 or float16 for the products; auto takes what suits the device, fast "
+        "takes bfloat16 on a CPU too where it is fast there",
+    )
+    compile: bool = machine(
+        False, "compile the model with torch.compile: slow to begin, then faster"
+    )
+    parallel: str = machine(
+        "ddp", "under torchrun, ddp copies the model into every process, fsdp shards it over them"
+    )
 
     def __post_init__(self) -> None:
         for name, least in {

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from gptlib import checkpoint
-from gptlib.cli import main
-from gptlib.cli.arguments import build_parser
+from gptlib.cli import build_parser, main
 from gptlib.cli.texts import open_text
 from gptlib.corpora import load_corpus
 from gptlib.runs import load_run
@@ -51,6 +50,8 @@ def gone(monkeypatch, *names: str):
 COMMANDS = {
     "sample": ["sample", "☃", "--seed", "1", "--max-new-tokens", "200", "--temperature", "3"],
     "eval": ["eval", "☃"],
+    "info": ["info", "☃"],
+    "plot": ["plot", "☃", "--out", "☃.svg"],
     "list": ["data", "list"],
     "prepare": ["data", "prepare", "☃.txt", "--out", "shards ☃"],
     "train": ["train", "--corpus", "☃.txt", "--out", "new ☃", "--stop-after", "2", *SMALL],
@@ -93,7 +94,7 @@ def test_a_prompt_that_python_could_not_decode(here, capsys):
     assert capsys.readouterr().out.startswith("saß")
 
 
-@pytest.mark.parametrize("name", ["sample", "eval", "list", "prepare"])
+@pytest.mark.parametrize("name", ["sample", "eval", "info", "plot", "list", "prepare"])
 def test_a_reader_that_has_gone_ends_a_command_quietly(here, name, monkeypatch, capsys):
     with gone(monkeypatch, "stdout"):
         assert main(COMMANDS[name]) == 141
@@ -149,8 +150,16 @@ def path_arguments():
         for action in left.pop()._actions:
             if isinstance(action, argparse._SubParsersAction):
                 left += action.choices.values()
-            elif action.dest in ("run", "source", "corpus", "tokenizer", "out") or any(
-                action.dest.endswith(ending) for ending in ("_to", "_file", "_from")
+            elif action.dest in (
+                "run",
+                "runs",
+                "place",
+                "source",
+                "corpus",
+                "tokenizer",
+                "out",
+            ) or any(
+                action.dest.endswith(ending) for ending in ("_to", "_file", "_from", "config")
             ):
                 yield action
 
@@ -158,7 +167,7 @@ def path_arguments():
 def test_a_tilde_is_the_home_folder_in_every_argument(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     actions = list(path_arguments())
-    assert len(actions) > 10
+    assert len(actions) > 14
     for action in actions:
         assert str(action.type("~/x")) == str(tmp_path / "x"), action.dest
         assert str(action.type("x/~")) == str(Path("x/~"))

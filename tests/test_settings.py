@@ -1,47 +1,38 @@
-"""`Sampling` checks itself, does not change, and lists what logits go through."""
+"""Every setting explains itself, once: to the command line, to TOML files and to the reference."""
 
-import dataclasses
+from dataclasses import fields
 
 import pytest
 
-from gptlib.errors import ConfigError
-from gptlib.sampling import Sampling, keep_top_k
+from gptlib.model_config import GPTConfig
+from gptlib.settings import GROUPS
+from gptlib.train_config import TrainConfig
+
+SHAPE = (
+    "block_size vocab_size n_layer n_head n_embd dropout attn_dropout bias rotary qk_norm norm "
+    "activation tied_head zero_init softcap"
+)
+TRAINING = (
+    "steps batch_size accumulate lr min_lr warmup schedule decay optimizer embed_lr head_lr "
+    "muon_parts weight_decay beta1 beta2 grad_clip eval_every eval_windows patience save_every "
+    "save_minutes keep_last seed sampling device dtype compile parallel"
+)
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"max_new_tokens": -1}, {"max_new_tokens": 1.5}, {"temperature": -1},
-              {"temperature": float("inf")}, {"top_k": 0}, {"top_p": 2}, {"seed": -1},
-              {"stop": "ab"}, {"stop": [True]}, {"processors": [1]},
-              {"temperature": 0, "top_k": 0}, {"temperature": 0, "top_p": 0}],
-)  # fmt: skip
-def test_a_wrong_setting_is_refused_where_it_is_written(wrong):
-    with pytest.raises(ConfigError):
-        Sampling(**{"max_new_tokens": 3} | wrong)
-    with pytest.raises(ConfigError):
-        dataclasses.replace(Sampling(3), **wrong)
+@pytest.mark.parametrize(("config", "names"), [(GPTConfig, SHAPE), (TrainConfig, TRAINING)])
+def test_the_order_of_the_fields_stays(config, names):
+    """They may be given by position: a new one goes to the end."""
+    assert " ".join(f.name for f in fields(config)) == names
+    values = [f.default for f in fields(config)]
+    assert config(*values) == config()
 
 
-def test_it_does_not_change():
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        Sampling(3).temperature = 2.0
-
-
-def test_stops_are_sequences():
-    assert Sampling(3, stop=[1, [2, 3]]).stop == ((1,), (2, 3)) and Sampling(3).stop == ()
-
-
-def test_the_chain_in_its_order():
-    def names(**settings):
-        return [function.__qualname__.split(".")[0] for function in Sampling(3, **settings).chain()]
-
-    all_of_them = dict(temperature=0.5, top_k=3, top_p=0.5, processors=[keep_top_k(9)])
-    assert names() == ["divide_by_temperature"]
-    expected = ["keep_top_k", "divide_by_temperature", "keep_top_k", "keep_top_p"]
-    assert names(**all_of_them) == expected
-    assert names(**all_of_them | {"temperature": 0}) == ["keep_top_k"]  # no draw, nothing to limit
-
-
-def test_more_than_the_vocabulary_is_refused():
-    Sampling(3, top_k=5).check_vocabulary(5)
-    with pytest.raises(ConfigError, match="top_k is 6; give a whole number from 1 to the vocab.*5"):
-        Sampling(3, top_k=6).check_vocabulary(5)
+@pytest.mark.parametrize("config", [GPTConfig, TrainConfig])
+def test_every_setting_has_a_group_and_a_sentence_of_its_own(config):
+    sentences = [f.metadata["help"] for f in fields(config)]
+    assert len(set(sentences)) == len(sentences)
+    for f in fields(config):
+        assert f.metadata["group"] in GROUPS
+        text = f.metadata["help"]
+        assert len(text.split()) >= 3 and text.isascii() and not text.endswith(".")
+        assert f"    {f.name}: {text}.\n" in config.__doc__ + "\n"  # what the reference shows

@@ -1,32 +1,56 @@
-"""The command line: `gptlib data | train | sample | eval`.
+"""The command line: `gptlib data | train | sample | eval | plot | info`.
 
 One job: `main`, which turns words into a call of the module that has the command, and the library's
-errors into one line and exit code 2. What can be typed stands in `gptlib.cli.arguments`. A command
-is imported when it is called, so that `gptlib sample` does not wait for what trains.
+errors into one line and exit code 2. A command is a module with two functions: `add_arguments` says
+what can be typed, `run` does it. It is imported when it is called, so that `gptlib sample` does not
+wait for what trains.
 """
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 
-from gptlib.cli.arguments import build_parser
+import gptlib
+from gptlib.cli.arguments import Parser
 from gptlib.cli.console import INTERRUPTED, any_character, leave, plain_warnings, tell
 from gptlib.errors import GptlibError
 
-COMMANDS = {"data": "data", "train": "train", "sample": "sample", "eval": "evaluate"}
+#: What can be typed: the module that has the command, and a line of help.
+COMMANDS = {
+    "data": ("data", "list corpora, download one, make token shards"),
+    "train": ("train", "train a model"),
+    "sample": ("sample", "let a trained model write"),
+    "eval": ("evaluate", "measure a trained model"),
+    "plot": ("plot", "draw the losses of runs"),
+    "info": ("info", "say what a run, a checkpoint or a folder of shards is, and if it is whole"),
+}
 BAD_INPUT = 2
 READER_GONE = 141  # what a shell says of `cat` when the reader of its pipe has gone
 TOO_LARGE = re.compile("allocate|out of memory|overflow")  # how torch says that memory is short
+
+
+def build_parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """The parser of everything, or only of the commands that are among the words typed."""
+    parser = Parser(prog="gptlib", description="Train, sample and measure small GPTs.")
+    parser.add_argument("--version", action="version", version=f"gptlib {gptlib.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (module, about) in COMMANDS.items():
+        command = commands.add_parser(name, help=about)
+        if words is None or name in words:
+            import_module(f"gptlib.cli.{module}").add_arguments(command)
+    return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command.
 
     Returns:
-        0; 2 after one line on stderr about bad input; 130 if it was interrupted, a training run
-        after it was saved; 141 if nobody reads its output any more.
+        0; 1 if `gptlib info` found damage; 2 after one line on stderr about bad input; 130 if it
+        was interrupted, a training run after it was saved; 141 if nobody reads its output any more.
     """
     with any_character():
         try:
@@ -43,11 +67,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(argv: list[str] | None) -> int:
-    args = build_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    args = build_parser(words).parse_args(words)
     name = f"gptlib {args.command}"
     try:
         with plain_warnings():
-            code = import_module(f"gptlib.cli.{COMMANDS[args.command]}").run(args)
+            code = import_module(f"gptlib.cli.{COMMANDS[args.command][0]}").run(args)
             _flush()
             return code
     except BrokenPipeError:

@@ -8,11 +8,36 @@ import math
 import warnings
 
 from gptlib.batches import document_starts
+from gptlib.cli.arguments import add_run, name_or_path
 from gptlib.cli.texts import encoded, load_writer, noted_place, open_text
 from gptlib.evaluation import bits_per_byte, split_loss
 from gptlib.progress import progress
 from gptlib.shards.read import open_shards
 from gptlib.shards.splits import split_sha256
+
+HELP = """\
+Measure a trained model on its own validation text, or on another.
+
+`tales` is the model that ships with gptlib; ./tales is a run folder of that
+name here. For --corpus, likewise, a name that gptlib knows means that corpus."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = HELP
+    add_run(parser)
+    parser.add_argument(
+        "--task", default="loss", choices=["loss"],
+        help="what to measure (default loss: of the whole validation text)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--corpus", type=name_or_path, metavar="NAME",
+        help="a corpus, a UTF-8 file or a shard folder to measure on (default: the run's own)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--which", default="best", metavar="NAME",
+        help="which checkpoint: best, of the lowest validation loss, or latest (default best)",
+    )  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print the result as JSON, for scripts")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -9,13 +9,67 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from gptlib.cli.arguments import plain_text
+from gptlib.cli.arguments import add_run, path, plain_text, typed_text
 from gptlib.cli.texts import load_writer
 from gptlib.errors import ConfigError, DataError, TokenizerError
 from gptlib.model import GPT
 from gptlib.sampling import stream
 from gptlib.sampling.text_stream import until_stop
 from gptlib.tokenizers import END_OF_TEXT, Tokenizer
+
+HELP = """\
+Let a trained model write. The text is shown as it comes, and ends at
+--max-new-tokens, at a --stop, or where the model ends a document.
+
+  gptlib sample tales --prompt "How " --seed 1
+  gptlib sample runs/mine --prompt-file begin.txt --samples 3 --stop "The end."
+
+`tales` is the model that ships with gptlib; ./tales is a run folder of that
+name here."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = HELP
+    add_run(parser)
+    prompt = parser.add_mutually_exclusive_group()
+    prompt.add_argument(
+        "--prompt", type=typed_text, default="", metavar="TEXT",
+        help="how the text begins (default: nothing, where a document begins)",
+    )  # fmt: skip
+    prompt.add_argument(
+        "--prompt-file", type=path, metavar="FILE",
+        help="a UTF-8 file that says how it begins, - for stdin; a last newline does not count",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-new-tokens", type=int, default=1000, metavar="N",
+        help="where the text ends at the latest (default 1000)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--temperature", type=float, default=0.8, metavar="X",
+        help="how freely it draws: 0 always takes the likeliest token, 1 follows the model, more "
+        "is wilder (default 0.8)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--top-k", type=int, metavar="N",
+        help="draw from the N likeliest tokens only (default: from all)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--top-p", type=float, metavar="X",
+        help="draw from the likeliest tokens that together reach probability X (default: from all)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--stop", type=typed_text, action="append", default=[], metavar="TEXT",
+        help="end before this text, whatever its tokens; may be given again",
+    )  # fmt: skip
+    parser.add_argument(
+        "--seed", type=int, metavar="N",
+        help="the same seed writes the same text (default: another one every time)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--samples", type=int, default=1, metavar="N",
+        help="write so many texts, each below a line with its seed: --seed, --seed + 1, ... "
+        "(default 1)",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:

@@ -75,8 +75,8 @@ def keep_top_p(p: float) -> Processor:
         ordered, order = logits.sort(dim=-1, descending=True, stable=True)
         probs = ordered.softmax(dim=-1)
         before = probs.cumsum(dim=-1) - probs  # mass of the tokens ahead of each
-        drop = (before >= p).scatter(-1, order, before >= p)  # back from rank to token
-        return logits.masked_fill(drop, float("-inf"))
+        late = before >= p
+        return logits.masked_fill(late.scatter(-1, order, late), float("-inf"))  # rank to token
 
     return keep
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from repository import ROOT
 
 from book.fills import fill
 from gptlib.errors import DataError
@@ -35,6 +36,23 @@ def test_the_descent_shows_five_losses_from_high_to_low(recorded):
     assert "<b>How </b>" in page and "&lt;b&gt;" in page, "the sample is text, not HTML"
     assert "\n\n" not in page, "a blank line would end the block"
     assert page.count("…") == 4, "the last tale is shown to its end"
+
+
+def test_a_command_is_told_by_its_own_help(tmp_path):
+    page = fill("<!-- fill: command data-prepare -->", tmp_path)
+    assert "| `--out FOLDER` | where the shards are written |" in page
+    assert r"(default &lt;\|endoftext\|>)" in page and "gptlib data prepare stories" in page
+    page = fill("<!-- fill: command train -->", tmp_path)
+    assert "| `--bias`, `--no-bias` |" in page and "**Saving and going on.**" in page
+    assert "let `--resume` change" in page
+
+
+def test_every_command_stands_in_the_reference():
+    from gptlib.cli import COMMANDS
+
+    page = (ROOT / "api" / "commands.md").read_text("utf8")
+    for name in COMMANDS:
+        assert f"## gptlib {name}" in page and f"<!-- fill: command {name}" in page
 
 
 def test_what_is_not_recorded_is_said(tmp_path):

@@ -162,7 +162,8 @@ def test_the_reference_keeps_what_sphinx_takes_apart(site):
         name: soup(site / "api" / f"{name}.html").get_text().replace("\u200b", " ")
         for name in ("model", "text")
     }
-    assert "block_size, vocab_size, n_layer, n_head, n_embd – T at most, V, blocks" in text["model"]
+    assert "n_head (int) – H, attention heads a block, a divisor of n_embd." in text["model"]
+    assert "train_documents, val_documents – the documents of an embedded corpus" in text["text"]
     assert r"“\r\n” and “\r” become “\n”" in text["text"]
     assert "Entropy per character in nats: a ratio of means" in text["text"]
 

@@ -20,7 +20,7 @@ from book.lock import environment, pins
 #: Imports go down or stay level; a new module gets its floor here. A package has one floor, and
 #: within a package there are no floors, only no circles.
 FLOORS = {
-    1: "errors paths resources runtime files ranks versions stopping threads callbacks"
+    1: "errors paths resources runtime files ranks versions stopping threads callbacks settings"
     " status_line progress trackers",
     2: "model model_config rotary grammar parallel",
     3: "corpora batches muon optim checkpoint",

@@ -1,10 +1,10 @@
 """Spoiled input, drawn at random: whatever comes in, only gptlib's own errors come out.
 
 One job: a property for each door by which strange data comes in (tokenizers, checkpoints, shards,
-the command line). Each draws a case, tries it, and returns "refused" or "accepted"; any exception
-that is not gptlib's own passes through and fails the test. What is accepted must be right: a text
-decodes to itself, and damage that nobody sealed is noticed. `test_fuzz.py` runs a few hundred cases
-of each, `bench/fuzz.py` thousands.
+the command line, the file of a run). Each draws a case, tries it, and returns "refused" or
+"accepted"; any exception that is not gptlib's own passes through and fails the test. What is
+accepted must be right: a text decodes to itself, and damage that nobody sealed is noticed.
+`test_fuzz.py` runs a few hundred cases of each, `bench/fuzz.py` thousands.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 
 from gptlib import checkpoint, cli
 from gptlib.batches import TokenBatches, document_starts
+from gptlib.cli.train_options import OPTIONS, settings_of
 from gptlib.corpora import downloads
 from gptlib.corpora.http_file import Refused
 from gptlib.errors import GptlibError, TokenizerError
@@ -111,6 +112,8 @@ class World:
         self.good.mkdir()
         (self.good / "text.txt").write_text(TEXT)
         run_command(["train", "--corpus", "text.txt", "--out", "run", *TINY], self.good)
+        described = ["--corpus", "text.txt", "--out", "new", "--write-config", "run.toml", *TINY]
+        run_command(["train", *described], self.good)
         self.about = json.loads((self.good / "run" / "config.json").read_text())
         prepare(TEXT.splitlines(), CHAR, self.good / "shards", shard_bytes=300)
         CHAR.save(self.good / "char")
@@ -325,7 +328,19 @@ WORDS = [
     "", "cpu", "tpu", "cuda:7", "float32", "bfloat16", "float16", "cosine", "best", "latest",
     "random", "muon", "char", "text", "\n", "a\nb", "the fox", "ß", "tales!", "-", "--", "\udcff",
 ]  # fmt: skip
-PLACES = ["run", "shards", "text.txt", "char", "new", "new/er", "text.txt/new", ".", "x" * 300]
+PLACES = [
+    "run",
+    "run/config.json",
+    "run.toml",
+    "shards",
+    "text.txt",
+    "char",
+    "new",
+    "new/er",
+    "text.txt/new",
+    ".",
+    "x" * 300,
+]
 NO_HUGE = (
     "--max-new-tokens",
     "--n-layer",
@@ -345,7 +360,16 @@ def _flags(*commands: str) -> list[str]:
 
 FLAGS = {
     command: _flags(*command.split())
-    for command in ("train", "sample", "eval", "data list", "data get", "data prepare")
+    for command in (
+        "train",
+        "sample",
+        "eval",
+        "plot",
+        "info",
+        "data list",
+        "data get",
+        "data prepare",
+    )
 }
 
 
@@ -355,7 +379,7 @@ def argument_vectors(draw) -> list[str]:
     odd = draw(st.integers(0, 19)) == 0
     command = draw(st.sampled_from(["data", "paint", ""] if odd else [*FLAGS, "train", "sample"]))
     argv = command.split()
-    if command in ("sample", "eval", "data get", "data prepare"):
+    if command in ("sample", "eval", "plot", "info", "data get", "data prepare"):
         usual = {"data prepare": ["text.txt"] * 20}.get(command, ["run"] * 20)
         argv.append(draw(st.sampled_from(usual + PLACES + WORDS)))
     if command == "sample":
@@ -363,6 +387,8 @@ def argument_vectors(draw) -> list[str]:
     if command == "train":
         usual = ["--out new --corpus text.txt", "--out new --corpus shards", "--out run --resume"]
         argv += draw(st.sampled_from([*usual, "--out run", "--corpus text.txt"])).split() + TINY
+    if command == "plot":
+        argv += ["--out", draw(st.sampled_from(["new.svg", "new.png", *PLACES]))]
     if command == "data prepare":
         argv += ["--out", draw(st.sampled_from(["new", "new", *PLACES]))]
     for _ in range(draw(st.sampled_from([0, 0, 1, 1, 2, 3]))):
@@ -373,23 +399,30 @@ def argument_vectors(draw) -> list[str]:
     return argv + (draw(st.lists(text, max_size=2)) if draw(st.integers(0, 9)) == 0 else [])
 
 
-FILES = ("text.txt", "run/config.json", "run/latest", "run/tokenizer/tokenizer.json",
-         "run/checkpoints/step_00000002/manifest.json", "shards/manifest.json",
-         "shards/train_00000.bin", "shards/tokenizer/tokenizer.json")  # fmt: skip
+FILES = ("text.txt", "run.toml", "run/config.json", "run/latest", "run/log.jsonl",
+         "run/tokenizer/tokenizer.json", "run/checkpoints/step_00000002/manifest.json",
+         "shards/manifest.json", "shards/train_00000.bin",
+         "shards/tokenizer/tokenizer.json")  # fmt: skip
 
 
 def command_line(data: st.DataObject, world: World) -> str:
     """Run a command on good and on spoiled files: it ends with 0, or with 2 and its reason."""
     argv = data.draw(argument_vectors())
-    with world.copy("run", "shards", "text.txt", "char") as folder:
+    with world.copy("run", "shards", "text.txt", "char", "run.toml") as folder:
         if data.draw(st.integers(0, 2)) == 0:
             path = folder / data.draw(st.sampled_from(FILES))
             if path.suffix == ".json" and data.draw(st.booleans()):
                 path.write_bytes(canonical(data.draw(spoiled_json(json.loads(path.read_bytes())))))
             else:
                 path.write_bytes(data.draw(spoiled_bytes(path.read_bytes())))
-        code, err = run_command(argv, folder)
+        return _judged(argv, *run_command(argv, folder))
+
+
+def _judged(argv: list[str], code: int, err: str) -> str:
+    """What a command's end means; `gptlib info` ends with 1 where it found damage."""
     lines = err.splitlines()
+    if code == 1 and argv[0] == "info":
+        code = 0
     if code not in (0, 2) or "Traceback" in err:
         raise AssertionError(f"{argv} ended with {code}: {err}")
     if code == 2 and not (lines and lines[-1].startswith("gptlib")):
@@ -398,6 +431,36 @@ def command_line(data: st.DataObject, world: World) -> str:
     if len(errors) != (code == 2):
         raise AssertionError(f"{argv} ended with {code} and said {err!r}")
     return REFUSED if code else ACCEPTED
+
+
+KEYS = [*OPTIONS, *settings_of("model"), *settings_of("train"), "vocab_size", "resume"]
+VALUES = JSON | st.sampled_from([*WORDS, *PLACES]) | st.integers(1, 4)
+
+
+def run_files(data: st.DataObject, world: World) -> str:
+    """Train by a run's file that was spoiled, or by one with anything in it."""
+    with world.copy("run", "text.txt", "char", "run.toml") as folder:
+        path = folder / data.draw(st.sampled_from(["run.toml", "run.toml", "run/config.json"]))
+        raw = path.read_bytes()
+        way = data.draw(st.sampled_from(["bytes", "keys", "keys", "line"]))
+        if path.suffix == ".json" and way != "bytes":
+            raw = canonical(data.draw(spoiled_json(json.loads(raw))))
+        elif way == "bytes":
+            raw = data.draw(spoiled_bytes(raw))
+        elif way == "line":
+            lines = raw.splitlines()
+            del lines[data.draw(st.integers(0, len(lines) - 1))]
+            raw = b"\n".join(lines)
+        else:
+            drawn = data.draw(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=2))
+            table = data.draw(st.sampled_from(["", "[model]\n", "[train]\n", "[more]\n"]))
+            text = table + "".join(f"{key} = {json.dumps(value)}\n" for key, value in drawn.items())
+            raw = text.encode(errors="surrogatepass")
+        path.write_bytes(raw)
+        where = ["--out", "new", "--corpus", "text.txt"][: data.draw(st.sampled_from([2, 4]))]
+        argv = ["train", "--config", str(path.relative_to(folder)), *where, *TINY]
+        argv += ["--threads", "1"] + ["--write-config", "-"] * data.draw(st.sampled_from([0, 1, 1]))
+        return _judged(argv, *run_command(argv, folder))
 
 
 def run_command(argv: list[str], folder: Path) -> tuple[int, str]:
@@ -428,4 +491,5 @@ DOORS = {
     "checkpoint": checkpoints,
     "shards": shards,
     "command line": command_line,
+    "run file": run_files,
 }

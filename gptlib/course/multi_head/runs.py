@@ -68,11 +68,13 @@ def train_preset(preset_name: str, corpus_name: str, seed: int) -> tuple[Run, di
     return run, measures, tokenizer
 
 
-def seeds_of_preset(
-    name: str, preset_name: str, corpus_name: str, seeds: list[int], prompt: str
-) -> Record:
-    """Several seeds of one preset: a record with the log and samples of the first."""
-    runs = [train_preset(preset_name, corpus_name, seed) for seed in seeds]
+def seeds_of_preset(name: str, preset_name: str, seeds: list[int], prompt: str) -> Record:
+    """Several seeds of one preset on its own text: a record with the log and samples of the first.
+
+    `gptlib train --preset PRESET --out FOLDER --seed N` is one of the runs.
+    """
+    chosen = preset(preset_name)
+    runs = [train_preset(preset_name, chosen.corpus, seed) for seed in seeds]
     run, _, tokenizer = runs[0]
     measures = [m for _, m, _ in runs]
     result: dict[str, object] = {key: spread([m[key] for m in measures]) for key in measures[0]}
@@ -82,9 +84,8 @@ def seeds_of_preset(
         ids = tokenizer.encode(prompt)
         text = tokenizer.decode(generate(run.model, ids, 400, temperature, seed=0)[0].tolist())
         samples.append({"prompt": prompt, "temperature": temperature, "text": text})
-    chosen = preset(preset_name)
     config = {
-        "corpus": corpus_name,
+        "corpus": chosen.corpus,
         "model": run.model.config.to_dict(),
         "train": asdict(TrainConfig(**chosen.train)),
         "seeds": seeds,
@@ -94,12 +95,12 @@ def seeds_of_preset(
 
 
 def kalevala_gpt() -> Record:
-    return seeds_of_preset("kalevala-gpt", "kalevala-gpt", "kalevala", [0, 1, 2], "Vaka vanha ")
+    return seeds_of_preset("kalevala-gpt", "kalevala-gpt", [0, 1, 2], "Vaka vanha ")
 
 
 def shakespeare_nanogpt_cpu() -> Record:
     name = "shakespeare-nanogpt-cpu"
-    return seeds_of_preset(name, "nanogpt-cpu", "shakespeare", [0, 1, 2], "ROMEO:\n")
+    return seeds_of_preset(name, "nanogpt-cpu", [0, 1, 2], "ROMEO:\n")
 
 
 def ladder_tales() -> Record:

@@ -32,7 +32,6 @@ from gptlib.tokenizers import CharTokenizer
 from gptlib.train_config import TrainConfig
 from gptlib.trainer import Trainer
 
-CORPUS_SIZE = 24_000_000  # characters: seen less than twice, so nothing is learned by heart
 KINDS = ("spelling", "agreement", "pronoun", "promise")
 TEMPERATURES = (1.0, 0.7, 0.4)
 PROMPT = "How "  # titles of tales begin so
@@ -86,11 +85,11 @@ def look(model: GPT, tokenizer: CharTokenizer, corpus: Corpus, val: Tensor, prob
 def train_tales(run_dir: Path, ship_to: Path | None) -> Record:
     """Train preset `tales`, stopping for a look at each of `LOOKS`; picks up a run that was cut."""
     chosen = preset("tales")
-    corpus = load_corpus("tales", size=CORPUS_SIZE)
+    corpus = load_corpus(chosen.corpus, size=chosen.corpus_size)
     grammar = _grammar(corpus)
     tokenizer = CharTokenizer.train(corpus.text)
     train, val = corpus.encode(tokenizer)
-    config = TrainConfig(**chosen.train, dtype="fast")
+    config = TrainConfig(**chosen.train)
     probes = {kind: grammar.probes(kind, 100, seed=7) for kind in KINDS}
     looks_file = run_dir / "looks.jsonl"
     looks = mend_jsonl(looks_file)
@@ -102,7 +101,7 @@ def train_tales(run_dir: Path, ship_to: Path | None) -> Record:
         if step:
             trainer = Trainer(
                 model, train, val, config, run_dir, tokenizer, report=print,
-                separator=tokenizer.encode(grammar.separator),
+                separator=tokenizer.encode(chosen.separator),
             )  # fmt: skip
             if trainer.fit(stop_after=step).step < step:
                 raise SystemExit("stopped by a signal; the same command goes on from there")
@@ -150,9 +149,10 @@ def _record(
     samples = [
         {"prompt": PROMPT, "text": s["sample"], "step": s["step"], "val": s["val"]} for s in looks
     ]
+    chosen = preset("tales")
     settings = {
-        "corpus": "tales", "corpus_size": CORPUS_SIZE, "model": model.config.to_dict(),
-        "train": asdict(config),
+        "corpus": chosen.corpus, "corpus_size": chosen.corpus_size,
+        "model": model.config.to_dict(), "train": asdict(config),
     }  # fmt: skip
     log = [x for x in read_jsonl(run_dir / "log.jsonl") if "val" in x or x["step"] % 25 == 0]
     command = "python -m gptlib.course.multi_head.tales --out runs/tales"
@@ -172,7 +172,7 @@ def ship(run_dir: Path, place: Path, separator: str, tokenizer: CharTokenizer) -
     model, _, manifest = load_run(run_dir, "best")
     weights = {k: v.half() for k, v in checkpoint.plain_weights(model).items()}
     about = {k: manifest[k] for k in ("model", "train", "data", "tokenizer", "versions")}
-    about["note"] = {"corpus": "tales", "corpus_size": None}
+    about["note"] = {"corpus": preset("tales").corpus, "corpus_size": None}
     about["sampling"] = {"begin": separator, "stop": separator}
     tokenizer.save(place / "tokenizer")
     checkpoint.save_weights(place, manifest["step"], weights, about)

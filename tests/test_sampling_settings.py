@@ -1,0 +1,47 @@
+"""`Sampling` checks itself, does not change, and lists what logits go through."""
+
+import dataclasses
+
+import pytest
+
+from gptlib.errors import ConfigError
+from gptlib.sampling import Sampling, keep_top_k
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"max_new_tokens": -1}, {"max_new_tokens": 1.5}, {"temperature": -1},
+              {"temperature": float("inf")}, {"top_k": 0}, {"top_p": 2}, {"seed": -1},
+              {"stop": "ab"}, {"stop": [True]}, {"processors": [1]},
+              {"temperature": 0, "top_k": 0}, {"temperature": 0, "top_p": 0}],
+)  # fmt: skip
+def test_a_wrong_setting_is_refused_where_it_is_written(wrong):
+    with pytest.raises(ConfigError):
+        Sampling(**{"max_new_tokens": 3} | wrong)
+    with pytest.raises(ConfigError):
+        dataclasses.replace(Sampling(3), **wrong)
+
+
+def test_it_does_not_change():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Sampling(3).temperature = 2.0
+
+
+def test_stops_are_sequences():
+    assert Sampling(3, stop=[1, [2, 3]]).stop == ((1,), (2, 3)) and Sampling(3).stop == ()
+
+
+def test_the_chain_in_its_order():
+    def names(**settings):
+        return [function.__qualname__.split(".")[0] for function in Sampling(3, **settings).chain()]
+
+    all_of_them = dict(temperature=0.5, top_k=3, top_p=0.5, processors=[keep_top_k(9)])
+    assert names() == ["divide_by_temperature"]
+    expected = ["keep_top_k", "divide_by_temperature", "keep_top_k", "keep_top_p"]
+    assert names(**all_of_them) == expected
+    assert names(**all_of_them | {"temperature": 0}) == ["keep_top_k"]  # no draw, nothing to limit
+
+
+def test_more_than_the_vocabulary_is_refused():
+    Sampling(3, top_k=5).check_vocabulary(5)
+    with pytest.raises(ConfigError, match="top_k is 6; give a whole number from 1 to the vocab.*5"):
+        Sampling(3, top_k=6).check_vocabulary(5)
