@@ -13,6 +13,8 @@ from pathlib import Path
 import yaml
 
 from book.commands import command_help
+from book.waiting import waiting_table
+from gptlib.course.tables import MISSING
 from gptlib.errors import DataError
 from gptlib.train_config import FREE, OVERRIDABLE
 
@@ -43,7 +45,7 @@ def fill(text: str, root: Path) -> str:
 
 
 def chapter_facts(root: Path, name: str) -> str:
-    """Return one line on a chapter: its exercises, figures and how long its cells ran."""
+    """Return one line on a chapter: its exercises and figures, and what its cells took."""
     path = root / "chapters" / f"{name}.ipynb"
     if not path.exists():
         return '<p class="facts">in preparation</p>'
@@ -56,9 +58,10 @@ def chapter_facts(root: Path, name: str) -> str:
         "figures": len(re.findall(r"^[*][*]Figure ", prose, re.M)),
     }
     facts = [f"{count} {what}" for what, count in counts.items() if count]
-    seconds = notebook["metadata"].get("gptlib", {}).get("seconds")
-    if seconds is not None:
-        facts.append(f"its cells ran in {seconds} seconds on one CPU thread")
+    stamp = notebook["metadata"].get("gptlib", {})
+    if "seconds" in stamp:
+        memory = f" and {stamp['gigabytes']} GB" if "gigabytes" in stamp else ""
+        facts.append(f"its cells ran in {stamp['seconds']} seconds{memory} on one CPU thread")
     return f'<p class="facts">{" · ".join(facts)}</p>'
 
 
@@ -134,48 +137,30 @@ def costs(root: Path, _: str) -> str:
         seconds, rate = (_mean(about["result"].get(key)) for key in ("seconds", "tokens_per_s"))
         by_machine.setdefault(where, []).append(
             f"| `{about['name']}`<br>`{about['command']}` | {_time(seconds)} | "
-            f"{f'{rate:,.0f}' if rate else 'not recorded'} |"
+            f"{f'{rate:,.0f}' if rate else MISSING} |"
         )
     tables = []
     for where, rows in by_machine.items():
         head = ["| record, and the command that repeats it | one run | tokens a second |"]
-        tables.append("\n".join([f"**{where}**", "", *head, "|---|---|---|", *rows]))
+        tables.append("\n".join([f"**{where}**", "", *head, "|---|---:|---:|", *rows]))
     return "\n\n".join(tables) or "No run is recorded yet."
 
 
-#: What needs a larger machine: record, what it is, how many runs where no record says, command.
-_PLANNED = (
-    ("shakespeare-table", "chapter 4: the published sizes on Shakespeare, three seeds of each",
-     0, "python -m gptlib.course.sweep shakespeare-table"),
-    ("novel", "chapter 4: the novel model in the published size",
-     0, "python -m gptlib.course.sweep novel --corpus meyer_juerg_jenatsch.txt"),
-    ("speedrun-gpu", "the speedrun: the ablation at 10.7 million parameters, nanoGPT's GPU setting",
-     1, "python -m gptlib.course.speedrun.ablation --preset nanogpt-gpu --lr 2e-3 --seeds 1 "
-     "--out data/runs/speedrun-gpu"),
-)  # fmt: skip
-
-
 def waiting(root: Path, _: str) -> str:
-    """Return a table of the planned runs that no record holds yet, and the command for each."""
-    rows = ["| record, and the command that makes it | what waits |", "|---|---|"]
-    for name, what, whole, command in _PLANNED:
-        record = _record(root, name)
-        names = record["result"].get("not_run", []) if record else []
-        left = ", ".join(f"`{run}`" for run in sorted({run.rpartition("-s")[0] for run in names}))
-        if left or (whole and not record):
-            rows.append(f"| `{name}`<br>`{command}` | {what}: {left or 'all of it'} |")
-    return "\n".join(rows) if len(rows) > 2 else "Nothing waits."
+    """Return a table of the planned runs that no record holds yet."""
+    return waiting_table(root)
 
 
 def chapter_costs(root: Path, _: str) -> str:
-    """Return a table of the chapters: code cells, exercises, and how long the cells ran."""
-    rows = ["| chapter | code cells | seconds, one CPU thread |", "|---|---|---|"]
+    """Return a table of the chapters: code cells, how long they ran, and the most memory held."""
+    rows = ["| chapter | code cells | seconds, one CPU thread | memory, GB |", "|---|--:|--:|--:|"]
     for path in sorted((root / "chapters").glob("*.ipynb")):
         notebook = json.loads(path.read_text("utf8"))
         title = "".join(notebook["cells"][0]["source"]).splitlines()[0].lstrip("# ")
         cells = sum(cell["cell_type"] == "code" for cell in notebook["cells"])
-        seconds = notebook["metadata"].get("gptlib", {}).get("seconds", "not measured")
-        rows.append(f"| [{title}](chapters/{path.name}) | {cells} | {seconds} |")
+        stamp = notebook["metadata"].get("gptlib", {})
+        took = [stamp.get(key, "not measured") for key in ("seconds", "gigabytes")]
+        rows.append(f"| [{title}](chapters/{path.name}) | {cells} | {took[0]} | {took[1]} |")
     return "\n".join(rows) if len(rows) > 2 else "No chapter has been run yet."
 
 
@@ -246,7 +231,7 @@ def _mean(value: float | dict | None) -> float | None:
 
 def _time(seconds: float | None) -> str:
     if seconds is None:
-        return "not recorded"
+        return MISSING
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

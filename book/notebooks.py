@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from book.folding import fold_setup, hide_answers
 from book.machines import GUARDS, environment
 from gptlib.files import sha256
 
@@ -34,8 +35,8 @@ REPOSITORY = ""  # written by `make publish-url URL=...`
 if importlib.util.find_spec("gptlib") is None and REPOSITORY:
     %pip install --quiet --no-deps git+{REPOSITORY}
 elif importlib.util.find_spec("gptlib") is None:
-    print("This book has no public address yet: clone its repository,",
-          "run `make book`, and open the notebook from there.")"""
+    print("gptlib is missing. Open this notebook from your copy of the book's",
+          "repository: `make book` installs it there.")"""
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
@@ -88,6 +89,7 @@ def convert(source: Path) -> "NotebookNode":
     assert isinstance(notebook, nbformat.NotebookNode)
     notebook.metadata = type(notebook.metadata)(kernelspec=dict(KERNEL))
     notebook.nbformat, notebook.nbformat_minor = 4, 5
+    fold_setup(notebook)
     _name_cells(notebook)
     return notebook
 
@@ -156,8 +158,8 @@ def execute(source: Path, root: Path, timeout: int = 600) -> float:
         nbformat.write(notebook, partial)
         _try_elsewhere(partial, root, source.stem)
         _fill_card(source, notebook, **used)
-        measured = {"seconds": round(used["seconds"]), "machines": list(GUARDS)}
-        notebook.metadata["gptlib"] = stamp(source, root) | measured
+        measured = {"seconds": round(used["seconds"]), "gigabytes": round(used["gigabytes"], 1)}
+        notebook.metadata["gptlib"] = stamp(source, root) | measured | {"machines": list(GUARDS)}
         nbformat.validate(notebook)
         nbformat.write(notebook, partial)
         os.replace(partial, target)
@@ -168,10 +170,11 @@ def execute(source: Path, root: Path, timeout: int = 600) -> float:
 
 # The CPU seconds that the kernel has used and the most memory that it held.
 _MEASURE = """\
-import json, resource
+import json, resource, sys
 _used = resource.getrusage(resource.RUSAGE_SELF)
+_unit = 1e9 if sys.platform == "darwin" else 1e6  # Linux counts in kilobytes
 print(json.dumps({"seconds": _used.ru_utime + _used.ru_stime,
-                  "gigabytes": _used.ru_maxrss / 1e6}))"""
+                  "gigabytes": _used.ru_maxrss / _unit}))"""
 
 _CARD = re.compile(r"^\| `cpu`, one thread \|.*\|$", re.M)
 
@@ -220,13 +223,14 @@ def _try_elsewhere(notebook: Path, root: Path, name: str) -> None:
 
 
 def _tidy(notebook: "NotebookNode") -> None:
-    """Drop what changes from run to run, and label the buttons that fold solutions."""
+    """Drop what changes from run to run, label the folds of solutions, fold the answers."""
     notebook.metadata.pop("language_info", None)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if "solution" in cell.metadata.get("tags", ()):
             shown = {"code_prompt_show": "Solution", "code_prompt_hide": "Solution"}
             cell.metadata["mystnb"] = shown
+    hide_answers(notebook)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 from docutils import nodes
 
-from book import fills, inlining
+from book import docstrings, fills, folding, inlining, page_tools
 
 _FACES = [
     # family, package, file, weight, style
@@ -81,8 +81,8 @@ def _fill(app: Any, docname: str, source: list[str]) -> None:
 def mark(app: Any, doctree: Any) -> None:
     """Give boxes and exercises the classes that the style sheet knows.
 
-    A box is a blockquote that begins with a bold label (`> **Predict.** ...`), an exercise is a
-    section whose title begins with "Exercise": plain Markdown, so that Colab and GitHub read it.
+    A box is a blockquote that begins with a bold label (`> **Predict.** ...`), an exercise or a
+    lab is a section whose title begins so: plain Markdown, so that Colab and GitHub read it.
     """
     for quote in list(doctree.findall(nodes.block_quote)):
         paragraph = quote.next_node(nodes.paragraph)
@@ -92,8 +92,9 @@ def mark(app: Any, doctree: Any) -> None:
             quote.replace_self(nodes.container("", *quote.children, classes=["box", label]))
     for section in doctree.findall(nodes.section):
         title = section.next_node(nodes.title)
-        if title is not None and title.astext().startswith("Exercise"):
-            section["classes"].append("exercise")
+        kind = re.match(r"(Exercise|Lab)\b", title.astext() if title is not None else "")
+        if kind:
+            section["classes"].append(kind[1].lower())
 
 
 def _mark_examples(app: Any, what: str, name: str, obj: Any, options: Any, lines: list) -> None:
@@ -163,6 +164,9 @@ def setup(app: Any) -> dict[str, bool]:
     app.connect("config-inited", _drop_thebe)
     app.connect("doctree-read", mark)
     inlining.connect(app)
+    folding.connect(app)
+    page_tools.connect(app)
+    docstrings.connect(app)
     app.connect("autodoc-process-docstring", _mark_examples, priority=1)
     app.connect("autodoc-process-docstring", _mend_fields, priority=900)
     app.connect("html-page-context", _describe)

@@ -21,9 +21,9 @@ _REGION = re.compile(
     r"(?P<open>^[^\n]*publish: (?P<name>\w+)[^\n]*\n)(?P<old>.*?)(?P<close>^[^\n]*publish: end)",
     re.MULTILINE | re.DOTALL,
 )
-_PENDING = (
-    "This copy has no public address yet. `make publish-url URL=…` writes one, and with it the "
-    "one-click Colab links."
+_AT_HOME = (
+    "Every chapter is a notebook. Download it from its page, or open the folder `chapters` of your "
+    "copy with `.venv/bin/jupyter lab`.\n"
 )
 
 
@@ -69,7 +69,7 @@ def _colab(url: str) -> str:
     first = colab_url(url, "chapters/01_bigram.ipynb")
     if first:
         return f"[Open chapter 1 in Colab]({first}): a notebook fetches all that it needs.\n"
-    return f"The repository is at <{url}>.\n" if url else _PENDING + "\n"
+    return f"The repository is at <{url}>.\n" if url else _AT_HOME
 
 
 def _citation(url: str) -> str:

@@ -85,12 +85,19 @@ class Browser:
             width=width, height=900, deviceScaleFactor=1, mobile=width < 700,
         )  # fmt: skip
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.ask("Emulation.setEmulatedMedia", features=[scheme])
+        self.ask("Emulation.setEmulatedMedia", media="", features=[scheme])
         self.ask("Page.navigate", url=page.as_uri())
         self.run(
             "new Promise(done => document.readyState === 'complete' ? done() : "
             "addEventListener('load', () => done()))"
         )
+
+    def press(self, key: str, text: str = "") -> None:
+        """Press a key where the focus is, and let it go."""
+        for kind in ("keyDown", "keyUp"):
+            self.ask("Input.dispatchKeyEvent", type=kind, key=key, code=key, text=text,
+                     windowsVirtualKeyCode=13 if key == "Enter" else 0)  # fmt: skip
+            text = ""
 
     def run(self, script: str) -> Any:
         """Return what a JavaScript expression, awaited, is worth on the page shown."""

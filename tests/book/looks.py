@@ -6,7 +6,8 @@ One job: scripts for `browser.Browser.run`, and the contrast of two colors.
 #: Opens what is folded, waits for formulas, and names what is wider than its place: a box that
 #: scrolls or cuts, or an element that sticks out of the window and of no box that does either.
 TOO_WIDE = """(async () => {
-  const FRAMES = ".cell_input, div.math, .cell_output .pst-scrollable-table-container";
+  const FRAMES = ".cell_input, div.math, .table-frame, " +
+    ".cell_output .pst-scrollable-table-container, .highlight:has(.viewcode-block)";
   document.querySelectorAll("details").forEach(fold => fold.open = true);
   if (window.MathJax && MathJax.startup) await MathJax.startup.promise;
   await document.fonts.ready;
@@ -41,6 +42,63 @@ COLORS_OF_A_PLOT = """(() => {
       .filter(line => getComputedStyle(line).stroke !== "none").map(line => color(line, "stroke")),
     page: color(document.body, "backgroundColor"),
   };
+})()"""
+
+#: Names links in the lists of contents that stick out of their sidebar or of themselves.
+CUT_ENTRIES = """[...document.querySelectorAll(".bd-sidebar-primary a, .bd-sidebar-secondary a")]
+  .filter(link => {
+    const side = link.closest(".bd-sidebar-primary, .bd-sidebar-secondary");
+    const out = link.getBoundingClientRect().right > side.getBoundingClientRect().right + 1;
+    const cut = getComputedStyle(link).display !== "inline" &&
+      link.scrollWidth > link.clientWidth + 1;
+    return out || cut;
+  }).map(link => link.innerText)"""
+
+#: Names text that is hard to read: less than 4.5 to 1 against what is painted behind it, or 3 to 1
+#: where it is large. Text in pictures is not looked at.
+FAINT_TEXT = """(() => {
+  document.head.append(Object.assign(document.createElement("style"), {
+    textContent: "* { transition: none !important; animation: none !important; }"}));
+  document.querySelectorAll("details").forEach(fold => fold.open = true);
+  const context = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+  const known = new Map();
+  const rgba = color => {
+    if (!known.has(color)) {
+      context.clearRect(0, 0, 1, 1);
+      context.fillStyle = color;
+      context.fillRect(0, 0, 1, 1);
+      known.set(color, [...context.getImageData(0, 0, 1, 1).data]);
+    }
+    return known.get(color);
+  };
+  const over = (top, below) => below.map((c, k) => c + (top[k] - c) * top[3] / 255);
+  const behind = e => {
+    const layers = [];
+    for (; e; e = e.parentElement) {
+      const layer = rgba(getComputedStyle(e).backgroundColor);
+      if (layer[3]) layers.push(layer);
+      if (layer[3] === 255) break;
+    }
+    return layers.reduceRight((below, top) => over(top, below), [255, 255, 255]);
+  };
+  const linear = c => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+  const light = c => 0.2126 * linear(c[0]) + 0.7152 * linear(c[1]) + 0.0722 * linear(c[2]);
+  const found = new Set();
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const words = walker.currentNode.textContent.trim(), e = walker.currentNode.parentElement;
+    if (!words || e.closest("svg, script, style, noscript, template, mjx-assistive-mml")) continue;
+    if (!e.checkVisibility({visibilityProperty: true, opacityProperty: true})) continue;
+    const style = getComputedStyle(e), paper = behind(e);
+    const ink = over(rgba(style.color), paper);
+    const [low, high] = [light(ink), light(paper)].sort((a, b) => a - b);
+    const size = parseFloat(style.fontSize), bold = style.fontWeight >= 600;
+    const least = size >= 24 || (bold && size >= 18.6) ? 3 : 4.5;
+    const contrast = (high + 0.05) / (low + 0.05);
+    if (contrast < least)
+      found.add(`${contrast.toFixed(1)} <${e.tagName} ${e.className}>: ${words.slice(0, 40)}`);
+  }
+  return [...found];
 })()"""
 
 #: How wide the plots of a page are, and the least height of their letters, in pixels.

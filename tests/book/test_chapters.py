@@ -2,7 +2,9 @@
 
 import getpass
 import re
+from copy import deepcopy
 
+from book.folding import fold_setup, hide_answers
 from book.machines import GUARDS
 from book.notebooks import convert, setup_cell, stale
 from book.publish import repository_url
@@ -46,10 +48,10 @@ def test_the_notebook_was_tried_on_other_machines_and_keeps_to_its_budget(source
     stamped = chapter.metadata["gptlib"]
     assert stamped.get("machines") == list(GUARDS), f"run `make notebooks`: {source.stem}"
     assert stamped["seconds"] <= 45, "a chapter has 45 seconds of one thread"
-    minutes = re.search(r"^\| `cpu`, one thread \| ([0-9.]+) \|", source.read_text("utf8"), re.M)
-    assert abs(float(minutes[1]) - stamped["seconds"] / 60) < 0.06, (
-        "the card says what was measured"
-    )
+    row = re.search(r"^\| `cpu`, one thread \| (.+) \| (.+) GB \|$", source.read_text("utf8"), re.M)
+    minutes, gigabytes = map(float, row.groups())
+    assert abs(minutes - stamped["seconds"] / 60) < 0.06, "the card says what was measured"
+    assert gigabytes == stamped["gigabytes"], "the card says what was measured"
 
 
 def test_the_first_code_cell_is_the_set_up(chapter, root):
@@ -148,3 +150,10 @@ def test_no_placeholder_is_left_in_the_prose(chapter):
     left = re.findall(r"\b[A-Z]{3,}_[A-Z_]+\b|\bTODO\b|\bTBD\b|\?\?\?", prose)
     left = [word for word in left if word not in ("OMP_NUM_THREADS", "GPTLIB_DATA")]
     assert not left, f"still to be written: {', '.join(left)}"
+
+
+def test_the_notebook_folds_its_set_up_and_the_answers_to_its_predictions(chapter):
+    folded = deepcopy(chapter)
+    fold_setup(folded)
+    hide_answers(folded)
+    assert folded == chapter, "run `make notebooks`"

@@ -68,6 +68,24 @@ def test_costs_name_machine_time_speed_and_command(recorded):
     assert row == "| `tales-cpu`<br>`make a tale` | 1.5 h | 1,234 |"
 
 
+def test_chapters_say_what_one_measurement_said(recorded):
+    (recorded / "_toc.yml").write_text("parts: [{chapters: [{file: chapters/one}]}]")
+    cells = [{"cell_type": "markdown", "source": ["# One\n"]}, {"cell_type": "code"}]
+    for stamp, facts, row in [
+        ({}, "", "| 1 | not measured | not measured |"),
+        (
+            {"seconds": 7},
+            "its cells ran in 7 seconds on one CPU thread",
+            "| 1 | 7 | not measured |",
+        ),
+        ({"seconds": 7, "gigabytes": 0.4}, "in 7 seconds and 0.4 GB on one CPU", "| 1 | 7 | 0.4 |"),
+    ]:
+        notebook = {"cells": cells, "metadata": {"gptlib": stamp}}
+        (recorded / "chapters" / "one.ipynb").write_text(json.dumps(notebook))
+        assert facts in fill("<!-- fill: facts one -->", recorded)
+        assert row in fill("<!-- fill: chapter-costs -->", recorded)
+
+
 def test_a_title_is_numbered_and_worded_as_the_contents_are(recorded):
     cells = [{"cell_type": "markdown", "source": ["# A letter that looks back\n", "And so on."]}]
     for name in ("one", "two", "aside"):
@@ -95,5 +113,8 @@ def test_what_waits_is_read_from_the_records(tmp_path):
     page = fill("<!-- fill: waiting -->", tmp_path)
     assert "| `novel`<br>" in page and "`large`" in page and "`speedrun-gpu`" in page
     assert "shakespeare-table" not in page, "a plan without a record of its own says nothing"
+    one, all_of_it = (line.split(" | ")[-2:] for line in page.splitlines()[2:])
+    assert one == ["5.8\u00a0×\u00a010<sup>15</sup>", "0.2 |"]
+    assert float(all_of_it[1].rstrip(" |")) > 1, "38 runs cost more than one"
     (folder / "record.json").write_text(json.dumps({"result": {"not_run": []}}))
     assert "novel" not in fill("<!-- fill: waiting -->", tmp_path)

@@ -11,7 +11,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from bs4 import BeautifulSoup
-from looks import COLORS_OF_A_PLOT, SIZES_OF_PLOTS, TOO_WIDE, contrast
+from looks import COLORS_OF_A_PLOT, CUT_ENTRIES, FAINT_TEXT, SIZES_OF_PLOTS, TOO_WIDE, contrast
+
+from book.publish import colab_url, repository_url
 
 #: What loads something when a page opens; an ordinary link does not.
 LOADING = {
@@ -37,6 +39,12 @@ def pages(site: Path) -> list[Path]:
     found = [p for p in site.rglob("*.html") if "_static" not in p.relative_to(site).parts]
     assert site / "index.html" in found
     return found
+
+
+def looks(site: Path) -> list[Path]:
+    """The pages that a browser looks at: of the modules' sources, which look alike, only one."""
+    sources = [page for page in sorted(pages(site)) if "_modules" in page.parts]
+    return sorted({*pages(site)} - {*sources[1:]})
 
 
 def target(page: Path, link: str) -> tuple[Path, str]:
@@ -133,6 +141,22 @@ def test_the_reference_has_no_block_that_says_only_a_type(site):
         assert not soup(page).select("dl.py.attribute dl.field-list"), page.name
 
 
+def test_the_reference_gives_each_parameter_a_line_and_each_name_its_source(site):
+    for page in reference(site)[1:]:
+        for item in soup(page).select(".field-list li"):
+            text = item.get_text().replace("\u200b", " ")
+            inside = re.search(r"[.)] [a-z_]+(, [a-z_]+)*: ", text)
+            assert not inside, f"{page.name}: {text[:120]!r} describes two"
+        assert soup(page).select("dt .viewcode-link"), page.name
+
+
+def test_the_reference_writes_signatures_as_the_source_does(site):
+    for page in reference(site):
+        for signature in soup(page).select("dt.sig"):
+            text = signature.get_text()
+            assert not re.search(r" at 0x|~", text), f"{page.name}: {text[:200]}"
+
+
 def test_the_reference_keeps_what_sphinx_takes_apart(site):
     text = {
         name: soup(site / "api" / f"{name}.html").get_text().replace("\u200b", " ")
@@ -181,7 +205,7 @@ def test_every_page_of_the_contents_is_built(site, root):
         assert (site / f"{file}.html").is_file(), file
 
 
-@pytest.mark.parametrize("what", ["fill:", "publish:"])
+@pytest.mark.parametrize("what", ["fill:", "publish:", "public address"])
 def test_no_page_shows_its_own_scaffolding(site, what):
     for page in pages(site):
         assert all(what not in part.get_text() for part in soup(page).select("article")), page.name
@@ -192,16 +216,113 @@ def with_plots(site: Path) -> list[Path]:
     return [page for page in chapters if soup(page).select('.cell_output svg[role="img"]')]
 
 
-@pytest.mark.parametrize("width", [390, 1280])
-def test_nothing_is_wider_than_its_place(site, browser, width):
+def chapters(site: Path) -> list[Path]:
+    return sorted((site / "chapters").glob("*.html"))
+
+
+def answer_of(box):
+    """What stands folded behind a prediction, before the next heading that is no exercise's."""
+    for tag in box.find_all_next(["h1", "h2", "h3", "details"]):
+        if tag.name == "details" and "answer" in tag.get("class", ()):
+            return tag
+        if tag.name == "details" and tag.find_previous_sibling() is box:
+            return tag  # by hand
+        if tag.name != "details" and not tag.get_text().startswith("Exercise"):
+            return None
+    return None
+
+
+def test_every_prediction_is_followed_by_a_closed_answer(site):
+    found = 0
+    for page in chapters(site):
+        for box in soup(page).select(".box-predict"):
+            answer, found = answer_of(box), found + 1
+            assert answer is not None, f"{page.name}: {box.get_text()[:80]!r} has no answer"
+            assert not answer.has_attr("open")
+            assert not answer.select("h1, h2, h3, .box"), "an answer that swallows a section"
+            last = [tag for tag in answer.find_all(recursive=False) if tag.name][-1]
+            assert last.name in ("p", "ul", "ol", "div"), last
+    assert found > 4
+
+
+def test_a_chapter_folds_its_set_up_and_offers_its_notebook(site, root):
+    for page in chapters(site):
+        setup = soup(page).select_one(".cell.tag_setup > details")
+        assert setup is not None and not setup.has_attr("open"), page.name
+        assert "Set up" in setup.summary.get_text() and "REPOSITORY" in setup.get_text()
+        named = soup(page).article.find_all(string=re.compile("REPOSITORY"))
+        assert all(setup in text.parents for text in named), page.name
+        link = soup(page).select_one("h1 + .page-tools a[download]")
+        notebook, _ = target(page, link["href"])
+        assert notebook.read_bytes() == (root / "chapters" / f"{page.stem}.ipynb").read_bytes()
+        in_colab = soup(page).select(".page-tools a[href*='colab.research.google.com']")
+        assert bool(in_colab) == bool(colab_url(repository_url(root), page.stem))
+
+
+def test_a_prediction_is_opened_by_the_keyboard_and_all_by_a_button(site, browser):
+    page = next(page for page in chapters(site) if soup(page).select("details.answer"))
+    browser.show(page, 1280)
+    count = len(soup(page).select("details.answer"))
+    opened = "document.querySelectorAll('details.answer[open]').length"
+    assert browser.run(opened) == 0
+    browser.run("document.querySelector('details.answer > summary').focus()")
+    browser.press("Enter", "\r")
+    assert browser.run(opened) == 1
+    for expected in (count, 0):
+        browser.run("document.querySelector('button.all-answers').focus()")
+        browser.press("Enter", "\r")
+        assert browser.run(opened) == expected
+        browser.run("new Promise(requestAnimationFrame)")
+
+
+def test_a_printed_page_shows_every_answer_and_no_button(site, browser):
+    page = next(page for page in chapters(site) if soup(page).select("details.answer"))
+    browser.show(page, 1280)
+    browser.ask("Emulation.setEmulatedMedia", media="print")
+    for selector, shown in [
+        ("details.answer > :not(summary)", True),
+        ("details.answer > summary", False),
+        (".page-tools", False),
+    ]:
+        seen = browser.run(
+            f"[...document.querySelectorAll('{selector}')].map(e => "
+            "e.checkVisibility() && e.getBoundingClientRect().height > 0)"
+        )
+        assert seen and set(seen) == {shown}, selector
+
+
+@pytest.fixture(scope="module")
+def seen(site, browser) -> list[tuple[str, int, dict[str, list[str]]]]:
+    """What a browser finds on each page, on a phone in light and on a desk in the dark."""
+    questions = {"wide": TOO_WIDE, "cut": CUT_ENTRIES, "faint": FAINT_TEXT}
+    found = []
+    for width, dark in ((390, False), (1280, True)):
+        for page in looks(site):
+            browser.show(page, width, dark)
+            answers = {name: browser.run(script) for name, script in questions.items()}
+            found.append((page.name, width, answers))
+    return found
+
+
+def test_nothing_is_wider_than_its_place(seen):
     """On a phone, code, formulas and tables of results may scroll in their frames; nothing else."""
-    wide = []
-    for page in sorted(p for p in site.rglob("*.html") if "_static" not in p.parts):
-        browser.show(page, width)
-        for found in browser.run(TOO_WIDE):
-            if not (width == 390 and found.startswith("frame")):
-                wide.append(f"{page.name}: {found}")
+    wide = [
+        f"{page} at {width}: {found}"
+        for page, width, answers in seen
+        for found in answers["wide"]
+        if not (width == 390 and found.startswith("frame"))
+    ]
     assert not wide, "\n".join(wide)
+
+
+def test_no_entry_of_the_contents_at_the_sides_is_cut(seen):
+    cut = [f"{page}: {x}" for page, width, found in seen for x in found["cut"] if width > 1000]
+    assert not cut, "\n".join(cut)
+
+
+def test_text_stands_out_from_its_paper(seen):
+    faint = [f"{page} at {width}: {x}" for page, width, found in seen for x in found["faint"]]
+    assert not faint, "\n".join(faint)
 
 
 @pytest.mark.parametrize("dark", [False, True])

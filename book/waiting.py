@@ -1,0 +1,73 @@
+"""Runs that are planned and not made: what each is, the command for it, and what it would cost.
+
+One job: `waiting_table`, for the page of that name. Costs are computed from the plan alone: the
+FLOPs of training, and the hours that they take at a round rate, which a reader scales to a card.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+
+from gptlib.course.speedrun.ablation import plan
+from gptlib.course.sweep import Point, model_and_config, read_sweep
+from gptlib.presets import preset
+
+RATE = 1e13  # FLOPs a second: the round number that the hours are computed with
+_SYMBOLS = 65  # Shakespeare's; another text's count changes the FLOPs by less than they are rounded
+
+#: What needs a larger machine: record, what it is, whether all of it waits where no record is,
+#: command.
+_PLANNED = (
+    ("shakespeare-table", "chapter 4: the published sizes on Shakespeare, three seeds of each",
+     False, "python -m gptlib.course.sweep shakespeare-table"),
+    ("novel", "chapter 4: the novel model in the published size",
+     False, "python -m gptlib.course.sweep novel --corpus meyer_juerg_jenatsch.txt"),
+    ("speedrun-gpu", "the speedrun: the ablation at 10.7 million parameters, nanoGPT's GPU setting",
+     True, "python -m gptlib.course.speedrun.ablation --preset nanogpt-gpu --lr 2e-3 --seeds 1 "
+     "--out data/runs/speedrun-gpu"),
+)  # fmt: skip
+
+
+def waiting_table(root: Path) -> str:
+    """Return a Markdown table of the planned runs that no record under `root` holds yet."""
+    rows = ["| record, and the command that makes it | what waits | FLOPs | hours |",
+            "|---|---|---:|---:|"]  # fmt: skip
+    for name, what, whole, command in _PLANNED:
+        path = root / "data" / "runs" / name / "record.json"
+        recorded = json.loads(path.read_text("utf8"))["result"] if path.exists() else {}
+        names = recorded.get("not_run", [])
+        if not names and not (whole and not recorded):
+            continue
+        planned = {point.name: point for point in _points(name)}
+        waits = [planned[n] for n in names if n in planned] or list(planned.values())
+        flops = sum(map(_flops, waits))
+        left = ", ".join(f"`{run}`" for run in sorted({run.rpartition("-s")[0] for run in names}))
+        rows.append(
+            f"| `{name}`<br>`{command}` | {what}: {left or f'all {len(waits)} runs'} "
+            f"| {_power(flops)} | {_hours(flops)} |"
+        )
+    return "\n".join(rows) if len(rows) > 2 else "Nothing waits."
+
+
+def _points(name: str) -> tuple[Point, ...]:
+    if name == "speedrun-gpu":
+        return plan(preset("nanogpt-gpu"), seeds=1, name=name, lr=2e-3).points
+    return read_sweep(name).points
+
+
+def _flops(point: Point) -> float:
+    with torch.device("meta"):  # shapes without memory
+        model, config = model_and_config(point, _SYMBOLS)
+    T = model.config.block_size
+    return config.steps * config.batch_size * T * model.flops_per_token(T)
+
+
+def _power(number: float) -> str:
+    digits, exponent = f"{number:.1e}".split("e")
+    return f"{digits}\u00a0×\u00a010<sup>{int(exponent)}</sup>"
+
+
+def _hours(flops: float) -> str:
+    hours = flops / RATE / 3600
+    return f"{hours:.1f}" if hours >= 0.05 else "under 0.1"
