@@ -147,7 +147,8 @@ def test_the_reference_gives_each_parameter_a_line_and_each_name_its_source(site
             text = item.get_text().replace("\u200b", " ")
             inside = re.search(r"[.)] [a-z_]+(, [a-z_]+)*: ", text)
             assert not inside, f"{page.name}: {text[:120]!r} describes two"
-        assert soup(page).select("dt .viewcode-link"), page.name
+        if soup(page).select("dl.py.function, dl.py.class"):
+            assert soup(page).select("dt .viewcode-link"), page.name
 
 
 def test_the_reference_writes_signatures_as_the_source_does(site):
