@@ -180,7 +180,11 @@ def _write(values: list, own: Digits | None, default: Digits) -> list[str]:
             text = f"{value:,}" if _is_number(value) else str(value)
         else:
             text = how.format(value) if isinstance(how, str) else f"{value:,.{how}f}"
-        return text.replace("-", "−").replace("inf", "∞") if _is_number(value) else text
+        if not _is_number(value):
+            return text
+        if text.startswith("-") and not any(c in "123456789in" for c in text):
+            text = text[1:]  # rounded to zero, which has no sign: not "−0.00" on some processors
+        return text.replace("-", "−").replace("inf", "∞")
 
     pairs = [value if _is_pair(value) else (value, None) for value in values]
     spreads = ["" if spread is None else one(spread) for _, spread in pairs]

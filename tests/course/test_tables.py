@@ -55,6 +55,12 @@ def test_what_is_missing_negative_or_without_end_is_told_apart():
     assert cells(Table({"name": ["in-between", "info"]}))[1:] == [["in-between"], ["info"]]
 
 
+def test_what_rounds_to_zero_has_no_sign():
+    """It is a matter of the last digits on which side of zero a sum ends."""
+    table = Table({"x": [-4e-16, -0.004, -0.006, (-1e-9, 0.1)]}, digits=2)
+    assert [row[0].split()[0] for row in cells(table)[1:]] == ["0.00", "0.00", "−0.01", "0.00"]
+
+
 def test_spreads_stand_under_one_another():
     table = Table({"loss": [(0.5, 0.01), (10.25, None), 1.0, (2.0, 10.5)]}, digits=2)
     plain = repr(table).splitlines()[2:]

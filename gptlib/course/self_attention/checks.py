@@ -1,4 +1,4 @@
-"""Checks of chapter 2's exercises: softmax, shuffle the past, scale, mask.
+"""Checks of chapter 2's exercises: softmax, shuffle the past, scale, mask; and of its lab.
 
 One job: compare a learner's function with the right one on small seeded cases, and name the
 misconception behind each of the usual wrong answers.
@@ -6,7 +6,7 @@ misconception behind each of the usual wrong answers.
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gptlib.course.answers import same
 from gptlib.course.checking import Result, Wrong, check
+from gptlib.course.self_attention import leaks
 
 
 def _random(*shape: int, seed: int = 0) -> Tensor:
@@ -312,3 +313,28 @@ def shuffle_the_past(fn: Callable[[Callable, Tensor, Tensor], float]) -> Result:
         success="without positions nothing moves: attention knows what was said, not when",
         tolerance=1e-4,
     )
+
+
+def find_the_leak(
+    leak_report: Callable[[Callable, int, str], Tensor],
+    worth: Callable[[Callable], float] | None = None,
+    verdict: Mapping[str, str] | None = None,
+    mended: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
+) -> Result:
+    """The lab: judge what has been built so far; answer with the last of it or the first fault.
+
+    Args:
+        leak_report: (head, T, parts) to (T, T) bool: whether output s, a row, moves when token t
+            changes, in those of its q, k and v that `parts` names.
+        worth: a head to the nats a toss that a model saves with it on a fair coin.
+        verdict: for each of `lab.HEADS` "safe", or the letters of a later token that reach back.
+        mended: one of the heads, mended.
+    """
+    found = leaks.report(leak_report)
+    if found and worth is not None:
+        found = leaks.worth(worth)
+    if found and verdict is not None:
+        found = leaks.verdict(verdict)
+    if found and mended is not None:
+        found = leaks.mended(mended)
+    return found
