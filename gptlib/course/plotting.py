@@ -117,17 +117,22 @@ def floor_line(ax: Axes, value: float, label: str | None = "floor") -> None:
     """
     ax.axhline(value, color=INK, linewidth=0.9, linestyle=":", zorder=1)
     if label:
-        ax.annotate(
-            label,
-            xy=(1.0, value),
-            xycoords=("axes fraction", "data"),
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
-            color=INK,
-            fontsize=SMALL,
-            annotation_clip=False,
-        )
+        words_beside(ax, value, label)
+
+
+def words_beside(ax: Axes, height: float, words: str, color: str = INK) -> None:
+    """Write words at the right of the axes, at a height of its data."""
+    ax.annotate(
+        words,
+        xy=(1.0, height),
+        xycoords=("axes fraction", "data"),
+        xytext=(6, 0),
+        textcoords="offset points",
+        va="center",
+        color=color,
+        fontsize=SMALL,
+        annotation_clip=False,
+    )
 
 
 def label_ends(ax: Axes, gap: float = 15.0) -> None:

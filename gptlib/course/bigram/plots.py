@@ -23,6 +23,7 @@ from gptlib.course.plotting import (
     floor_line,
     letter_ticks,
     log_ticks,
+    words_beside,
 )
 from gptlib.course.squares import numbered, squares
 
@@ -100,17 +101,7 @@ def loss_curve(
     ax.axhline(ln_v, color=GREEN, linestyle="-.", linewidth=1.1, zorder=1)
     ax.set_ylim((optimum if floor is None else floor) - 0.3, ln_v + 0.3)
     for height, words, color in ((optimum, "counts", VERMILION), (ln_v, "ln V", GREEN)):
-        ax.annotate(
-            words,
-            xy=(1, height),
-            xycoords=("axes fraction", "data"),
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
-            color=color,
-            fontsize=SMALL,
-            annotation_clip=False,
-        )
+        words_beside(ax, height, words, color)
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, columnspacing=1.5)
     words = ""
     if floor is not None:
