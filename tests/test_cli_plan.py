@@ -87,3 +87,17 @@ def test_shards_with_a_separator(here, capsys):
     capsys.readouterr()
     assert train(*words[:-1], "☃", "--out", "x") == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_run_with_a_separator_writes_one_document(here, capsys):
+    """It is shown where a document begins, and ends before the next one; another run is not."""
+    words = ["--corpus", "fox.txt", "--out", "documents", "--separator", "\n", *SMALL]
+    assert train(*words) == 0
+    assert train("--corpus", "fox.txt", "--out", "plain", *SMALL) == 0
+    for run, one in (("documents", True), ("plain", False)):
+        for seed in "0123":
+            capsys.readouterr()
+            words = ["--max-new-tokens", "200", "--temperature", "1.5", "--seed", seed]
+            assert main(["sample", run, *words]) == 0
+            text = capsys.readouterr().out
+            assert (text.count("\n") == 1) == one, (run, text)

@@ -79,10 +79,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--stop is empty; give a text, or leave it out")
     prompt = args.prompt if args.prompt_file is None else read_prompt(args.prompt_file)
     model, tokenizer, manifest = load_writer(args.run, device=args.device)
-    hints = manifest.get("sampling")
-    hints = hints if isinstance(hints, dict) else {}
-    # A model trained on documents writes a whole one: it is shown where one begins.
-    begin, stop = (hints.get(key) or "" for key in ("begin", "stop"))
+    begin, stop = between_documents(manifest)
     ids = _ids(tokenizer, begin, prompt)
     stops = [*args.stop, stop] if stop else args.stop
     first = secrets.randbelow(2**32) if args.seed is None else args.seed
@@ -96,6 +93,19 @@ def run(args: argparse.Namespace) -> int:
             print(piece, end="", flush=True)
         print()
     return 0
+
+
+def between_documents(manifest: dict) -> tuple[str, str]:
+    """What a model trained on documents is shown before one, and writes after it; else empty.
+
+    The model that ships says so itself; a run trained with --separator has it in its note.
+    """
+    hints, note = (manifest.get(part) for part in ("sampling", "note"))
+    if isinstance(hints, dict):
+        begin, stop = hints.get("begin"), hints.get("stop")
+    else:
+        begin = stop = note.get("separator") if isinstance(note, dict) else None
+    return (begin if isinstance(begin, str) else ""), (stop if isinstance(stop, str) else "")
 
 
 def _text(
