@@ -45,7 +45,7 @@ def fill(text: str, root: Path) -> str:
 
 
 def chapter_facts(root: Path, name: str) -> str:
-    """Return one line on a chapter: its exercises and figures, and what its cells took."""
+    """Return one line on a chapter: its exercises, figures and lab, and what its cells took."""
     path = root / "chapters" / f"{name}.ipynb"
     if not path.exists():
         return '<p class="facts">in preparation</p>'
@@ -58,6 +58,7 @@ def chapter_facts(root: Path, name: str) -> str:
         "figures": len(re.findall(r"^[*][*]Figure ", prose, re.M)),
     }
     facts = [f"{count} {what}" for what, count in counts.items() if count]
+    facts += ["a lab"] if re.search(r"^## Lab: ", prose, re.M) else []
     stamp = notebook["metadata"].get("gptlib", {})
     if "seconds" in stamp:
         memory = f" and {stamp['gigabytes']} GB" if "gigabytes" in stamp else ""

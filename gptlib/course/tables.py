@@ -7,6 +7,7 @@ and as aligned plain text on a terminal and in the tests, with the same digits i
     Table(rows, digits={"loss, nats": 2, "share": "{:.1%}"}, highlight=-1)
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -16,6 +17,10 @@ from gptlib.errors import ConfigError, nearest
 #: How a value is written: a number of decimals, a format such as "{:.1%}", or a function.
 Digits = int | str | Callable[[Any], str]
 MISSING = "–"
+_UNIT = re.compile(
+    r"(nats|bits|ms|s|seconds|minutes|hours|[KMGT]i?B|bytes|characters|tokens|steps|millions?"
+    r"|thousands|pixels|%|percent|[MGTP]?FLOPs?(/s)?)(?![\w-])"
+)
 _FIGURE_SPACE, _SPACE = "\u2007", "\u00a0"  # as wide as a digit, and where no line may break
 
 
@@ -29,8 +34,8 @@ class Table:
 
     Args:
         rows: a dict of columns, or a list of rows, each a dict or, with `columns`, a tuple.
-        columns: the heads in order, units included: `["steps", "loss, nats"]`. Default: all keys,
-            in the order in which they first come.
+        columns: the heads in order, units after a comma: `["steps", "loss, nats"]`. Default: all
+            keys, in the order in which they first come.
         digits: how to write the values, for all numbers with a fraction (2) or by head
             (`{"loss, nats": 2, "share": "{:.1%}"}`).
         heads: how many columns, from the left, name their row.
@@ -197,6 +202,8 @@ def _write(values: list, own: Digits | None, default: Digits) -> list[str]:
 
 
 def _head(name: str) -> str:
-    """A head with its unit, what follows the first comma, in lighter type."""
-    what, comma, unit = name.partition(", ")
-    return escape(what) + (f'<span class="unit">{comma}{escape(unit)}</span>' if unit else "")
+    """A head with its unit, if it ends in one after a comma, in lighter type."""
+    what, comma, unit = name.rpartition(", ")
+    if not _UNIT.match(unit):
+        return escape(name)
+    return f'{escape(what)}<span class="unit">{comma}{escape(unit)}</span>'

@@ -85,6 +85,7 @@ def test_heads_name_columns_and_rows_for_a_screen_reader():
     assert [head["scope"] for head in page.find_all("th")] == ["col"] * 3 + ["row"] * 2
     assert page.caption.get_text() == "Two & more"
     assert page.select_one("th .unit").get_text() == ", nats"
+
     frame = page.select_one(".table-frame[tabindex='0'][role=region]")
     assert frame["aria-label"] == "Two & more"
     assert html(Table({"a": [1]}, alt="One number")).div["aria-label"] == "One number"
@@ -122,3 +123,9 @@ def test_a_row_stands_out_in_both(highlight):
 def test_a_table_that_cannot_be_is_one_error(make, message):
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+def test_only_a_unit_is_set_as_one():
+    heads = ["windows, seen", "20, 40", "time, ms a step", "steps, as published", "work, TFLOP/s"]
+    page = html(Table([tuple(range(5))], heads))
+    assert [unit.get_text() for unit in page.select("th .unit")] == [", ms a step", ", TFLOP/s"]
