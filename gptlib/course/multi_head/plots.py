@@ -102,7 +102,9 @@ def probes(points: Sequence[Mapping], floor: float) -> Plot:
 
 def _share(accuracy: float) -> str:
     """An accuracy in words that the last digits of a training run do not change."""
-    return "nearly always right" if accuracy > 0.9 else "a coin" if accuracy > 0.25 else "wrong"
+    if accuracy > 0.9:
+        return "nearly always right"
+    return "within 0.25 of a coin's 0.5" if accuracy > 0.25 else "wrong"
 
 
 def accuracy_by_distance(models: Mapping[str, Mapping[str, Sequence[tuple]]]) -> Plot:
