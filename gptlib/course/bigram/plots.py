@@ -171,7 +171,9 @@ def batch_spread(
                     fontsize=SMALL)  # fmt: skip
     ax.set_yticks([1, 0], ["train", "val"])
     ax.set_ylim(-0.6, 1.6)
-    ax.margins(x=0.15)  # room for the words left of the leftmost cross
+    low, high = min(*trains, *vals, *published), max(*trains, *vals, *published)
+    spare = 0.35 * (high - low)  # for the word on the left of the leftmost cross
+    ax.set_xlim(low - spare, high + spare / 5)
     ax.set_xlabel("loss (nats per character)")
     means = [math.fsum(values) / len(values) for values in (trains, vals)]
     return Plot(
