@@ -165,12 +165,15 @@ def batch_spread(
         ax.plot(dots, [y] * len(dots), "o", color=color, alpha=0.75, label=f"_{name}")
         ax.plot([full, full], [y - 0.3, y + 0.3], "-", color=color, linewidth=1.4)
         ax.plot([cross], [y + 0.18], "x", color=INK, markersize=7)
-        ax.annotate("published", (cross, y + 0.18), (6, 0), textcoords="offset points",
-                    fontsize=SMALL)  # fmt: skip
+        ax.annotate("published", (cross, y + 0.18), (-7, 0), textcoords="offset points",
+                    fontsize=SMALL, ha="right", va="center")  # fmt: skip
         ax.annotate("whole split", (full, y - 0.3), (4, 0), textcoords="offset points",
                     fontsize=SMALL)  # fmt: skip
     ax.set_yticks([1, 0], ["train", "val"])
     ax.set_ylim(-0.6, 1.6)
+    low, high = min(*trains, *vals, *published), max(*trains, *vals, *published)
+    spare = 0.35 * (high - low)  # for the word on the left of the leftmost cross
+    ax.set_xlim(low - spare, high + spare / 5)
     ax.set_xlabel("loss (nats per character)")
     means = [math.fsum(values) / len(values) for values in (trains, vals)]
     return Plot(
