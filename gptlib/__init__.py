@@ -13,7 +13,7 @@ from gptlib import threads
 threads.prepare()  # before the first of these imports torch, which then has read the environment
 
 from gptlib.corpora import Corpus, load_corpus
-from gptlib.course.recipes import load_record
+from gptlib.course.recorded import load_record
 from gptlib.course.records import Record
 from gptlib.errors import GptlibError
 from gptlib.model import GPT, GPTConfig, naive_attention

@@ -97,10 +97,22 @@ class Batches:
     is a tuple of tensors with `rows` examples each; what they mean is for the loss to know. The
     last one holds the targets, -1 where none counts, unless `weight` says otherwise.
 
+        class Answers(Batches):
+            def __init__(self, x, y, batch_size):  # (N, T) each, y is -1 in the questions
+                self.x, self.y, self.batch_size = x, y, batch_size
+                self.tokens_per_step = batch_size * x.size(1)
+                self.sha256 = hashlib.sha256(x.numpy().tobytes()).hexdigest()
+
+            def batch(self, step, rank=0, world_size=1, micro=0, accumulate=1):  # step from 0
+                rows = self.rows(world_size, accumulate)
+                first = step * self.batch_size + (micro * world_size + rank) * rows
+                at = (first + torch.arange(rows)) % len(self.x)
+                return self.x[at], self.y[at]
+
     Attributes:
         batch_size: examples in one step, over all ranks and micro-batches.
         tokens_per_step: for the log and the speed. sha256: which data it is, so that a run is not
-            resumed with other.
+            resumed with other; any text that tells it apart.
     """
 
     batch_size: int

@@ -88,7 +88,7 @@ def from_hf(hf_gpt2: GPT2LMHeadModel) -> GPT:
 
 
 def to_hf(model: GPT) -> GPT2LMHeadModel:
-    """Return a `GPT2LMHeadModel` with the weights of a `GPT` (needs `pip install gptlib[hub]`).
+    """Return a `GPT2LMHeadModel` with the weights of a `GPT` (needs `pip install transformers`).
 
     Raises:
         ConfigError: the model has something that `GPT2LMHeadModel` cannot express: a newer part, or

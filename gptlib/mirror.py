@@ -16,10 +16,24 @@ import warnings
 from pathlib import Path
 
 from gptlib import checkpoint, files
-from gptlib.errors import CheckpointError
+from gptlib.errors import CheckpointError, ConfigError
 
 LIST = "mirror.json"
 BESIDE = ("config.json", "log.jsonl", "speed.jsonl", "tokenizer/tokenizer.json")
+
+
+def check_apart(mirror: Path, run_dir: Path) -> None:
+    """Refuse a mirror that is lost together with the run.
+
+    Raises:
+        ConfigError: it is the run folder, or inside it.
+    """
+    inside, outer = mirror.absolute().resolve(), run_dir.absolute().resolve()
+    if inside == outer or outer in inside.parents:
+        raise ConfigError(
+            f"the mirror {mirror} is inside the run folder {run_dir}; a copy that is to survive "
+            "belongs on another disk"
+        )
 
 
 def push(place: Path, run_dir: Path, mirror: Path, keep: int = 2, tries: int = 3) -> Path | None:

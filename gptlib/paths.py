@@ -16,9 +16,11 @@ def user_path(path: str | os.PathLike[str]) -> Path:
     """Return `path` with a leading `~` or `~name` expanded, where there is such a home.
 
     Raises:
-        ConfigError: `~` on a machine that knows no home folder for this user.
+        ConfigError: `~` on a machine that knows no home folder for this user, or no path at all.
     """
     text = os.fspath(path)
+    if not text:
+        raise ConfigError("a path is empty; write ./ for the folder that you are in")
     expanded = os.path.expanduser(text)
     if expanded == text and Path(text).parts[:1] == ("~",):
         raise ConfigError(

@@ -16,6 +16,7 @@ from pathlib import Path
 from gptlib import files
 from gptlib.callbacks import Callback
 from gptlib.checkpoint import writing
+from gptlib.errors import CheckpointError
 from gptlib.progress import validation_line
 from gptlib.status_line import aside
 
@@ -93,9 +94,19 @@ class RunLog:
             return file.tell()
 
     def cut(self, size: int, name: str = LOG) -> None:
-        """Cut a log to `size` bytes: what came after them will be made again."""
+        """Cut a log to `size` bytes: what came after them will be made again.
+
+        Raises:
+            CheckpointError: it has fewer, so what a checkpoint counts on is gone.
+        """
         with writing(self.run_dir), open(self.run_dir / name, "ab") as file:
-            file.truncate(min(size, file.tell()))
+            there = file.tell()
+            file.truncate(min(size, there))
+        if there < size:
+            raise CheckpointError(
+                f"{self.run_dir / name} has {there:,} bytes, and the checkpoint counts on {size:,} "
+                "of them; restore the file from a copy, or begin again in another folder"
+            )
 
     def start_clock(self, step: int | None = None) -> None:
         """Time training from now on; a run that begins or goes on gives its `step`."""

@@ -53,6 +53,12 @@ class Run:
     log: list[dict]
     stopped_early: bool = False
 
+    def __repr__(self) -> str:
+        return (
+            f"Run({self.run_dir}, step {self.step}, best {self.best_val:.4f} at step "
+            f"{self.best_step}, last {self.last_val:.4f})"
+        )
+
 
 def load_run(
     run_dir: str | Path, which: str = "best", device: str = "cpu"

@@ -113,7 +113,7 @@ def _library(extra: str, module: str) -> ModuleType:
         return import_module(module)
     except ImportError as error:
         raise ConfigError(
-            f"the tracker {extra} is not installed here ({error}); pip install gptlib[{extra}]"
+            f"the tracker {extra} is not installed here ({error}); pip install {extra}"
         ) from error
 
 

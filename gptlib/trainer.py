@@ -56,7 +56,8 @@ class Trainer:
         note: JSON to keep with the run, e.g. which corpus it was.
         separator: the ids that stand after every document. Windows then begin at a separator, in
             training and in validation, so that a document is seen from its beginning.
-        loss: (model, batch) to the mean loss of a batch; None for that of the next token.
+        loss: (model, batch on the device) to the mean loss of a batch, a scalar tensor; None for
+            that of the next token. A resumed run knows it, as it does a function `val`, by name.
         callbacks: told of each step and validation, in the process that leads.
         mirror_to: a folder on another disk, such as Colab's mounted Drive, that gets a verified
             copy of every checkpoint; an empty run folder is restored from it.
@@ -85,6 +86,8 @@ class Trainer:
     ) -> None:
         self.note, self.mirror_to = note, user_path(mirror_to) if mirror_to else None
         self.config, self.run_dir, self.tokenizer = config, user_path(run_dir), tokenizer
+        if self.mirror_to:
+            mirror.check_apart(self.mirror_to, self.run_dir)
         self.runtime = Runtime.detect(config.device, config.dtype)
         parallel.check_strategy(config.parallel, self.runtime, config.optimizer)
         self.leads = self.runtime.rank == 0  # one process writes and speaks for all
@@ -259,6 +262,8 @@ class Trainer:
             )
         elif state.step < steps:
             self.report(f"stopped at step {state.step} of {steps} and saved; resume to go on")
+        if state.best["step"] == 0 < state.step:
+            self.report("no validation was better than before training: `best` is the newest")
         return Run(
             self.run_dir, self.model, state.step, early or state.step == steps, state.best["val"],
             state.best["step"], state.last_val, read_jsonl(self.run_dir / LOG), early,

@@ -1,10 +1,13 @@
 """`gptlib train`: what resumes, what is refused, where things are found, and how it ends."""
 
+import contextlib
 import json
 import os
 import shlex
 import shutil
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -215,7 +218,7 @@ def test_a_text_that_has_changed_is_not_measured_as_the_runs_own(folder, capsys)
     assert "no longer" not in capsys.readouterr().err
     (folder / "fox.txt").write_text(TEXT + "The hen sat.\n" * 40, encoding="utf-8")
     assert main(["eval", "run"]) == 0
-    assert "fox.txt is no longer the text" in capsys.readouterr().err
+    assert "the validation text of fox.txt is not the one" in capsys.readouterr().err
     assert main(["eval", "run", "--corpus", "fox.txt"]) == 0
     assert "no longer" not in capsys.readouterr().err
 
@@ -232,3 +235,32 @@ def test_settings_that_may_not_be_read_are_not_called_damaged(folder, monkeypatc
     monkeypatch.setattr(type(closed), "read_bytes", read_bytes)
     said = refused(["train", "--out", "run", "--resume"], capsys)
     assert "may not be read" in said and "damaged" not in said
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [(["--out", ""], "a path is empty"),
+     (["--out", "b", "--mirror-to", "b"], "inside the run folder"),
+     (["--out", "b", "--mirror-to", "b/copy"], "belongs on another disk")],
+)  # fmt: skip
+def test_folders_that_defeat_themselves(folder, flags, says, capsys):
+    capsys.readouterr()
+    with contextlib.suppress(SystemExit):  # argparse's own way to refuse a word
+        assert main(["train", "--corpus", "fox.txt", *flags, *SMALL]) == 2
+    err = capsys.readouterr().err
+    assert says in err and err.count("\n") == 1
+    assert not (folder / "b" / "checkpoints").exists()
+
+
+def test_a_run_that_only_got_worse_says_so(folder, capsys):
+    flags = ["--lr", "3", "--min-lr", "3", "--warmup", "0", "--grad-clip", "0"]
+    assert main(["train", "--corpus", "fox.txt", "--out", "worse", *SMALL, *flags]) == 0
+    assert "no validation was better than before training" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_a_full_disk_under_the_messages_saves_the_run_and_stops(folder):
+    command = [sys.executable, "-m", "gptlib", "train", "--corpus", "fox.txt", "--out", "full"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*command, *SMALL], stderr=full, stdout=subprocess.DEVNULL)
+    assert done.returncode in (130, 2) and checkpoint.saved_steps(folder / "full")

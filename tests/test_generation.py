@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from gptlib.errors import DataError
 from gptlib.model import GPT, GPTConfig
 from gptlib.sampling import generate, stream
 
@@ -92,3 +93,11 @@ def test_prompts_of_three_lengths(model, which):
     assert lengths == [6, 8, 7] and out.shape == (3, 8)
     drawn = [row[n - 5 : n] for row, n in zip(out.tolist(), lengths, strict=True)]
     assert drawn == LENGTHS[which]
+
+
+def test_greedy_takes_no_token_for_what_is_no_number():
+    def nothing(logits, ids):
+        return torch.full_like(logits, float("nan"))
+
+    with pytest.raises(DataError, match="no token can be drawn"):
+        generate(GPT(GPTConfig(8, 5, 1, 1, 4)), [1, 2], 2, temperature=0, processors=[nothing])

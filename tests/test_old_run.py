@@ -51,3 +51,15 @@ def test_it_is_loaded_to_be_sampled(old_run):
 def test_another_run_is_refused_in_it(old_run):
     with pytest.raises(CheckpointError, match="lr"):
         trainer(old_run, lr=3e-3).fit()
+
+
+def test_a_log_that_lost_lines_is_refused(old_run):
+    """The checkpoint counts on its bytes: lines of later steps would be glued to torn ones."""
+    log = (old_run / "log.jsonl").read_bytes()
+    for less in (b"", log[:200]):
+        (old_run / "log.jsonl").write_bytes(less)
+        with pytest.raises(CheckpointError, match=rf"has {len(less)} bytes, and the checkpoint"):
+            trainer(old_run).fit()
+        assert (old_run / "log.jsonl").read_bytes() == less
+    (old_run / "log.jsonl").write_bytes(log)
+    assert trainer(old_run).fit().finished

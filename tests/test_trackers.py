@@ -166,7 +166,7 @@ def test_trackio_gets_a_run_for_each_start(trackio, capsys):
 def test_a_missing_library_is_said_before_anything_is_made(kind, tmp_path, monkeypatch, capsys):
     for module in ("torch.utils.tensorboard", "trackio"):
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ConfigError, match=rf"pip install gptlib\[{kind}\]"):
+    with pytest.raises(ConfigError, match=rf"pip install {kind}"):
         make_tracker(kind, tmp_path)
     (tmp_path / "text.txt").write_text("the fox sat. the hen ran.\n" * 100)
     argv = ["train", "--corpus", str(tmp_path / "text.txt"), "--out", str(tmp_path / "run"), *SMALL]

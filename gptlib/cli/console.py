@@ -55,11 +55,11 @@ def plain_warnings() -> Generator[None]:
 
 
 def tell(line: str) -> bool:
-    """Write a line to stderr; False if nobody reads there any more."""
+    """Write a line to stderr; False if nobody reads there any more, or its disk is full."""
     try:
         with aside():
             print(line, file=sys.stderr, flush=True)
-    except BrokenPipeError:
+    except OSError:
         leave(sys.stderr)
         return False
     return True

@@ -55,8 +55,8 @@ def run(args: argparse.Namespace) -> int:
     trained = data.get("val") if isinstance(data, dict) else None
     if not args.corpus and trained not in (None, split_sha256(ids)):
         warnings.warn(
-            f"{name} is no longer the text that this run was validated on; the losses below are "
-            "of what it holds now",
+            f"the validation text of {name} is not the one that this run was validated on (the "
+            "text or its size is another); the losses below are of what is here now",
             stacklevel=2,
         )
     separator = data.get("separator") if isinstance(data, dict) else None

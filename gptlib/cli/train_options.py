@@ -175,7 +175,7 @@ def _add_call(groups: dict[str, argparse._ArgumentGroup]) -> None:
     )  # fmt: skip
     what.add_argument(
         "--tracker", choices=["tensorboard", "trackio"],
-        help="show the curves there; needs pip install gptlib[tensorboard] or gptlib[trackio]",
+        help="show the curves there; needs pip install tensorboard or trackio",
     )  # fmt: skip
     what.add_argument("--json", action="store_true", help="print the result as JSON, for scripts")
     saving.add_argument(

@@ -1,74 +1,18 @@
-"""Recorded runs by name: read, or made anew: `python -m gptlib.course.recipes NAME [--out FOLDER]`.
+"""Make a recorded run anew: `python -m gptlib.course.recipes NAME [--out FOLDER]`.
 
-One job: `RECIPES`, one table, and `load_record`. A recipe downloads what it needs, trains, measures
-and returns a `Record`; it is imported when it is asked for, and nothing of the package itself uses
-it.
+One job: that command. What makes which record stands in `gptlib.course.recorded`.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
 from pathlib import Path
 
 from gptlib.course.command import answer
-from gptlib.course.records import Record, read_record, save_record
-from gptlib.errors import DataError
-from gptlib.resources import data_path
+from gptlib.course.recorded import RECIPES, load_record, run_recipe
+from gptlib.course.records import save_record
 
-#: record: the function that makes it. Sweeps are files, and one function makes all their records.
-RECIPES = {
-    "attention-speed": "self_attention.runs:attention_speed",
-    "digits": "digits.runs:digits",
-    "digits-mnist": "digits.runs:digits_mnist",
-    "kalevala-bigram": "bigram.runs:kalevala_bigram",
-    "kalevala-gpt": "multi_head.runs:kalevala_gpt",
-    "ladder-german": "multi_head.runs:ladder_german",
-    "ladder-tales": "multi_head.runs:ladder_tales",
-    "leak-real": "self_attention.runs:leak_real",
-    "ngrams-real": "self_attention.runs:ngrams_real",
-    "shakespeare-nanogpt-cpu": "multi_head.runs:shakespeare_nanogpt_cpu",
-    "speedrun-cpu": "speedrun.ablation:speedrun_cpu",
-    "speedrun-races": "speedrun.races:speedrun_races",
-    "tales-cpu": "multi_head.runs:tales_cpu",
-}
-_SWEEP = "sweep:remake"
-RECIPES |= {path.stem: _SWEEP for path in sorted(data_path("sweeps").glob("*.toml"))}
-
-
-def run_recipe(name: str) -> Record:
-    """Make the record `name` anew.
-
-    Raises:
-        DataError: there is no recipe of that name.
-    """
-    if name not in RECIPES:
-        raise DataError(
-            f"no recipe makes {name!r}; there are {', '.join(sorted(RECIPES))}. A record that "
-            "`python bench/…` made is made anew by that command, in the repository"
-        )
-    module, _, function = RECIPES[name].partition(":")
-    recipe = getattr(importlib.import_module(f"gptlib.course.{module}"), function)
-    return recipe(name) if RECIPES[name] == _SWEEP else recipe()
-
-
-def load_record(name: str, rerun: bool = False) -> Record:
-    """Return a recorded run.
-
-    Args:
-        name: e.g. "kalevala-gpt".
-        rerun: make it anew here, now, and return that instead; how long it takes is in the costs
-            page. What ships with the book is not touched.
-
-    Raises:
-        DataError: there is no record, or no recipe, of that name.
-    """
-    if rerun:
-        return run_recipe(name)
-    names = sorted(p.name for p in data_path("runs").iterdir() if p.is_dir())
-    if name not in names:
-        raise DataError(f"no record is called {name!r}; there are {', '.join(names)}")
-    return read_record(data_path(f"runs/{name}"))
+__all__ = ["RECIPES", "load_record", "main", "run_recipe"]
 
 
 def main(arguments: list[str] | None = None) -> None:

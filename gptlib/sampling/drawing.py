@@ -42,7 +42,10 @@ def drawing(settings: Sampling, rows: Iterable[int]) -> Callable[[Tensor, Tensor
             logits = processor(logits, ids)
             _check(processor, logits, expected)
         if settings.greedy:
-            return logits.argmax(dim=-1)
+            best, tokens = logits.max(dim=-1)  # NaN is the largest, for torch
+            if not torch.isfinite(best).all():
+                raise _nothing_to_draw(f"the largest logit is {best.tolist()}")
+            return tokens
         probs = logits.softmax(dim=-1).cpu()
         try:
             drawn = [
@@ -50,13 +53,17 @@ def drawing(settings: Sampling, rows: Iterable[int]) -> Callable[[Tensor, Tensor
                 for row, die in zip(probs.split(1), dice, strict=True)
             ]
         except RuntimeError as error:  # torch's word for what is no distribution
-            raise DataError(
-                f"no token can be drawn ({error}); expected finite logits, -inf for some: were the "
-                "model's weights damaged, or did a processor leave no token?"
-            ) from error
+            raise _nothing_to_draw(error) from error
         return torch.cat(drawn).squeeze(-1).to(logits.device)
 
     return draw
+
+
+def _nothing_to_draw(why: object) -> DataError:
+    return DataError(
+        f"no token can be drawn ({why}); expected finite logits, -inf for some: were the model's "
+        "weights damaged, or did a processor leave no token?"
+    )
 
 
 def _check(processor: Callable, logits: object, expected: torch.Size) -> None:

@@ -23,7 +23,7 @@ from gptlib.sampling.stops import Stop, as_sequences
 
 @dataclass(frozen=True)
 class Sampling:
-    """The settings of `generate`, which explains them.
+    """The settings of `generate` and `stream`, which explain them and make one of their arguments.
 
     Raises:
         ConfigError: one is outside its range.

@@ -5,6 +5,9 @@ A sheet is as wide as `WIDTH` and grows downward. What is placed has edges to pl
 by. The colors are those of `gptlib.course.picture`, which a page may turn dark; equal calls give
 equal bytes.
 
+    from gptlib.course.drawing import Drawing
+    from gptlib.course.picture import GREEN
+
     d = Drawing()
     ids = d.box(200, 10, 160, 34, "ids", shape="(B, T)")
     table = d.box(200, 74, 160, 54, "token table\\n(V, C)", color=GREEN)
