@@ -259,8 +259,8 @@ def test_a_run_that_only_got_worse_says_so(folder, capsys):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
-def test_a_full_disk_under_the_messages_saves_the_run_and_stops(folder):
+def test_a_full_disk_under_the_messages_loses_them_and_nothing_else(folder):
     command = [sys.executable, "-m", "gptlib", "train", "--corpus", "fox.txt", "--out", "full"]
     with open("/dev/full", "w") as full:
         done = subprocess.run([*command, *SMALL], stderr=full, stdout=subprocess.DEVNULL)
-    assert done.returncode in (130, 2) and checkpoint.saved_steps(folder / "full")
+    assert done.returncode == 0 and checkpoint.saved_steps(folder / "full")[-1] == 4

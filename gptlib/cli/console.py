@@ -55,13 +55,18 @@ def plain_warnings() -> Generator[None]:
 
 
 def tell(line: str) -> bool:
-    """Write a line to stderr; False if nobody reads there any more, or its disk is full."""
+    """Write a line to stderr; False if nobody reads there any more.
+
+    A terminal that was closed, or a full disk under a file, loses the line and ends nothing.
+    """
     try:
         with aside():
             print(line, file=sys.stderr, flush=True)
-    except OSError:
+    except BrokenPipeError:
         leave(sys.stderr)
         return False
+    except OSError:
+        leave(sys.stderr)
     return True
 
 
