@@ -21,6 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gptlib.errors import DataError
+from gptlib.id_checks import check_device, check_targets, explain_lookup
+from gptlib.kv_cache import KVCache
 from gptlib.model_config import ACTIVATIONS, GPTConfig
 from gptlib.rotary import Rotary
 
@@ -76,39 +78,6 @@ def evaluating(model: nn.Module, modules: Sequence[nn.Module] | None = None) -> 
     finally:
         for module in training:
             module.training = True
-
-
-class KVCache:
-    """Keys and values of the tokens already read, so that each is computed once.
-
-    Args:
-        config: the model's. batch_size: B. dtype, device: of the model's activations.
-
-    `length` tokens are held; `append` adds to one layer, `advance` moves on after all layers.
-    """
-
-    def __init__(
-        self, config: GPTConfig, batch_size: int, dtype: torch.dtype, device: torch.device
-    ) -> None:
-        shape = (batch_size, config.n_head, config.block_size, config.head_size)
-        # Room for a full context at once: growing a tensor copies it, token after token.
-        self.layers = [  # keys and values of each
-            tuple(torch.empty(shape, dtype=dtype, device=device) for _ in range(2))
-            for _ in range(config.n_layer)
-        ]
-        self.length = 0
-
-    def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Store k, v (B, H, T, D) of one layer; return all so far, (B, H, length + T, D)."""
-        keys, values = self.layers[layer]
-        T = k.size(2)
-        keys.narrow(2, self.length, T).copy_(k)
-        values.narrow(2, self.length, T).copy_(v)
-        # No queries are kept: a token asks once, when it is read, and is asked about ever after.
-        return keys.narrow(2, 0, self.length + T), values.narrow(2, 0, self.length + T)
-
-    def advance(self, T: int) -> None:
-        self.length += T
 
 
 def make_norm(config: GPTConfig) -> nn.Module:
@@ -199,42 +168,6 @@ class Block(nn.Module):
         return x + self.mlp(self.ln_2(x))
 
 
-def check_targets(targets: Tensor, shape: torch.Size, vocab_size: int) -> None:
-    """Refuse targets that no loss can be computed from; -1 leaves a position out.
-
-    Raises:
-        DataError: another shape than `shape`, an id outside the vocabulary, or none that counts.
-    """
-    if targets.shape != shape:
-        raise DataError(
-            f"targets have shape {tuple(targets.shape)} and idx has {tuple(shape)}; give the token "
-            "that follows each position, or -1"
-        )
-    if not (targets != -1).any():
-        raise DataError(
-            f"all {targets.numel()} targets are -1, which leaves a position out of the loss, so "
-            "nothing is left to learn from; give at least one token id"
-        )
-    if targets.min() < -1 or targets.max() >= vocab_size:
-        raise DataError(
-            f"targets run from {targets.min()} to {targets.max()}, but the vocabulary has "
-            f"{vocab_size} and only -1 is ignored; was the text encoded by another tokenizer?"
-        )
-
-
-def check_device(ids: Tensor, device: torch.device, name: str) -> None:
-    """Refuse ids that lie where the model cannot read them.
-
-    Raises:
-        DataError: `ids` are not on `device`.
-    """
-    if ids.device != device:
-        raise DataError(
-            f"{name} is on {ids.device} and the model on {device}; move it there: "
-            f"{name}.to({str(device)!r})"
-        )
-
-
 class Transformer(nn.Module):
     """The parts of a GPT below its head, under GPT-2's names."""
 
@@ -322,16 +255,8 @@ class GPT(nn.Module):
         try:
             x = self.transformer.wte(idx)
         except (IndexError, RuntimeError) as error:
-            if idx.dtype not in (torch.int64, torch.int32):
-                raise DataError(
-                    f"idx has the type {idx.dtype}; token ids are whole numbers: give torch.int64"
-                ) from error
-            if not isinstance(error, IndexError):
-                raise
-            raise DataError(
-                f"token ids run from {idx.min()} to {idx.max()}, but the vocabulary has "
-                f"{self.config.vocab_size}; was the text encoded by another tokenizer?"
-            ) from error
+            explain_lookup(error, idx, self.config.vocab_size)
+            raise
         if not self.config.rotary:
             x = x + self.transformer.wpe(torch.arange(start, start + T, device=idx.device))
         x = self.transformer.drop(x)

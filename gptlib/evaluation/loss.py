@@ -19,7 +19,8 @@ from torch import Tensor
 from gptlib import parallel
 from gptlib.batches import Tokens
 from gptlib.errors import ConfigError, DataError
-from gptlib.model import GPT, check_device, check_targets, evaluating
+from gptlib.id_checks import check_device, check_targets
+from gptlib.model import GPT, evaluating
 
 
 @torch.no_grad()
