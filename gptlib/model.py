@@ -19,7 +19,9 @@ from contextlib import contextmanager
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from gptlib.chunked_loss import MOST_LOGITS, chunked_cross_entropy
 from gptlib.errors import DataError
 from gptlib.id_checks import check_device, check_targets, explain_lookup
 from gptlib.kv_cache import KVCache
@@ -186,12 +188,18 @@ class GPT(nn.Module):
 
     Parameter names are GPT-2's (`transformer.wte`, `transformer.h.0.attn.c_attn`, …).
 
+    Attributes:
+        recompute: keep of each block only what enters it, and run it once more on the way back.
+        loss_chunk: tokens whose logits exist at a time where they are not returned; 0 is all.
+
     Derived in chapter 3, *Is that all of it?*
     """
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.config = config
+        # Time for memory. No part of the config: what is computed stays the same.
+        self.recompute, self.loss_chunk = False, 0
         self.transformer = Transformer(config)
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         if config.tied_head:
@@ -261,7 +269,10 @@ class GPT(nn.Module):
             x = x + self.transformer.wpe(torch.arange(start, start + T, device=idx.device))
         x = self.transformer.drop(x)
         for layer, block in enumerate(self.transformer.h):
-            x = block(x, cache, layer)
+            if self.recompute and cache is None:  # dropout draws the same again
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x, cache, layer)
         # Not in `append`: until the last layer has been through, all of them write at one place.
         if cache is not None:
             cache.advance(T)
@@ -273,30 +284,43 @@ class GPT(nn.Module):
         return cap * torch.tanh(logits / cap) if cap else logits
 
     def forward(
-        self, idx: Tensor, targets: Tensor | None = None, return_logits: bool = True
+        self,
+        idx: Tensor,
+        targets: Tensor | None = None,
+        return_logits: bool = True,
+        reduction: str = "mean",
     ) -> tuple[Tensor | None, Tensor | None]:
         """Score the next token after every position.
 
         Args:
             idx: (B, T) int64, T <= block_size.
             targets: (B, T) int64, the ids that did follow; -1 leaves a position out of the loss.
-            return_logits: False frees the (B, T, V) logits, the largest tensor in training.
+            return_logits: False frees the (B, T, V) logits, the largest tensor in training, and
+                with `loss_chunk` never holds more than a chunk of them.
+            reduction: "mean", or "none" for the loss of each target, (B, T).
 
         Returns:
-            logits (B, T, V) or None, and the mean cross-entropy in nats (None without targets).
+            logits (B, T, V) or None, and the cross-entropy in nats (None without targets).
 
         Raises:
             DataError: what `hidden` and, on a CPU, `check_targets` refuse.
         """
-        logits = self.logits(self.hidden(idx))
+        hidden = self.hidden(idx)
         if targets is None:
-            return logits, None
-        check_device(targets, logits.device, "targets")
+            return self.logits(hidden), None
+        check_device(targets, hidden.device, "targets")
         if targets.device.type == "cpu" and not torch.compiler.is_compiling():
             check_targets(targets, idx.shape, self.config.vocab_size)  # elsewhere it costs a wait
+        chunk = self.loss_chunk
+        if reduction == "none":  # evaluation takes large batches
+            chunk = chunk or max(1, MOST_LOGITS // self.config.vocab_size)
+        if chunk and not return_logits:
+            return None, chunked_cross_entropy(self.logits, hidden, targets, chunk, reduction)
+        logits = self.logits(hidden)
         # A row of text is T examples at once: each position was shown its own past only.
-        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1)
-        return logits if return_logits else None, loss
+        flat = logits.flatten(0, 1), targets.flatten()
+        loss = F.cross_entropy(*flat, ignore_index=-1, reduction=reduction)
+        return logits if return_logits else None, loss.view(targets.shape) if loss.dim() else loss
 
     def num_params(self, trainable: bool = False) -> int:
         """Parameters, or those of them that are trained; a tied head counts once.
