@@ -171,9 +171,7 @@ def score_pairs(
     return scores
 
 
-def _alike(
-    heads: Iterable[tuple[int, ...]], batch_size: int
-) -> Iterator[list[tuple[int, ...]]]:
+def _alike(heads: Iterable[tuple[int, ...]], batch_size: int) -> Iterator[list[tuple[int, ...]]]:
     """The heads in batches of nearly one length, the longest first."""
     batch: list[tuple[int, ...]] = []
     for head in sorted(heads, key=len, reverse=True):
