@@ -29,7 +29,7 @@ def wilson(right: int, n: int) -> tuple[float, float]:
     p, spread = right / n, Z * math.sqrt(right * (n - right) / n + Z * Z / 4)
     middle = right + Z * Z / 2
     low, high = ((middle + sign * spread) / (n + Z * Z) for sign in (-1, 1))
-    return min(low, p), max(high, p)  # at 0 and 1, rounding may miss p
+    return max(0.0, min(low, p)), min(1.0, max(high, p))  # rounding may miss p, 0 and 1
 
 
 @dataclass(frozen=True)
