@@ -1,6 +1,6 @@
 """HellaSwag by gptlib and by lm-eval: the same answers, item by item, and the time that each takes.
 
-    python bench/hellaswag.py --items FILE [--run RUN] [--official FILE] [--limit 500] [--threads 1]
+    python bench/hellaswag.py --items FILE --run RUN [--official FILE] [--limit 500] [--threads 1]
 
 Needs lm-eval (`pip install "lm_eval[hf]"`), in an environment of its own if need be. Same weights,
 by way of `gptlib.hub.to_hf`, and the same tokenizer, inside a wrapper that lm-eval takes. A model
@@ -20,6 +20,7 @@ import tempfile
 import time
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -28,7 +29,7 @@ import torch
 from timing import arguments, interleaved, report
 
 from gptlib.evaluation import compare, hellaswag, read_items
-from gptlib.evaluation.hellaswag import Item, Result, clean
+from gptlib.evaluation.hellaswag import MEASURES, Item, Result, clean
 from gptlib.hub import to_hf
 from gptlib.model import GPT, GPTConfig
 from gptlib.runs import load_run
@@ -193,17 +194,17 @@ def tags(model: GPT, tokenizer: Tokenizer, path: Path) -> dict:
     found = {name: hellaswag(model, tokenizer, items) for name, items in forms.items()}
     about: dict = {"items": len(plain), "with_tags": sum(tagged)}
     for name, result in found.items():
-        about[name] = result.to_dict()
-        for measure in ("acc", "acc_norm", "acc_norm_tokens"):
-            here = result.right(measure)
-            before = found["plain"].right(measure)
-            pair = compare(here, before)
-            of_tagged = [x for x, has in zip(here, tagged, strict=True) if has]
-            about[name][f"{measure}_of_tagged"] = sum(of_tagged)
-            about[name][f"{measure}_against_plain"] = {
-                "gained": pair.only_a, "lost": pair.only_b, "ci95": list(pair.ci95),
+        about[name] = {}
+        for measure in MEASURES:
+            right = result.right(measure)
+            pair = compare(right, found["plain"].right(measure))
+            about[name][measure] = {
+                "right": sum(right),
+                "right_of_tagged": sum(x and has for x, has in zip(right, tagged, strict=True)),
+                "gained": pair.only_a,
+                "lost": pair.only_b,
                 "p": pair.p_value,
-            }  # fmt: skip
+            }
     return about
 
 
@@ -220,7 +221,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--items", type=Path, required=True, help="a file of items")
     parser.add_argument("--official", type=Path, help="a file of official records, with tags")
-    parser.add_argument("--run", default="tales", help="a run folder")
+    parser.add_argument("--run", required=True, help="a run folder")
     parser.add_argument("--which", default="latest")
     parser.add_argument("--limit", type=int, default=500, help="items that must agree")
     parser.add_argument("--timed", type=int, default=100)
@@ -235,7 +236,7 @@ def main() -> None:
     also = {"trained_steps": manifest["step"], "batch_size": args.batch_size}
     if args.official:
         also["tags"] = tags(trained, tokenizer, args.official)
-    also["threads"] = args.threads
+    also |= {"threads": args.threads, "lm_eval": version("lm_eval")}
     report("hellaswag", rows, args.out, **also)
 
 

@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--batch-size", type=int, metavar="N",
-        help="hellaswag: texts that the model reads at a time (default 32)",
+        help="hellaswag: texts that the model reads at a time (default 16)",
     )  # fmt: skip
     parser.add_argument(
         "--which", default="best", metavar="NAME",
@@ -99,7 +99,7 @@ def _hellaswag(
 ) -> tuple[dict, list[str]]:
     """The result of `--task hellaswag` for JSON, and the lines for people."""
     items = read_items(args.items, args.limit, args.form)
-    batch_size = 32 if args.batch_size is None else args.batch_size
+    batch_size = 16 if args.batch_size is None else args.batch_size
     with progress("choosing", unit="endings") as bar:
         found = hellaswag(model, tokenizer, items, batch_size=batch_size, progress=bar.at)
     if args.per_item:

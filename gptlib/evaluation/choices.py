@@ -111,7 +111,7 @@ def _pairs(model: GPT, tokenizer: Tokenizer, prefix: str, endings: Sequence[str]
 def score_pairs(
     model: GPT,
     pairs: Sequence[Pair],
-    batch_size: int = 32,
+    batch_size: int = 16,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[float]:
     """log p(tail | head) in nats for each pair of ids, in the order given.

@@ -130,7 +130,7 @@ def hellaswag(
     model: GPT,
     tokenizer: Tokenizer,
     items: Sequence[Item],
-    batch_size: int = 32,
+    batch_size: int = 16,
     progress: Callable[[int, int], None] | None = None,
 ) -> Result:
     """Ask a model which ending of each item is the likeliest.
