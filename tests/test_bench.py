@@ -148,7 +148,7 @@ def test_hellaswag_agrees_before_it_is_timed(run, monkeypatch, tmp_path):
     tokenizer = BPETokenizer.train("the fox sat. the hen ran. " * 9, 270)
     model = GPT(GPTConfig(64, tokenizer.vocab_size, 1, 2, 16)).eval()
     full = {"activity_label": "Foxes", "ctx_a": "the fox [title] sat.", "ctx_b": "the hen",
-            "ctx": "the fox [title] sat. the hen", "endings": ["a", "b b", "[step] c", "s"]}  # fmt: skip
+            "ctx": "the fox [title] sat.", "endings": ["a", "b b", "[step] c", "s"]}  # fmt: skip
     place = tmp_path / "official.jsonl"
     place.write_text("".join(json.dumps(full | {"label": i % 4}) + "\n" for i in range(9)))
     monkeypatch.setattr(hellaswag, "load_run", lambda *names: (model, tokenizer, {"step": 1}))

@@ -77,7 +77,7 @@ def compare(a: Sequence[bool], b: Sequence[bool]) -> Comparison:
         )
     n, cells = len(a), {(x, y): 0 for x in (True, False) for y in (True, False)}
     for x, y in zip(a, b, strict=True):
-        cells[bool(x), bool(y)] += 1
+        cells[x, y] += 1
     both, only_a, only_b, neither = cells.values()
     p, q = (both + only_a) / n, (both + only_b) / n
     (p_low, p_high), (q_low, q_high) = wilson(both + only_a, n), wilson(both + only_b, n)
