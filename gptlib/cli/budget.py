@@ -17,6 +17,7 @@ from gptlib.cli.plan import add_file, describe, given
 from gptlib.cli.train_options import OPTIONS, add_field, settings_of
 from gptlib.devices import Device, device, device_names, this_cpu
 from gptlib.errors import ConfigError
+from gptlib.footprint import parameters
 from gptlib.model_config import GPTConfig
 from gptlib.presets import preset
 from gptlib.runtime import bfloat16_is_fast
@@ -203,7 +204,7 @@ def as_json(args: argparse.Namespace, budget: Budget, command: str) -> dict:
         "device": on.name,
         "processes": budget.processes,
         "model": budget.config.to_dict(),
-        "params": _params(budget),
+        "params": parameters(budget.config).total,
         "steps": train.steps,
         "tokens_per_step": budget.tokens_per_step,
         "tokens": budget.tokens,
@@ -231,12 +232,6 @@ def as_json(args: argparse.Namespace, budget: Budget, command: str) -> dict:
     }  # fmt: skip
 
 
-def _params(budget: Budget) -> int:
-    from gptlib.footprint import parameters
-
-    return parameters(budget.config).total
-
-
 def page(args: argparse.Namespace, budget: Budget, command: str) -> str:
     """The same as a person reads it."""
     train, on, held = budget.train, budget.device, budget.memory
@@ -258,7 +253,7 @@ def page(args: argparse.Namespace, budget: Budget, command: str) -> str:
     rate = f"{on.flops[train.dtype] / 1e12:,.3g} TFLOP/s"
     rate += f", {reached:.0%} of the peak" if reached else ""
     pairs = [
-        ("parameters", f"{_params(budget):,}"),
+        ("parameters", f"{parameters(budget.config).total:,}"),
         ("a step", f"{budget.tokens_per_step:,} tokens, cut into {train.accumulate} x {budget.rows}"
                    f" x {budget.config.block_size:,}"
                    + (f" on each of {budget.processes}" if budget.processes > 1 else "")),
