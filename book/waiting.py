@@ -65,9 +65,7 @@ def waiting_table(root: Path) -> str:
     for name, what, of, times, command in _GPT2:
         if not (root / "data" / "runs" / name / "record.json").exists():
             flops = times * _preset_flops(of)
-            rows.append(
-                f"| `{name}`<br>`{command}` | {what} | {_power(flops)} | {_hours(flops)} |"
-            )
+            rows.append(f"| `{name}`<br>`{command}` | {what} | {_power(flops)} | {_hours(flops)} |")
     return "\n".join(rows) if len(rows) > 2 else "Nothing waits."
 
 

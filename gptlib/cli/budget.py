@@ -6,6 +6,7 @@ import argparse
 import json
 import re
 from dataclasses import asdict
+from pathlib import Path
 
 import torch
 
@@ -13,7 +14,7 @@ from gptlib.budget import Budget, Price, plan_run
 from gptlib.cli import run_file
 from gptlib.cli.arguments import flag_of, path
 from gptlib.cli.console import shell_line
-from gptlib.cli.plan import add_file, describe, given
+from gptlib.cli.plan import add_file, describe, given, padding_ids
 from gptlib.cli.train_options import OPTIONS, add_field, settings_of
 from gptlib.devices import Device, device, device_names, this_cpu
 from gptlib.errors import ConfigError
@@ -54,7 +55,7 @@ def count(text: str) -> float:
         number = float(found[1].replace(",", "")) * TIMES[found[2].upper()] if found else 0.0
     except ValueError:
         number = 0.0
-    if number < 1:
+    if not 1 <= number < 1e18:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of tokens; write 10B, or 300M")
     return number
 
@@ -148,14 +149,14 @@ def _shape(args: argparse.Namespace, model: dict) -> GPTConfig:
     """
     ids = args.vocab_size
     if ids is None and args.corpus and is_shard_folder(args.corpus):
-        ids = read_manifest(args.corpus)["vocab_size"]
+        ids = read_manifest(Path(args.corpus))["vocab_size"]
     ids = ids or preset(args.preset).vocab_size
     if not ids:
         raise ConfigError(
             f"how many ids has the tokenizer? preset {args.preset} does not say: give --vocab-size "
             "N, or a shard folder as --corpus"
         )
-    padding = -ids % args.pad_vocab if args.pad_vocab and args.pad_vocab > 0 else 0
+    padding = 0 if args.pad_vocab is None else padding_ids(ids, args.pad_vocab)
     return GPTConfig.from_dict(model | {"vocab_size": ids + padding, "padding_ids": padding})
 
 
