@@ -7,13 +7,16 @@ that autograd keeps between the forward and the backward pass, each storage once
 out; and the most that everything made in the step holds at once, gradients among it, weights and
 moments not. For this nothing is computed: torch's fake tensors have shapes and no numbers. And
 *from outside*: the peak resident memory of a fresh process that makes the step, beyond one that
-trains a thousand weights. In it are the weights and AdamW's two moments, 12 bytes a parameter, and
-what the kernels and the allocator take for themselves (`--no-process` leaves it out, and with it
-the only minutes of this bench).
+trains a thousand weights (`--no-process` leaves it out, and with it the only minutes of this
+bench). `process_mb` is as it comes: glibc keeps freed blocks below 32 MB for later and may find no
+use for them. `mapped_mb` is with MALLOC_MMAP_THRESHOLD_, which has it give every block of a
+megabyte back. That should come to `tensors_mb`: what the step holds, and 12 bytes a parameter for
+the weights and AdamW's two moments.
 """
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -51,6 +54,7 @@ SIZES = {
     "gpt2-124m": Setting(GPTConfig(), batch_size=1),
 }
 CHUNK = 256
+GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": str(MB)}  # glibc reads it when a process starts
 WAYS = [(False, 0), (False, CHUNK), (True, 0), (True, CHUNK)]
 
 
@@ -179,8 +183,12 @@ def main() -> None:
                 way = dict(dtype=dtype, recompute=recompute, loss_chunk=chunk)
                 setting = replace(size, **way)
                 row = {"model": name, **way, **count(setting)}
+                row["tensors_mb"] = row["step_mb"] + 3 * weights[name]
                 if measured:
                     row["process_mb"] = peak_memory_mb(make_step, setting, args.threads) - floor
+                    with mock.patch.dict(os.environ, GIVE_BACK):
+                        mapped = peak_memory_mb(make_step, setting, args.threads)
+                    row["mapped_mb"] = mapped - floor
                 rows.append(row)
     report("memory", rows, args.out, weights_mb=weights)
 
