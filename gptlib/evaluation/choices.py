@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from gptlib.chunked_loss import chunked_cross_entropy
 from gptlib.errors import ConfigError, DataError
 from gptlib.grammar import Probe
-from gptlib.model import GPT, KVCache, evaluating
+from gptlib.kv_cache import KVCache
+from gptlib.model import GPT, evaluating
 from gptlib.tokenizers import Tokenizer
 
 Pair = tuple[Sequence[int], Sequence[int]]  # ids of a head, and of the tail that is scored
@@ -228,11 +229,8 @@ def _sums(model: GPT, texts: list[Pair], cache: _Read | None) -> list[float]:
         scored[row, len(head) - 1 : end - 1] = True
     idx, scored = idx.to(model.device), scored.to(model.device)
     hidden, targets = model.hidden(idx[:, :-1], cache)[scored], idx[:, 1:][scored]  # (N, C), (N,)
-    n = max(1, LOGITS // model.config.vocab_size)
-    losses = torch.cat([
-        F.cross_entropy(model.logits(some).float(), target, reduction="none")
-        for some, target in zip(hidden.split(n), targets.split(n), strict=True)
-    ])  # fmt: skip
-    sums = torch.zeros(scored.shape, dtype=torch.float32, device=losses.device)
-    sums[scored] = losses.float()
+    chunk = max(1, LOGITS // model.config.vocab_size)
+    losses = chunked_cross_entropy(model.logits, hidden[None], targets[None], chunk, "none")[0]
+    sums = torch.zeros(scored.shape, dtype=losses.dtype, device=losses.device)
+    sums[scored] = losses
     return (-sums.cpu().double().sum(dim=1)).tolist()
