@@ -10,6 +10,8 @@ Environment:
     GPTLIB_DATA: the cache folder. Without it: the user's cache folder, wherever the system has it.
     GPTLIB_MIRROR: an address that is asked before all others, e.g. `http://10.0.0.5:8000/`; the
         registry's `file` is appended to it. It serves a class from one machine.
+    HF_ENDPOINT: the hub that stands in for https://huggingface.co, as Hugging Face's own programs
+        read it.
 """
 
 import contextlib
@@ -18,24 +20,29 @@ import os
 import tempfile
 import tomllib
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from gptlib.corpora.http_file import reason, receive
+from gptlib.corpora.http_file import Stopped, reason, receive
 from gptlib.errors import DataError
 from gptlib.files import sha256
 from gptlib.paths import user_path
 from gptlib.resources import data_path
 
+HUB = "https://huggingface.co"
+
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the registry: what a file is, where it comes from, and its fingerprint."""
+    """One line of the registry: what a file is, where it comes from, and its fingerprint.
+
+    A data set on a hub has `parts`, (file, bytes, sha256) each, which lie at `url` + file.
+    """
 
     name: str
-    kind: str  # "embedded", "text", "tokenizer" or "dataset"
+    kind: str  # "embedded", "text", "tokenizer", "dataset" or "hub"
     about: str
     licence: str
     file: str = ""  # name in the cache folder; empty for what needs no file
@@ -43,6 +50,8 @@ class Entry:
     sha256: str = ""
     url: str = ""
     mirrors: tuple[str, ...] = ()
+    revision: str = ""  # the commit that `parts` were listed at
+    parts: tuple[tuple[str, int, str], ...] = ()
 
 
 def read_registry(path: str | Path | None = None) -> dict[str, Entry]:
@@ -103,6 +112,11 @@ def fetch(name: str, registry: str | Path | None = None) -> Path:
     if name not in entries:
         raise DataError(unknown_name(name, entries))
     entry = entries[name]
+    if entry.kind == "hub":
+        raise DataError(
+            f"{name!r} is {entry.bytes:,} bytes in {len(entry.parts)} files, which are read one "
+            f"after the other: gptlib data prepare {name} --tokens 500M --out FOLDER"
+        )
     if not entry.file:
         raise DataError(
             f"{name!r} is made on this machine, so there is nothing to download; "
@@ -150,25 +164,23 @@ def _sha256(path: Path) -> str:
 
 
 def _addresses(entry: Entry) -> list[str]:
-    own = os.environ.get("GPTLIB_MIRROR")
-    return ([own.rstrip("/") + "/" + entry.file] if own else []) + [entry.url, *entry.mirrors]
+    own, hub = (os.environ.get(name, "").rstrip("/") for name in ("GPTLIB_MIRROR", "HF_ENDPOINT"))
+    urls = [entry.url, *entry.mirrors]
+    if hub:
+        urls = [hub + url[len(HUB) :] if url.startswith(HUB + "/") else url for url in urls]
+    return ([own + "/" + entry.file] if own else []) + urls
 
 
 def _download(entry: Entry) -> Path:
     """Fetch the file of `entry` into the cache folder from the first address that has it."""
     target = cache_folder() / entry.file
     by_hand = f"put the file there as {target}, or set GPTLIB_DATA to a folder that has it"
-    failures = []
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
             got = Path(folder) / target.name
-            for url in _addresses(entry):
-                try:
-                    receive(url, got, entry.bytes, entry.sha256)
-                except Exception as error:  # whatever an address does wrong, the next is tried
-                    failures.append(f"{urlsplit(url).netloc or url}: {reason(error)}")
-                    continue
+            failures = bring(entry, got)
+            if not failures:
                 if _sha256(target) not in ("", entry.sha256):
                     with contextlib.suppress(FileNotFoundError):  # another process was faster
                         os.replace(target, target.with_name(target.name + ".damaged"))
@@ -183,3 +195,26 @@ def _download(entry: Entry) -> Path:
         f"could not download {entry.name} ({entry.bytes:,} bytes): {'; '.join(failures)}. "
         f"Without a network, {by_hand}"
     )
+
+
+def bring(
+    entry: Entry, path: Path, quiet: bool = False, stopped: Callable[[], bool] = lambda: False
+) -> list[str]:
+    """Bring the file of `entry` to `path`, going on from what is there.
+
+    Returns:
+        Why each address that was asked failed, or nothing where one of them had the file.
+
+    Raises:
+        OSError: the file cannot be written. Stopped: see `receive`.
+    """
+    failures = []
+    for url in _addresses(entry):
+        try:
+            receive(url, path, entry.bytes, entry.sha256, quiet, stopped)
+            return []
+        except Stopped:
+            raise
+        except Exception as error:  # whatever an address does wrong, the next is tried
+            failures.append(f"{urlsplit(url).netloc or url}: {reason(error)}")
+    return failures
