@@ -1,34 +1,24 @@
-"""Documents shuffled over shards and read from a hub: the same files whatever happens on the way."""
+"""Documents shuffled over shards: the source sorted by a draw, whatever happens on the way."""
 
 import contextlib
-import dataclasses
 import hashlib
-import http.server
 import json
-import os
 import shutil
 import subprocess
 import sys
 import textwrap
-import threading
 from pathlib import Path
 
 import numpy as np
-import pyarrow
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pyarrow import parquet
 
-from gptlib.cli import main
-from gptlib.corpora import downloads, hub_files, list_corpora, load_corpus
-from gptlib.corpora.downloads import fetch, read_registry
 from gptlib.errors import ConfigError, DataError
 from gptlib.shards import parts, prepare, sources
 from gptlib.shards.deal import in_validation
 from gptlib.shards.parts import sort_key
 from gptlib.shards.read import MANIFEST, UNFINISHED, open_shards
-from gptlib.shards.sources import open_source
 from gptlib.tokenizers import END_OF_TEXT, BPETokenizer
 
 WORDS = "the goose the keeper and the light who lit whom 🪿 Straße".split()

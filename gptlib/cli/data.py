@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="stop at the document with which there are so many: 10B, 500M, 1.5e6 (default: all)",
     )  # fmt: skip
     make.add_argument(
-        "--shuffle-seed", type=_seed, default="unset", metavar="N",
+        "--shuffle-seed", type=_seed, metavar="N",
         help="shuffle the documents over all shards in an order that N draws; none keeps the order "
         "of the source (default: 0 for a hub, else none)",
     )  # fmt: skip
@@ -116,11 +116,9 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def _seed(text: str) -> int | None:
-    if text == "none":
-        return None
-    if text.isascii() and text.isdigit():
-        return int(text)
+def _seed(text: str) -> str:
+    if text == "none" or (text.isascii() and text.isdigit()):
+        return text
     raise argparse.ArgumentTypeError(f"{text[:40]!r} is no whole number of 0 or more, nor none")
 
 
@@ -172,9 +170,10 @@ def make(args: argparse.Namespace) -> None:
             f"--tokenizer char would read all of {args.source} once to learn its characters; give "
             "gpt2, or a folder that `gptlib data tokenizer` made"
         )
-    shuffle_seed = args.shuffle_seed
-    if shuffle_seed == "unset":
+    if args.shuffle_seed is None:  # nobody said
         shuffle_seed = 0 if hub else None
+    else:
+        shuffle_seed = None if args.shuffle_seed == "none" else int(args.shuffle_seed)
     if args.tokenizer in (None, "char") and not hub:
         source = open_source(args.source, args.field, args.separator, args.val_fraction)
         with progress("reading the characters of the text"):

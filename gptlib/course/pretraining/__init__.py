@@ -1,0 +1,1 @@
+"""Chapter 6: a model of GPT-2's shape, trained in earnest."""
