@@ -7,7 +7,6 @@ import hashlib
 import http.server
 import json
 import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -23,9 +22,11 @@ from pyarrow import parquet
 from gptlib.cli import main
 from gptlib.corpora import list_corpora, load_corpus
 from gptlib.corpora.downloads import fetch, read_registry
+from gptlib.corpora.http_file import Stopped, receive
 from gptlib.errors import DataError
+from gptlib.files import sha256
 from gptlib.shards import prepare
-from gptlib.shards.read import UNFINISHED, open_shards
+from gptlib.shards.read import open_shards
 from gptlib.shards.sources import open_source
 from gptlib.tokenizers import END_OF_TEXT, BPETokenizer, load_tokenizer
 
@@ -54,7 +55,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body[start : start + stop])
         if name in self.server.silent:
             self.wfile.flush()
-            self.server.free.wait(20)
+            self.server.free.wait(300)
         return None
 
     def log_message(self, *args):
@@ -74,7 +75,9 @@ def files(tmp_path_factory) -> Path:
     for i in range(FILES):
         texts = DOCUMENTS[20 * i : 20 * i + 20]
         path = folder / f"{i:03d}.parquet"
-        parquet.write_table(pyarrow.table({"id": range(20), "text": texts}), path, row_group_size=6)
+        noise = [np.random.default_rng(20 * i + k).bytes(4000) for k in range(20)]  # 80 kB
+        table = pyarrow.table({"id": range(20), "text": texts, "noise": noise})
+        parquet.write_table(table, path, row_group_size=6)
         raw = path.read_bytes()
         parts.append([path.name, len(raw), hashlib.sha256(raw).hexdigest()])
     (folder / "registry.toml").write_text(
@@ -191,9 +194,19 @@ def test_a_file_at_hand_is_read_and_stays(hub, files, bpe, want, tmp_path):
     assert own.exists() and shards(tmp_path / "out") == want
 
 
-def test_no_more_is_asked_for_than_the_tokens_need(hub, bpe, tmp_path):
+def test_a_download_that_nobody_waits_for_ends_and_keeps_what_came(hub, files, tmp_path):
+    path, whole = tmp_path / "half", files / "000.parquet"
+    url = os.environ["HF_ENDPOINT"].rstrip("/") + PATH + "000.parquet"
+    size = whole.stat().st_size
+    with pytest.raises(Stopped):
+        receive(url, path, size, sha256(whole), quiet=True, stopped=lambda: True)
+    assert whole.read_bytes().startswith(path.read_bytes()) and path.stat().st_size
+    receive(url, path, size, sha256(whole), quiet=True)
+    assert path.read_bytes() == whole.read_bytes()
+
+
+def test_the_source_ends_where_the_tokens_do(hub, bpe, tmp_path):
     prepare("edu", bpe, tmp_path / "out", **SETTINGS, tokens=300)
-    assert {name for name, _ in hub.asked} <= {"000.parquet", "001.parquet"}
     assert not (tmp_path / "out" / "download").exists()
     listed = json.loads((tmp_path / "out" / "manifest.json").read_text())
     counts = np.cumsum([len(bpe.encode_ordinary(text)) + 1 for text in DOCUMENTS])
@@ -233,7 +246,7 @@ CHILD = textwrap.dedent("""
         os._exit(0)
 
     if len(sys.argv) > 4:
-        sys.exit(attempt(out, 0))
+        prepare("edu", tokenizer, out, val_fraction=0.1, shard_bytes=900, shuffle_seed=0, workers=2)
     point, code = 0, -9
     while code == -9:  # again and again in one folder, a little later each time
         point += 4
@@ -260,33 +273,22 @@ def test_killed_again_and_again_it_writes_the_same_bytes(hub, files, bpe, want, 
 
 
 def test_killed_in_the_middle_of_a_download_it_goes_on_from_there(hub, files, bpe, want, tmp_path):
-    hub.silent, hub.pieces = {"002.parquet"}, {"002.parquet": 500}
+    hub.silent, hub.pieces = {"002.parquet"}, {"002.parquet": 40_000}
     out = tmp_path / "out"
     process = subprocess.Popen(child(files, bpe, tmp_path, "once"))
     left = out / "download" / "002.parquet.unfinished"
-    for _ in range(2000):
-        if left.exists() and left.stat().st_size == 500 and (out / UNFINISHED).exists():
-            break
+    while not (left.exists() and left.stat().st_size):  # the server sends no more
+        assert process.poll() is None
         time.sleep(0.02)
-    children = [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and _parent(p) == (
-        process.pid
-    )]  # fmt: skip
-    for pid in [*children, process.pid]:
-        os.kill(pid, signal.SIGKILL)
+    process.kill()
     process.wait()
-    assert left.stat().st_size == 500
+    had = left.stat().st_size
+    assert 0 < had <= 40_000
     hub.free.set()
     hub.silent, hub.pieces, hub.asked[:] = set(), {}, []
     prepare("edu", bpe, out, **SETTINGS)
-    assert ("002.parquet", 500) in hub.asked and ("000.parquet", 0) not in hub.asked
+    assert ("002.parquet", had) in hub.asked and ("000.parquet", 0) not in hub.asked
     assert shards(out) == want
-
-
-def _parent(process: Path) -> int:
-    try:
-        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return -1
 
 
 def test_a_tokenizer_is_trained_on_the_beginning_of_a_hub(hub, tmp_path):

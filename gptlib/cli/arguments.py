@@ -71,7 +71,7 @@ def count(text: str) -> int:
     digits = text.replace(",", "").replace("_", "")
     try:
         number = Decimal(digits[:-1] if factor > 1 else digits) * factor
-        if number.is_finite() and number >= 1 and number == int(number):
+        if number.is_finite() and 1 <= number < 2**62 and number == int(number):
             return int(number)
     except ArithmeticError:  # no number
         pass

@@ -75,7 +75,12 @@ def receive(
 
 
 def _transfer(
-    url: str, path: Path, had: int, size: int, quiet: bool, stopped: Callable[[], bool]
+    url: str,
+    path: Path,
+    had: int,
+    size: int,
+    quiet: bool = False,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> None:
     """Add to `path` what the server sends, or replace it if the server begins at the beginning."""
     import requests

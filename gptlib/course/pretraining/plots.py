@@ -6,7 +6,7 @@ text.
 
 from collections.abc import Sequence
 
-from gptlib.course.plotting import COLORS, FAINT, Plot, label_ends, panels
+from gptlib.course.plotting import COLORS, FAINT, SMALL, Plot, panels
 from gptlib.course.records import Record
 
 
@@ -27,13 +27,12 @@ def shard_spikes(record: Record) -> Plot:
             ax.axvline(border, color=FAINT, linewidth=0.8, zorder=1)
         ax.plot(
             [line["step"] for line in lines], [line["loss"] for line in lines], color=color,
-            linewidth=0.9, label=name.replace(" ", "\n"),
+            linewidth=0.9,
         )  # fmt: skip
+        ax.set_title(name, color=color, fontsize=SMALL, loc="right")
         ax.set_ylabel("loss (nats a token)")
         told.append(f"{name}, {record.result['orders'][name]['rise']:+.2f}")
     axes[-1].set_xlabel("step; a line where another block of text begins")
-    for ax in axes:
-        label_ends(ax)
     return Plot(
         fig,
         "Training loss at each step, in two panels. Mean change of the loss at the borders of "

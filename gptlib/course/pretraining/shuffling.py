@@ -42,12 +42,12 @@ ORDERS = {  # shards, and how the trainer reads them
     "shuffled documents": (0, "in order"),
     "shuffled windows": (None, "shuffled"),
 }
-LETTERS = 220_000  # characters of each block
+LETTERS = 360_000  # characters of each block
 LONGEST = 4_000  # characters of a document; a longer one is cut at the end of a paragraph
 WIDTH = 5  # steps on each side of a border whose losses are compared
 MODEL = dict(block_size=256, n_layer=4, n_head=4, n_embd=128)
 TRAIN = dict(
-    batch_size=4, lr=2e-3, min_lr=2e-4, warmup=20, eval_every=44, save_minutes=0.0, dtype="fast",
+    batch_size=4, lr=2e-3, min_lr=2e-4, warmup=20, eval_every=72, save_minutes=0.0, dtype="fast",
 )  # fmt: skip
 
 
