@@ -4,7 +4,7 @@ One job: `TokenBatches`, where a batch is a function of (seed, step, rank) and n
 whole state is one integer, the step, so a resumed run reads on exactly where it stopped, and any
 number of processes share one global batch. Windows are visited without replacement: each epoch is
 a seeded permutation of all windows, computed in constant memory, and starts at a fresh offset so
-that an epoch cuts the text elsewhere.
+that an epoch cuts the text elsewhere. They can also be drawn at random, or read as they lie.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from gptlib.errors import ConfigError, DataError
 
-SAMPLING = ("shuffled", "random")
+SAMPLING = ("shuffled", "random", "in order")
 PIECE = 1 << 20  # tokens that `document_starts` looks at in one go
 
 
@@ -160,7 +160,8 @@ class TokenBatches(Batches):
         block_size: T, tokens a window.
         seed: another seed, another order.
         sampling: "shuffled" visits every window once an epoch; "random" draws offsets with
-            replacement, as many published runs do.
+            replacement, as many published runs do; "in order" reads the windows as they lie, one
+            after the other, and begins again at the end, as runs that read their shards in turn do.
         starts: where windows begin, e.g. `document_starts`; None cuts the text side by side.
             Those too near the end of the text are left out.
 
@@ -201,10 +202,12 @@ class TokenBatches(Batches):
 
     @property
     def windows(self) -> int:
-        """Windows in an epoch. Where there is room, one is given up to let the offset vary."""
+        """Windows in an epoch. In another order than that of the text, one is given up where there
+        is room, to let the offset vary."""
         if self.starts is not None:
             return len(self.starts)
-        return max(1, (len(self.tokens) - 1) // self.block_size - 1)
+        spare = 0 if self.sampling == "in order" else 1
+        return max(1, (len(self.tokens) - 1) // self.block_size - spare)
 
     def offsets(self, step: int) -> np.ndarray:
         """First token of each window of the global batch of `step`: (batch_size,) int64."""
@@ -217,6 +220,8 @@ class TokenBatches(Batches):
             return drawn if self.starts is None else self.starts[drawn]
         sample = step * self.batch_size + np.arange(self.batch_size)
         epoch, place = sample // self.windows, sample % self.windows
+        if self.sampling == "in order":
+            return self.block_size * place if self.starts is None else self.starts[place]
         offsets = np.empty_like(sample)
         for e in np.unique(epoch):  # a batch may run over the end of an epoch
             here = epoch == e

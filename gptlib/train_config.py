@@ -105,7 +105,9 @@ class TrainConfig:
         0, "of the data's order and of dropout (and, on the command line, of the first weights)"
     )
     sampling: str = training(
-        "shuffled", "how windows are drawn: shuffled, each once in a pass over the text, or random"
+        "shuffled",
+        "how windows are drawn: shuffled, each once in a pass over the text; random; or in order, "
+        "as they lie on the disk",
     )
     device: str = machine("auto", "cpu, cuda, cuda:1, mps; auto takes the fastest")
     dtype: str = machine(

@@ -63,7 +63,29 @@ def test_targets_are_the_next_tokens(step, seed):
     assert torch.equal(x + 1, y)
 
 
-@pytest.mark.parametrize("sampling", ["shuffled", "random"])
+@given(
+    length=st.integers(17, 400), batch=st.integers(1, 9), T=st.integers(1, 16),
+    step=st.integers(0, 10**6),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_in_order_the_windows_follow_one_another(length, batch, T, step):
+    data = TokenBatches(np.arange(length), batch, T, sampling="in order")
+    assert data.windows == max(1, (length - 1) // T)
+    at = (step * batch + np.arange(batch)) % data.windows
+    assert data.offsets(step).tolist() == (T * at).tolist()
+    x, y = data.batch(step)
+    assert torch.equal(x + 1, y) and y.max() < length
+    other = TokenBatches(np.arange(length), batch, T, seed=9, sampling="in order")
+    assert torch.equal(other.batch(step)[0], x)  # no seed decides anything
+
+
+def test_in_order_windows_begin_at_the_starts():
+    starts = np.array([3, 20, 50])
+    data = TokenBatches(np.arange(70), 2, 8, sampling="in order", starts=starts)
+    assert data.offsets(0).tolist() == [3, 20] and data.offsets(1).tolist() == [50, 3]
+
+
+@pytest.mark.parametrize("sampling", ["shuffled", "random", "in order"])
 def test_ranks_and_micro_batches_share_one_global_batch(sampling):
     data = TokenBatches(np.arange(5000), 12, 16, 7, sampling)
     whole = data.batch(5)[0]

@@ -422,7 +422,7 @@ def no_home(monkeypatch):
 
 
 def test_without_a_home_what_needs_none_works(no_home, tmp_path, monkeypatch):
-    assert {info.state for info in list_corpora()} == {"embedded", "to download"}
+    assert {info.state for info in list_corpora()} == {"embedded", "to download", "on a hub"}
     assert load_corpus("tales", size=5_000).text
     for need in (lambda: load_corpus("shakespeare"), BPETokenizer.gpt2, cache_folder):
         with pytest.raises(DataError, match="no home folder for you.*set GPTLIB_DATA to a folder"):
@@ -473,9 +473,11 @@ def test_the_registry_that_ships():
     assert set(entries) >= {"tales", "shakespeare", "kalevala", "gpt2"}
     for entry in entries.values():
         assert entry.about and entry.licence and entry.kind in (
-            "embedded", "text", "tokenizer", "dataset",
+            "embedded", "text", "tokenizer", "dataset", "hub",
         )  # fmt: skip
-        if entry.kind != "embedded":
+        if entry.kind == "hub":
+            assert all(url.startswith("https://") for url in (entry.url, *entry.mirrors))
+        elif entry.kind != "embedded":
             assert len(entry.sha256) == 64 and entry.bytes > 0 and entry.file
             assert all(url.startswith("https://") for url in (entry.url, *entry.mirrors))
             assert len(entry.mirrors) >= 1

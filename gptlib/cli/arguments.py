@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import os
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -62,6 +63,21 @@ def path(text: str) -> Path:
 def name_or_path(text: str) -> str:
     """A name as it stands, since ./name is another thing; a `~` is expanded."""
     return str(path(text)) if text.startswith("~") else text
+
+
+def count(text: str) -> int:
+    """A whole number as people write large ones: 10B, 500M, 250k, 1.5e6, 1,000,000."""
+    factor = {"k": 10**3, "m": 10**6, "b": 10**9}.get(text[-1:].lower(), 1)
+    digits = text.replace(",", "").replace("_", "")
+    try:
+        number = Decimal(digits[:-1] if factor > 1 else digits) * factor
+        if number.is_finite() and 1 <= number < 2**62 and number == int(number):
+            return int(number)
+    except ArithmeticError:  # no number
+        pass
+    raise argparse.ArgumentTypeError(
+        f"{text[:40]!r} is no whole number of 1 or more; write 10B, 500M, 1.5e6 or 1000000"
+    )
 
 
 def plain_text(text: str) -> str:

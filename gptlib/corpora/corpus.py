@@ -93,7 +93,8 @@ class Corpus:
 
 @dataclass(frozen=True)
 class CorpusInfo:
-    """One line of `gptlib data list`; `state` is "embedded", "in cache" or "to download"."""
+    """One line of `gptlib data list`; `state` is "embedded", "in cache", "to download" or, for
+    what is prepared file by file, "on a hub"."""
 
     name: str
     kind: str
@@ -151,6 +152,8 @@ def load_corpus(
         return _embedded(entry, EMBEDDED_SIZE if size is None else size, seed)
     if entry.kind == "text":
         return _from_file(fetch(entry.name, registry), entry.name, entry.licence, size)
+    if entry.kind == "hub":
+        fetch(entry.name, registry)  # says how it is read
     raise DataError(
         f"{entry.name!r} is a {entry.kind}, not a corpus; corpora are {', '.join(_texts(entries))}"
     )
@@ -165,8 +168,8 @@ def list_corpora(registry: str | Path | None = None) -> list[CorpusInfo]:
 
 
 def _state(entry: Entry) -> str:
-    if entry.kind == "embedded":
-        return "embedded"
+    if entry.kind in ("embedded", "hub"):
+        return {"embedded": "embedded", "hub": "on a hub"}[entry.kind]
     with contextlib.suppress(DataError):  # no cache folder, until GPTLIB_DATA names one
         return "in cache" if find_cached(entry) else "to download"
     return "to download"

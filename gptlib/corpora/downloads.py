@@ -11,6 +11,8 @@ Environment:
     GPTLIB_DATA: the cache folder. Without it: the user's cache folder, wherever the system has it.
     GPTLIB_MIRROR: an address that is asked before all others, e.g. `http://10.0.0.5:8000/`; the
         registry's `file` is appended to it. It serves a class from one machine.
+    HF_ENDPOINT: the hub that stands in for https://huggingface.co, as Hugging Face's own programs
+        read it.
 """
 
 import contextlib
@@ -19,24 +21,29 @@ import os
 import tempfile
 import tomllib
 import warnings
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from gptlib.corpora.http_file import PART, reason, receive
+from gptlib.corpora.http_file import PART, Stopped, reason, receive
 from gptlib.errors import DataError
 from gptlib.files import sha256, take_lock
 from gptlib.paths import user_path
 from gptlib.resources import data_path
 
+HUB = "https://huggingface.co"
+
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the registry: what a file is, where it comes from, and its fingerprint."""
+    """One line of the registry: what a file is, where it comes from, and its fingerprint.
+
+    A data set on a hub has `parts`, (file, bytes, sha256) each, which lie at `url` + file.
+    """
 
     name: str
-    kind: str  # "embedded", "text", "tokenizer", "dataset" or "model"
+    kind: str  # "embedded", "text", "tokenizer", "dataset", "model" or "hub"
     about: str
     licence: str
     file: str = ""  # name in the cache folder; empty for what needs no file
@@ -44,6 +51,8 @@ class Entry:
     sha256: str = ""
     url: str = ""
     mirrors: tuple[str, ...] = ()
+    revision: str = ""  # the commit that `parts` were listed at
+    parts: tuple[tuple[str, int, str], ...] = ()
 
 
 def read_registry(path: str | Path | None = None) -> dict[str, Entry]:
@@ -104,6 +113,11 @@ def fetch(name: str, registry: str | Path | None = None) -> Path:
     if name not in entries:
         raise DataError(unknown_name(name, entries))
     entry = entries[name]
+    if entry.kind == "hub":
+        raise DataError(
+            f"{name!r} is {entry.bytes:,} bytes in {len(entry.parts)} files, which are read one "
+            f"after the other: gptlib data prepare {name} --tokens 500M --out FOLDER"
+        )
     if not entry.file:
         raise DataError(
             f"{name!r} is made on this machine, so there is nothing to download; "
@@ -151,8 +165,11 @@ def _sha256(path: Path) -> str:
 
 
 def _addresses(entry: Entry) -> list[str]:
-    own = os.environ.get("GPTLIB_MIRROR")
-    return ([own.rstrip("/") + "/" + entry.file] if own else []) + [entry.url, *entry.mirrors]
+    own, hub = (os.environ.get(name, "").rstrip("/") for name in ("GPTLIB_MIRROR", "HF_ENDPOINT"))
+    urls = [entry.url, *entry.mirrors]
+    if hub:
+        urls = [hub + url[len(HUB) :] if url.startswith(HUB + "/") else url for url in urls]
+    return ([own + "/" + entry.file] if own else []) + urls
 
 
 @contextlib.contextmanager
@@ -173,18 +190,13 @@ def _download(entry: Entry) -> Path:
     target = cache_folder() / entry.file
     by_hand = f"put the file there as {target}, or set GPTLIB_DATA to a folder that has it"
     size = f" ({entry.bytes:,} bytes)" if entry.bytes else ""
-    failures = []
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _receiving(entry, target) as got:
             if entry.kind == "model" and (found := find_cached(entry)):
                 return found  # another process was faster
-            for url in _addresses(entry):
-                try:
-                    receive(url, got, entry.bytes, entry.sha256)
-                except Exception as error:  # whatever an address does wrong, the next is tried
-                    failures.append(f"{urlsplit(url).netloc or url}: {reason(error)}")
-                    continue
+            failures = bring(entry, got)
+            if not failures:
                 if _sha256(target) not in ("", entry.sha256):
                     with contextlib.suppress(FileNotFoundError):  # another process was faster
                         os.replace(target, target.with_name(target.name + ".damaged"))
@@ -199,3 +211,26 @@ def _download(entry: Entry) -> Path:
         f"could not download {entry.name}{size}: {'; '.join(failures)}. "
         f"Without a network, {by_hand}"
     )
+
+
+def bring(
+    entry: Entry, path: Path, quiet: bool = False, stopped: Callable[[], bool] = lambda: False
+) -> list[str]:
+    """Bring the file of `entry` to `path`, going on from what is there.
+
+    Returns:
+        Why each address that was asked failed, or nothing where one of them had the file.
+
+    Raises:
+        OSError: the file cannot be written. Stopped: see `receive`.
+    """
+    failures = []
+    for url in _addresses(entry):
+        try:
+            receive(url, path, entry.bytes, entry.sha256, quiet, stopped)
+            return []
+        except Stopped:
+            raise
+        except Exception as error:  # whatever an address does wrong, the next is tried
+            failures.append(f"{urlsplit(url).netloc or url}: {reason(error)}")
+    return failures

@@ -9,6 +9,8 @@ the caller to say, who owns the path.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 from gptlib import files
@@ -27,17 +29,30 @@ class Refused(Exception):
     """An address gave something that is not the file."""
 
 
+class Stopped(Exception):
+    """Nobody waits for the file any more."""
+
+
 class _BrokeOff(Exception):
     """A transfer ended before the end; what came so far may be the beginning of the file."""
 
 
-def receive(url: str, path: Path, size: int, sha256: str) -> None:
+def receive(
+    url: str,
+    path: Path,
+    size: int,
+    sha256: str,
+    quiet: bool = False,
+    stopped: Callable[[], bool] = lambda: False,
+) -> None:
     """Bring the file at `url` to `path`, going on from the bytes that `path` has already.
 
     Args:
         size: in bytes; 0 where only the hash is known, and the server's word is taken.
+        quiet: show no line of how far it is. stopped: asked with every block whether to give up.
 
     Raises:
+        Stopped: it was.
         Refused: not the file, or too slow. Any error of requests or urllib3: see `reason`. What
             `path` holds then is the beginning of a transfer that broke off, or nothing.
     """
@@ -49,7 +64,7 @@ def receive(url: str, path: Path, size: int, sha256: str) -> None:
     for left in reversed(range(TRIES)):
         had = _size(path)
         try:
-            _transfer(url, path, had, size)
+            _transfer(url, path, had, size, quiet, stopped)
             _check(path, size, sha256)
             return
         except Refused:
@@ -62,7 +77,14 @@ def receive(url: str, path: Path, size: int, sha256: str) -> None:
                 raise
 
 
-def _transfer(url: str, path: Path, had: int, size: int) -> None:
+def _transfer(
+    url: str,
+    path: Path,
+    had: int,
+    size: int,
+    quiet: bool = False,
+    stopped: Callable[[], bool] = lambda: False,
+) -> None:
     """Add to `path` what the server sends, or replace it if the server begins at the beginning."""
     import requests
 
@@ -82,10 +104,13 @@ def _transfer(url: str, path: Path, had: int, size: int) -> None:
         deadline = began + TIMEOUT + size / SLOWEST
         what = f"downloading {path.name.removesuffix(PART)}"
         shown = progress(what, size, "B", done=done, in_notebooks=False)
-        with path.open("ab" if rest else "wb") as file, shown as bar:
+        with path.open("ab" if rest else "wb") as file, nullcontext() if quiet else shown as bar:
             while block := response.raw.read1(BLOCK):  # whatever has come, however little
                 file.write(block)
-                bar.at(file.tell())
+                if bar:
+                    bar.at(file.tell())
+                if stopped():
+                    raise Stopped
                 if file.tell() > size:
                     raise Refused(f"sent more than the file's {size:,} bytes")
                 if clock() > deadline:

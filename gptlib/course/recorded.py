@@ -25,6 +25,7 @@ RECIPES = {
     "leak-real": "self_attention.runs:leak_real",
     "ngrams-real": "self_attention.runs:ngrams_real",
     "shakespeare-nanogpt-cpu": "multi_head.runs:shakespeare_nanogpt_cpu",
+    "shuffled-shards": "pretraining.shuffling:shuffled_shards",
     "speedrun-cpu": "speedrun.ablation:speedrun_cpu",
     "speedrun-races": "speedrun.races:speedrun_races",
     "tales-cpu": "multi_head.runs:tales_cpu",

@@ -2,43 +2,59 @@
 
 One job: `open_source`, which turns a corpus, a file, a folder or any iterable into a stream of
 documents in a fixed order, one of them in memory at a time. Blank documents are left out, and lines
-end in "\\n" in all others, whatever form they come in.
+end in "\\n" in all others, whatever form they come in. A document of a file has a place, from which
+a later reader goes on. How each form of file is read stands in `gptlib.shards.forms`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
-import json
-import mmap
 import os
 import shlex
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from io import BufferedReader
 from pathlib import Path
 
 from gptlib.corpora import Corpus, load_corpus
 from gptlib.corpora.corpus import TRAIN_SHARE, check_permission, plain_lines
-from gptlib.corpora.downloads import read_registry
+from gptlib.corpora.downloads import Entry, read_registry
+from gptlib.corpora.hub_files import HubFiles
 from gptlib.errors import ConfigError, DataError
 from gptlib.files import sha256
 from gptlib.paths import user_path
+from gptlib.shards.forms import (
+    has_separator,
+    json_lines,
+    opened,
+    parquet_rows,
+    text_documents,
+    text_of,
+)
 from gptlib.tokenizers import END_OF_TEXT
 
 SEPARATOR = "\n\n"  # ends a document where the tokenizer has no token for that
 KINDS = (".txt", ".jsonl", ".parquet")
 ALIASES = {".ndjson": ".jsonl"}  # another name for the same
+READERS = {".jsonl": json_lines, ".parquet": parquet_rows}  # any other file is text
+HUB_VALIDATION = 0.005  # of a large data set, in which a tenth would be wasted
+
+#: Where a document ends: the file, counted from 0, and the bytes or rows of it that are read.
+Place = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Document:
-    """A text; the split that its source puts it in, or None; and how much of the source is read."""
+    """A text; the split that its source puts it in, or None; how much of the source is read; and
+    the place after it, in a source of files."""
 
     text: str
     split: str | None = None
     share: float | None = None
+    place: Place | None = None
 
 
 @dataclass(frozen=True)
@@ -49,23 +65,33 @@ class Source:
         name: without a path, so that it says nothing of the machine.
         revision: pins what was read: a sha256, a commit or a version; None if nobody said.
         ending: text that ends each document where the tokenizer has no end-of-text token.
-        read: a function that returns the documents, from the first on.
+        read: a function that returns the documents, from the first on (None) or after a place.
+        places: its documents have places. remote: it is brought here file by file.
+        val_fraction: the share for validation where nobody asks for another; None: see `prepare`.
+        let_go: told when what lies before a place is not needed any more; None is all of it.
     """
 
     name: str
     revision: str | None
     ending: str
-    read: Callable[[], Iterator[Document]]
+    read: Callable[[Place | None], Iterator[Document]]
+    places: bool = False
+    remote: bool = False
+    val_fraction: float | None = None
+    let_go: Callable[[Place | None], object] = lambda place: None
 
-    def documents(self) -> Iterator[Document]:
+    def documents(self, start: Place | None = None) -> Iterator[Document]:
         """Yield every document that is not blank, its lines ended by "\\n".
+
+        Args:
+            start: the place of a document; those after it are read, and nothing before.
 
         Raises:
             DataError: what the readers say, or that the source broke off (a file, a network).
         """
         number = 0
         try:
-            for document in self.read():
+            for document in self.read(start):
                 if document.text.strip():
                     yield replace(document, text=plain_lines(document.text))
                     number += 1
@@ -87,18 +113,21 @@ def open_source(
     val_fraction: float | None = None,
     name: str | None = None,
     revision: str | None = None,
+    scratch: Path | None = None,
 ) -> Source:
     """Return the documents of a source.
 
     Args:
-        source: a `Corpus` or its name; a path: `.jsonl` (or `.ndjson`), `.parquet`, text, or a
-            folder of files of one of these kinds, read in the order of their names; or an iterable
-            of strings or of dicts, such as a `datasets` stream.
+        source: a `Corpus` or its name; the name of a data set on a hub, such as "fineweb-edu"; a
+            path: `.jsonl` (or `.ndjson`), `.parquet`, text, or a folder of files of one of these
+            kinds, read in the order of their names; or an iterable of strings or of dicts, such as
+            a `datasets` stream.
         field: where a line, a row or a dict has its text.
         separator: what stands between the documents of a text file. A file without it is one
             document, whose last part is for validation, as `load_corpus` cuts it.
         val_fraction: the share of that last part (default: the corpus's own split).
         name, revision: what to call the source; a file has its own name and sha256.
+        scratch: where the files of a hub wait to be read (default: a temporary folder).
 
     Raises:
         ConfigError: a `val_fraction` that leaves one of the splits empty.
@@ -109,31 +138,39 @@ def open_source(
     if isinstance(source, Corpus):
         return _from_corpus(source, val_fraction, revision)
     if isinstance(source, str | Path):
-        if source == "" or source in read_registry():
+        known = read_registry().get(source) if isinstance(source, str) else None
+        if known is not None and known.kind == "hub":
+            return _from_hub(known, field, scratch)
+        if source == "" or known is not None:
             return _from_corpus(load_corpus(source), val_fraction, revision)
         path = user_path(source)
         files = _files(path)
-        if len(files) == 1 and _kind(files[0]) not in KINDS[1:] and not _has(files[0], separator):
+        if (
+            len(files) == 1
+            and _kind(files[0]) not in KINDS[1:]
+            and not has_separator(files[0], separator)
+        ):
             return _from_corpus(load_corpus(files[0]), val_fraction, revision)
-        readers = {".jsonl": _json_lines, ".parquet": _parquet}
 
-        def read() -> Iterator[Document]:
-            for i, file in enumerate(files):
-                reader = readers.get(_kind(file), _text)
-                for text, share in reader(file, separator if reader is _text else field):
-                    yield Document(text, share=(i + share) / len(files))
+        def read(start: Place | None) -> Iterator[Document]:
+            first, offset = start or (0, 0)
+            for i, file in enumerate(files[first:], first):
+                yield from _documents_of(file, i, len(files), field, separator, offset)
+                offset = 0
 
-        return Source(name or path.resolve().name, revision or _fingerprint(files), SEPARATOR, read)
+        return Source(
+            name or path.resolve().name, revision or _fingerprint(files), SEPARATOR, read, True
+        )
     if isinstance(source, bytes | dict) or not isinstance(source, Iterable):
         raise DataError(
             f"the source is of type {type(source).__name__}; give the name of a corpus, a path, or "
             "an iterable of strings or of dicts"
         )
 
-    def items() -> Iterator[Document]:
+    def items(start: Place | None) -> Iterator[Document]:
         total = len(source) if isinstance(source, Sized) else None
         for i, item in enumerate(source):
-            text = item if isinstance(item, str) else _field(item, field, f"item {i}")
+            text = item if isinstance(item, str) else text_of(item, field, f"item {i}")
             yield Document(text, share=(i + 1) / total if total else None)
 
     return Source(name or type(source).__name__, revision, SEPARATOR, items)
@@ -163,13 +200,42 @@ def _from_corpus(corpus: Corpus, val_fraction: float | None, revision: str | Non
         train, val = (corpus.text[:cut],), (corpus.text[cut:],)
     own_split = val_fraction is None or len(train) == 1
 
-    def read() -> Iterator[Document]:
+    def read(start: Place | None) -> Iterator[Document]:
         total = len(train) + len(val)
         for i, text in enumerate([*train, *val]):
             split = "train" if i < len(train) else "val"
             yield Document(text, split if own_split else None, (i + 1) / total)
 
     return Source(corpus.name, revision or corpus.sha256, ending, read)
+
+
+def _from_hub(entry: Entry, field: str, scratch: Path | None) -> Source:
+    """The parquet files of a data set, each brought here while the one before it is read."""
+    folder = tempfile.TemporaryDirectory() if scratch is None else None  # gone with the source
+    files = HubFiles(entry, scratch or Path(folder.name))
+
+    def read(start: Place | None) -> Iterator[Document]:
+        first, offset = start or (0, 0)
+        with contextlib.closing(files.paths(first)) as paths:
+            for i, path in paths:
+                yield from _documents_of(path, i, len(entry.parts), field, "", offset)
+                offset = 0
+                if folder:
+                    files.let_go(i + 1)
+
+    return Source(
+        entry.name, entry.revision, SEPARATOR, read, True, True, HUB_VALIDATION,
+        lambda place: files.let_go(len(entry.parts) if place is None else place[0]),
+    )  # fmt: skip
+
+
+def _documents_of(
+    path: Path, number: int, files: int, field: str, separator: str, start: int
+) -> Iterator[Document]:
+    """The documents of file `number` of so many, after a place in it."""
+    reader = READERS.get(_kind(path), text_documents)
+    for text, share, place in reader(path, separator if reader is text_documents else field, start):
+        yield Document(text, share=(number + share) / files, place=(number, place))
 
 
 def _files(path: Path) -> list[Path]:
@@ -213,113 +279,6 @@ def _fingerprint(files: list[Path]) -> str:
     """Hex sha256 of a file, or of the hashes of several."""
     hashes = []
     for path in files:
-        with _opened(path):  # or says why not
+        with opened(path):  # or says why not
             hashes.append(sha256(path))
     return hashes[0] if len(files) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
-
-
-def _opened(path: Path) -> BufferedReader:
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); check its permissions") from (
-            error
-        )
-
-
-def _has(path: Path, separator: str) -> bool:
-    try:
-        mark = separator.encode()
-    except UnicodeEncodeError:
-        mark = b""  # half a character, which no UTF-8 file has in it
-    if not mark:
-        raise DataError(
-            f"the separator is {separator!r}; expected the text that stands between documents, "
-            f"such as {END_OF_TEXT!r}"
-        )
-    with _opened(path) as file:
-        if file.seek(0, 2) == 0:
-            return False
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw:
-            return raw.find(mark) >= 0
-
-
-def _text(path: Path, separator: str) -> Iterator[tuple[str, float]]:
-    """Documents between separators, without the line ends around them."""
-    mark = separator.encode()
-    with _opened(path) as file:
-        if file.seek(0, 2) == 0:
-            return
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw:
-            start = 0
-            while start <= len(raw):
-                end = raw.find(mark, start)
-                end = len(raw) if end < 0 else end
-                try:
-                    text = raw[start:end].decode("utf-8-sig" if start == 0 else "utf-8")
-                except UnicodeDecodeError as error:
-                    raise DataError(
-                        f"{path} is not UTF-8: byte 0x{raw[start + error.start]:02x} at offset "
-                        f"{start + error.start:,}; save it as UTF-8"
-                    ) from error
-                yield plain_lines(text).strip("\n"), end / len(raw)
-                start = end + len(mark)
-
-
-def _json_lines(path: Path, field: str) -> Iterator[tuple[str, float]]:
-    size, read = max(1, path.stat().st_size), 0
-    with _opened(path) as file:
-        for number, line in enumerate(file, 1):
-            read += len(line)
-            if not line.strip():
-                continue
-            where = f"{path.name}, line {number}"
-            try:
-                item = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise DataError(
-                    f"{where} is not JSON ({error}); expected one object a line, such as "
-                    f'{{"{field}": "..."}}'
-                ) from error
-            yield _field(item, field, where), read / size
-
-
-def _parquet(path: Path, field: str) -> Iterator[tuple[str, float]]:
-    try:
-        import pyarrow
-        from pyarrow.parquet import ParquetFile
-    except ImportError as error:
-        raise DataError(
-            "reading parquet needs pyarrow: pip install pyarrow, or write the text as jsonl"
-        ) from error
-    number = 0
-    with _opened(path) as file:
-        try:
-            table = ParquetFile(file)
-            if field not in table.schema_arrow.names:
-                raise DataError(
-                    f"{path.name} has no column {field!r}, only "
-                    f"{', '.join(table.schema_arrow.names)}; say which one has the text"
-                )
-            for batch in table.iter_batches(columns=[field], batch_size=1024):
-                for text in batch.column(0).to_pylist():
-                    number += 1
-                    item = _field({field: text}, field, f"{path.name}, row {number}")
-                    yield item, number / table.metadata.num_rows
-        except (pyarrow.ArrowException, OSError) as error:
-            raise DataError(
-                f"{path.name} is damaged or no parquet file ({str(error).splitlines()[0]}); "
-                "copy it again from where it came"
-            ) from error
-
-
-def _field(item: object, field: str, where: str) -> str:
-    text = item.get(field) if hasattr(item, "get") else None
-    if not isinstance(text, str):
-        found = f"keys {', '.join(map(str, item))[:80]}" if isinstance(item, dict) else item
-        found = f"{field} of type {type(text).__name__}" if text is not None else found
-        raise DataError(
-            f"{where} has no text in {field!r} (found {str(found)[:100]}); "
-            "say which field has the text, or mend the data"
-        )
-    return text

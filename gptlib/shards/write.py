@@ -1,10 +1,16 @@
 """Text to shards of token ids: in parallel, and never twice the same work.
 
-One job: `prepare`. Documents go, in the order of the source, into shards of about `shard_bytes` of
-text each, so the same source and settings give the same files, byte for byte, whatever the number
-of workers and however often the work was killed. A shard is written under a temporary name,
-flushed, renamed, and only then listed; a restart reads the source again, but encodes only what is
-not listed, or is listed and damaged, or whose text has changed. `open_shards` reads the result.
+One job: `prepare`. The same source and settings give the same files, byte for byte, whatever the
+number of workers and however often the work was killed. A file is written under a temporary name,
+flushed, renamed, and only then listed. `open_shards` reads the result. There are two ways to it:
+
+- Documents go, in the order of the source, into shards of about `shard_bytes` of text each. A
+  restart reads the source again, but encodes only what is not listed, or is listed and damaged, or
+  whose text has changed.
+- Where documents are shuffled, where their tokens are limited, and where the source lies on a hub,
+  the source is first encoded in parts (`gptlib.shards.parts`), from which shards are gathered
+  (`gptlib.shards.gather`). A restart begins where the last part ends. Until the shards are there
+  the parts are too, so that the disk must hold both: 40 GB for 10 billion of GPT-2's tokens.
 """
 
 from __future__ import annotations
@@ -12,11 +18,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
+import shutil
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,25 +30,19 @@ from filelock import Timeout
 
 from gptlib.corpora import Corpus
 from gptlib.corpora.corpus import TRAIN_SHARE
-from gptlib.errors import ConfigError, DataError, TokenizerError
-from gptlib.files import append_line, has_sha256, take_lock, write_atomic
+from gptlib.errors import ConfigError, DataError
+from gptlib.files import has_sha256, take_lock, write_atomic
 from gptlib.paths import user_path
 from gptlib.shards.deal import Group, deal
-from gptlib.shards.read import (
-    DTYPES,
-    FORMAT,
-    MANIFEST,
-    SPLITS,
-    UNFINISHED,
-    Shard,
-    ShardedTokens,
-    open_shards,
-    read_manifest,
-)
-from gptlib.shards.sources import Document, Source, open_source
+from gptlib.shards.encode import Encoder
+from gptlib.shards.gather import gather
+from gptlib.shards.journal import Journal
+from gptlib.shards.meter import Meter
+from gptlib.shards.parts import FOLDER, PartWriter
+from gptlib.shards.read import DTYPES, FORMAT, MANIFEST, Shard, ShardedTokens, open_shards
+from gptlib.shards.sources import Source, open_source
 from gptlib.tokenizers import END_OF_TEXT
-from gptlib.tokenizers.base import Tokenizer, content_hash
-from gptlib.versions import package_version
+from gptlib.tokenizers.base import Tokenizer
 
 __all__ = ["ShardedTokens", "open_shards", "prepare"]
 
@@ -57,6 +57,8 @@ def prepare(
     *,
     val_fraction: float | None = None,
     seed: int = 0,
+    tokens: int | None = None,
+    shuffle_seed: int | None = None,
     workers: int | None = None,
     shard_bytes: int = SHARD_BYTES,
     text_field: str = "text",
@@ -74,7 +76,12 @@ def prepare(
         tokenizer: saved beside the shards. A document ends with its `<|endoftext|>` if it has that
             token; text that spells it inside a document stays ordinary text.
         val_fraction: share of the documents that are for validation (default: the split of a
-            corpus, else a tenth). One document in every 1 / val_fraction, drawn by `seed`.
+            corpus, 0.005 of a hub, else a tenth). One document in every 1 / val_fraction, drawn by
+            `seed`.
+        tokens: stop at the end of the document with which there are so many, those for validation
+            included (default: all of the source).
+        shuffle_seed: put the documents in an order that this number draws, over all shards
+            (default: the order of the source).
         workers: threads that encode (default: one a core). shard_bytes: UTF-8 bytes of text after
             which a shard is full.
         report: called with one line of progress for each shard.
@@ -86,12 +93,20 @@ def prepare(
         split, tokens, documents, bytes and hashes. It has no times in it.
 
     Raises:
-        DataError: no text; a document that cannot be read or encoded, with its number; no document
-            for one of the splits; the folder holds other shards, is in use or cannot be written.
+        DataError: no text; a hub that cannot be reached; a document that cannot be read or encoded,
+            with its number; no document for one of the splits; the folder holds other shards, is in
+            use or cannot be written.
         ConfigError: a fraction that leaves a split without documents, or a size below 1.
     """
-    _check_settings(workers, shard_bytes, seed)
-    stream = open_source(source, text_field, separator, val_fraction, name, revision)
+    for name_of, value, least in (
+        ("seed", seed, None), ("workers", workers, 1), ("shard_bytes", shard_bytes, 1),
+        ("tokens", tokens, 1), ("shuffle_seed", shuffle_seed, 0),
+    ):  # fmt: skip
+        _check_whole(name_of, value, least)
+    folder = user_path(out_dir)
+    stream = open_source(
+        source, text_field, separator, val_fraction, name, revision, folder / "download"
+    )
     plan = {
         "format": FORMAT,
         "source": {"name": stream.name, "revision": stream.revision},
@@ -99,17 +114,25 @@ def prepare(
         "vocab_size": tokenizer.vocab_size,
         "dtype": next(d for d, ids in DTYPES.items() if tokenizer.vocab_size <= ids),
         "end_of_text": tokenizer.special_tokens.get(END_OF_TEXT),
-        "val_fraction": val_fraction,
+        "val_fraction": stream.val_fraction if val_fraction is None else val_fraction,
         "seed": seed,
         "shard_bytes": shard_bytes,
     }
-    folder = user_path(out_dir)
+    asked = {"tokens": tokens, "shuffle_seed": shuffle_seed}
+    plan |= {key: value for key, value in asked.items() if value is not None}
+    meter = Meter(report, progress, tokens)
+    in_order = tokens is None and shuffle_seed is None and not stream.remote
+    make = _in_order if in_order else _by_parts
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with take_lock(folder / ".lock"):
-            writer = _Writer(folder, plan, tokenizer, report, progress)
-            writer.write_all(stream, workers or os.cpu_count() or 1)
-            return writer.seal()
+            journal = Journal(folder, plan)
+            for pattern in (".*.tmp", "tokenizer/.*.tmp"):
+                for left in folder.glob(pattern):  # of a process that was killed while it wrote
+                    left.unlink(missing_ok=True)
+            tokenizer.save(folder / "tokenizer")
+            encoder = Encoder(tokenizer, plan, stream.ending)
+            return make(journal, stream, encoder, meter, workers or os.cpu_count() or 1)
     except Timeout as error:
         raise DataError(
             f"another process is preparing data in {folder}; wait, or choose another folder"
@@ -121,183 +144,94 @@ def prepare(
         ) from error
 
 
+def _by_parts(
+    journal: Journal, stream: Source, encoder: Encoder, meter: Meter, workers: int
+) -> dict:
+    """Encode the source in parts, then gather shards of them."""
+    parts = journal.folder / FOLDER
+    manifest = journal.manifest
+    whole = manifest is not None and all(
+        has_sha256(journal.folder / shard.file, shard.sha256) for shard in manifest["shards"]
+    )
+    if whole and stream.revision:  # nothing can have changed
+        journal.close()
+    else:
+        fraction = journal.plan["val_fraction"] or 1 - TRAIN_SHARE
+        limit = journal.plan.get("tokens")
+        writer = PartWriter(journal, stream, encoder, meter, fraction, limit)
+        shards = gather(journal, writer.write_all(workers), encoder.dtype, meter)
+        journal.seal(shards)
+    shutil.rmtree(parts, ignore_errors=True)
+    stream.let_go(None)
+    return json.loads((journal.folder / MANIFEST).read_bytes())
+
+
+def _in_order(
+    journal: Journal, stream: Source, encoder: Encoder, meter: Meter, workers: int
+) -> dict:
+    """Encode every shard that is not finished; reading runs a little ahead of encoding."""
+    writer = _Writer(journal, encoder, meter)
+    watched = replace(stream, read=lambda start: meter.watch(stream.read(start)))
+    fraction = journal.plan["val_fraction"] or 1 - TRAIN_SHARE
+    queue: deque[tuple[Group, list[Future]]] = deque()
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for group in deal(watched, fraction, journal.plan["seed"], journal.plan["shard_bytes"]):
+            if writer.is_finished(group):
+                continue
+            jobs = [pool.submit(encoder, batch) for batch in group.batches()]
+            queue.append((group, jobs))
+            group.texts = []  # the jobs have them
+            if len(queue) > AHEAD:
+                writer.finish(*queue.popleft())
+        while queue:
+            writer.finish(*queue.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return journal.seal(writer.shards)
+
+
 class _Writer:
-    """What `prepare` keeps while it works: the plan, and what is finished in the folder."""
+    """Writes shards in the order of the source, or takes over those of an earlier start."""
 
-    def __init__(
-        self,
-        folder: Path,
-        plan: dict,
-        tokenizer: Tokenizer,
-        report: Callable | None,
-        progress: Callable | None,
-    ) -> None:
-        self.folder, self.plan, self.tokenizer = folder, plan, tokenizer
-        self.report, self.progress = report or (lambda line: None), progress
-        self.finished = self._read_finished()
+    def __init__(self, journal: Journal, encoder: Encoder, meter: Meter) -> None:
+        self.journal, self.encoder, self.meter = journal, encoder, meter
         self.shards: list[Shard] = []
-        for pattern in (".*.tmp", "tokenizer/.*.tmp"):
-            for left in folder.glob(pattern):  # of a process that was killed while it wrote
-                left.unlink(missing_ok=True)
-        tokenizer.save(folder / "tokenizer")
-        self._began, self._tokens, self._from = time.monotonic(), 0, 0.0
-        self._read, self._documents, self._skipped = 0, 0, 0
-        self._share: float | None = None
 
-    def write_all(self, stream: Source, workers: int) -> None:
-        """Encode every shard that is not finished; reading runs a little ahead of encoding."""
-        ending = self._ending(stream)
-        watched = replace(stream, read=lambda: self._watch(stream))
-        fraction = self.plan["val_fraction"] or 1 - TRAIN_SHARE
-        queue: deque[tuple[Group, list[Future]]] = deque()
-        pool = ThreadPoolExecutor(workers)
-        try:
-            for group in deal(watched, fraction, self.plan["seed"], self.plan["shard_bytes"]):
-                if self._is_finished(group):
-                    continue
-                jobs = [pool.submit(self._encode, batch, ending) for batch in group.batches()]
-                queue.append((group, jobs))
-                group.texts = []  # the jobs have them
-                if len(queue) > AHEAD:
-                    self._finish(*queue.popleft())
-            while queue:
-                self._finish(*queue.popleft())
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-    def _watch(self, stream: Source) -> Iterator[Document]:
-        """The documents of the source, counted."""
-        for document in stream.read():
-            self._read, self._share = self._read + 1, document.share
-            self._tell()
-            yield document
-
-    def _tell(self, documents: int = 0, tokens: int = 0) -> None:
-        """Say how far it is; so many of a shard that is not finished are encoded."""
-        if self.progress:
-            about = round(self._read / self._share) - self._skipped if self._share else None
-            note = f"{self._tokens + tokens:,} tokens"
-            self.progress(self._documents + documents, about, note)
-
-    def _ending(self, stream: Source) -> np.ndarray:
-        """Ids that follow every document."""
-        if self.plan["end_of_text"] is not None:
-            return np.array([self.plan["end_of_text"]], dtype=np.uint32)
-        return self.tokenizer.encode_array(stream.ending)
-
-    def _encode(self, batch: list[tuple[int, str]], ending: np.ndarray) -> np.ndarray:
-        """Ids of some documents, (N,) in the shard's type. Runs in many threads at once."""
-        parts = []
-        for number, text in batch:
-            try:
-                ids = self.tokenizer.encode_array(text)
-            except TokenizerError as error:
-                raise DataError(f"document {number} of the source: {error}") from error
-            if ids.size and int(ids.max()) >= self.plan["vocab_size"]:
-                raise DataError(
-                    f"document {number} of the source has the token id {int(ids.max())}, but the "
-                    f"tokenizer speaks of {self.plan['vocab_size']:,} ids, kept as "
-                    f"{self.plan['dtype']}; it does not fit: mend the tokenizer's vocab_size"
-                )
-            parts += [ids, ending]
-        return np.concatenate(parts).astype(np.dtype(self.plan["dtype"]).newbyteorder("<"))
-
-    def _finish(self, group: Group, jobs: list[Future]) -> None:
+    def finish(self, group: Group, jobs: list[Future]) -> None:
         """Write a shard and list it, in this order."""
         parts: list[np.ndarray] = []
         for job in jobs:
-            parts.append(job.result())
+            parts.append(job.result()[0])
             share = len(parts) / len(jobs)
-            self._tell(int(len(group.numbers) * share), sum(map(len, parts)))
+            self.meter.tell(int(len(group.numbers) * share), sum(map(len, parts)))
         data = np.concatenate(parts)
         raw = data.tobytes()
         shard = Shard(
             group.file, group.split, len(data), len(group.numbers), group.bytes,
             hashlib.sha256(raw).hexdigest(), group.hash.hexdigest(),
         )  # fmt: skip
-        write_atomic(self.folder / shard.file, raw)
-        append_line(self.folder / UNFINISHED, asdict(shard))
+        write_atomic(self.journal.folder / shard.file, raw)
+        self.journal.add(shard)
         self.shards.append(shard)
-        self._tokens += shard.tokens
-        self._documents += shard.documents
-        seconds = time.monotonic() - self._began
-        line = f"{shard.file}  {shard.tokens:,} tokens  {self._tokens / seconds:,.0f} tokens/s"
-        if group.share is not None and group.share > self._from:
-            left = seconds * (1 - group.share) / (group.share - self._from)
-            line += f"  {left / 60:.1f} min left"
-        self.report(line)
+        self.meter.finish(shard.file, shard.documents, shard.tokens, group.share)
 
-    def seal(self) -> dict:
-        """Write the manifest, which says that the folder is complete."""
-        shards = sorted(self.shards, key=lambda s: (SPLITS.index(s.split), len(s.file), s.file))
-        for split in SPLITS:
-            if not any(shard.split == split for shard in shards):
-                documents = sum(shard.documents for shard in shards)
-                raise DataError(
-                    f"{self.plan['source']['name']} has {documents} documents with text in them, "
-                    f"and none of them falls to {split}; give more text, or another val_fraction "
-                    "with another folder"
-                )
-        manifest = {
-            **self.plan, "gptlib": package_version(), "shards": [asdict(shard) for shard in shards]
-        }  # fmt: skip
-        manifest["sha256"] = content_hash(manifest)
-        write_atomic(self.folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
-        (self.folder / UNFINISHED).unlink(missing_ok=True)
-        return manifest
-
-    # --- what is finished already -----------------------------------------------------------------
-
-    def _is_finished(self, group: Group) -> bool:
+    def is_finished(self, group: Group) -> bool:
         """Take over a shard of an earlier start if its text and its bytes are the right ones."""
-        shard = self.finished.get(group.file)
+        shard = self.journal.shards.get(group.file)
         if shard is None or shard.text_sha256 != group.hash.hexdigest():
             return False
-        if not has_sha256(self.folder / shard.file, shard.sha256):
+        if not has_sha256(self.journal.folder / shard.file, shard.sha256):
             return False
         self.shards.append(shard)
-        self._began, self._tokens, self._from = time.monotonic(), 0, group.share or 0.0
-        self._skipped += shard.documents
+        self.meter.skip(shard.documents, shard.tokens, group.share)
         return True
 
-    def _read_finished(self) -> dict[str, Shard]:
-        """Shards by file name, from the manifest and from the list of unfinished work."""
-        entries: list[Shard] = []
-        if (self.folder / MANIFEST).exists():
-            manifest = read_manifest(self.folder)
-            self._check_plan(manifest)
-            entries += manifest["shards"]
-        path = self.folder / UNFINISHED
-        lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
-        try:
-            for i, line in enumerate(lines[:-1]):  # a torn last line does not count
-                if i == 0:
-                    self._check_plan(json.loads(line))
-                else:
-                    entries.append(Shard(**json.loads(line)))
-        except (ValueError, TypeError, AttributeError, RecursionError):
-            pass  # damaged: what follows is made again
-        plan = json.dumps(self.plan) + "\n"
-        kept = [json.dumps(asdict(shard)) + "\n" for shard in entries]
-        write_atomic(path, "".join([plan, *kept]).encode())
-        return {shard.file: shard for shard in entries}
 
-    def _check_plan(self, before: dict) -> None:
-        differences = [
-            f"{key} was {before.get(key)!r} and is now {value!r}"
-            for key, value in self.plan.items()
-            if before.get(key) != value
-        ]
-        if differences:
-            raise DataError(
-                f"{self.folder} holds other shards: {'; '.join(differences)}; use the same "
-                "settings, or another folder"
-            )
-
-
-def _check_settings(workers: int | None, shard_bytes: int, seed: int) -> None:
-    if type(seed) is not int:
-        raise ConfigError(f"seed is {seed!r}; it must be a whole number")
-    for name, value in (("workers", workers), ("shard_bytes", shard_bytes)):
-        if value is not None and (type(value) is not int or value < 1):
-            raise ConfigError(f"{name} is {value!r}; it must be a whole number, 1 or more")
+def _check_whole(name: str, value: object, least: int | None) -> None:
+    """`seed` is any whole number; the others may be None, and have a least value."""
+    if least is None:
+        if type(value) is not int:
+            raise ConfigError(f"{name} is {value!r}; it must be a whole number")
+    elif value is not None and (type(value) is not int or value < least):
+        raise ConfigError(f"{name} is {value!r}; it must be a whole number, {least} or more")

@@ -95,9 +95,12 @@ class BPETokenizer(Tokenizer):
 
     @classmethod
     def train(
-        cls, text: str, vocab_size: int, special_tokens: Iterable[str] = ()
+        cls, text: str | Iterable[str], vocab_size: int, special_tokens: Iterable[str] = ()
     ) -> "BPETokenizer":
         """Learn merges from `text` until there are `vocab_size` ids, special tokens included.
+
+        `text` may be documents, of which one is in memory at a time: they count as one text in
+        which a special token stands between them.
 
         Pairs that occur once are not merged, so a short text may give fewer ids than asked for;
         `vocab_size` of the result says how many. Special tokens in the text are left out of the
@@ -105,13 +108,17 @@ class BPETokenizer(Tokenizer):
         same tokenizer.
 
         Raises:
-            TokenizerError: empty text, a vocabulary smaller than the bytes and the special tokens,
-                or a special token that cannot be used.
+            TokenizerError: empty text, no documents, a vocabulary smaller than the bytes and the
+                special tokens, or a special token that cannot be used.
         """
         from tokenizers import Regex, models, pre_tokenizers, trainers
         from tokenizers import Tokenizer as Learner
 
-        check_training_text(text)
+        if isinstance(text, str) or not isinstance(text, Iterable):
+            check_training_text(text)
+            documents, long_words = [text], _may_have_long_words(text)
+        else:
+            documents, long_words = text, True  # nobody has looked; where there are none, no matter
         special = check_special(special_tokens)
         least = 256 + len(special)
         if isinstance(vocab_size, bool) or not isinstance(vocab_size, int) or vocab_size < least:
@@ -121,7 +128,7 @@ class BPETokenizer(Tokenizer):
             )
         learner = Learner(models.BPE())
         learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-        if _may_have_long_words(text):
+        if long_words:
             cut = pre_tokenizers.Split(Regex(rf"[\s\S]{{{LONG_WORD}}}"), "isolated")
             learner.pre_tokenizer = pre_tokenizers.Sequence([learner.pre_tokenizer, cut])
         trainer = trainers.BpeTrainer(
@@ -130,7 +137,7 @@ class BPETokenizer(Tokenizer):
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
-        learner.train_from_iterator(_between(text, special), trainer)
+        learner.train_from_iterator(_stretches(documents, special), trainer)
         byte_of = byte_characters()
         rank = learner.get_vocab()
         pieces = [bytes(byte_of[c] for c in p) for p in sorted(rank, key=rank.__getitem__)]
@@ -221,6 +228,21 @@ class BPETokenizer(Tokenizer):
 
     def __repr__(self) -> str:
         return f"BPETokenizer({self.vocab_size:,} ids, special: {list(self.special_tokens)})"
+
+
+def _stretches(documents: Iterable[str], special: list[str]) -> Iterator[str]:
+    """The stretches of all documents between special tokens, a document at a time.
+
+    Raises:
+        TokenizerError: there is nothing in them.
+    """
+    empty = True
+    for number, document in enumerate(documents):
+        check_text(document, f"document {number} of the training text")
+        empty = empty and not document
+        yield from _between(document, special)
+    if empty:
+        check_training_text("")
 
 
 def _between(text: str, special: list[str], keep: bool = False) -> list[str]:

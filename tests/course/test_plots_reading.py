@@ -16,6 +16,8 @@ from gptlib.course.digits import plots as digits
 from gptlib.course.multi_head import plots as transformer
 from gptlib.course.multi_head import resume
 from gptlib.course.plotting import Plot, figure
+from gptlib.course.pretraining import plots as pretraining
+from gptlib.course.records import Record
 from gptlib.course.scaling import plots as scaling
 from gptlib.course.scaling.law import Law
 from gptlib.course.self_attention import plots as attention
@@ -44,6 +46,13 @@ GROUPS = [{"count": 90, "confidence": c, "accuracy": c - 0.05} for c in (0.45, 0
 LETTERS = "\n ',.:?ABEHIMNOSTWY" + string.ascii_lowercase
 GRID = np.geomspace(1e-4, 1, 200)
 SWEEP = (1e-3, 2e-3, 4e-3, 8e-3, 16e-3, 32e-3)
+
+ORDERS = ("source order", "shuffled documents")
+SPIKES = Record(
+    "x", "x", {}, {}, {},
+    {"borders": [10, 20, 30], "orders": {name: {"rise": 0.5} for name in ORDERS}},
+    log=[line | {"order": name} for name in ORDERS for line in LOG],
+)  # fmt: skip
 
 DRAWN = {
     attention.ngram_losses: (
@@ -80,6 +89,7 @@ DRAWN = {
         {"softmax": [[0.2 - k / 30] * 2 for k in range(5)],
          "network": [[0.18 - k / 30] * 2 for k in range(5)]},
     ),
+    pretraining.shard_spikes: (SPIKES,),
     resume.resumed: (LOG, LOG, 30, 20),
     scaling.overfitting: (
         [(n, loss) for n, loss in enumerate(FALL)],
