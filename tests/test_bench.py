@@ -98,12 +98,13 @@ def test_contenders_begin_at_the_same_loss():
             assert loss == pytest.approx(exact, abs=1e-4 if dtype == "float32" else 0.02)
 
 
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")
 def test_generation_is_compared_token_for_token(run, monkeypatch, nanogpt):
-    size = generate.Size(GPTConfig(32, 65, 2, 2, 32), new_tokens=4, rounds=1)
+    size = generate.Size(GPTConfig(32, 65, 2, 2, 32), new_tokens=4, rounds=1, batch_size=2)
     monkeypatch.setattr(generate, "SIZES", {"tiny": size})
     rows = run(generate, "--nanogpt", nanogpt)["rows"]
     names = [row["contender"] for row in rows]
-    assert names == ["gptlib", "uncached", "transformers", "nanoGPT"]
+    assert names == ["gptlib", "MKL", "uncached", "transformers", "nanoGPT"]
 
     monkeypatch.setattr(gptlib, "generate", lambda model, ids, n, temperature: ids)
     with pytest.raises(SystemExit, match="nanoGPT wrote other tokens"):

@@ -18,6 +18,7 @@ from torch import Tensor
 from gptlib.errors import ConfigError
 from gptlib.kv_cache import KVCache
 from gptlib.model import GPT, evaluating
+from gptlib.products import large_layers, quick_products
 from gptlib.sampling.drawing import drawing, fresh_seed
 from gptlib.sampling.processors import Processor
 from gptlib.sampling.prompts import Prompt, Prompts, as_prompt, lengths_differ, padded
@@ -36,6 +37,7 @@ def _steps(
     """
     rows, block_size = ids.size(0), model.config.block_size
     modules = list(model.modules())
+    layers = large_layers(modules)
     # One place more than the model reads: the last token drawn waits there for the window to slide.
     window = ids.new_empty(rows, block_size + 1)
     end = min(ids.size(1), block_size)
@@ -50,7 +52,7 @@ def _steps(
             end = keep
             if cache is not None:
                 cache.length = 0
-        with evaluating(model, modules):
+        with evaluating(model, modules), quick_products(layers):
             # The first time the whole prompt is read, then only what the cache has not seen.
             fresh = window[:, cache.length if cache is not None else 0 : end]
             hidden = model.hidden(fresh, cache)[:, -1]  # the other positions' guesses are known
