@@ -28,6 +28,7 @@ RECIPES = {
     "speedrun-cpu": "speedrun.ablation:speedrun_cpu",
     "speedrun-races": "speedrun.races:speedrun_races",
     "tales-cpu": "multi_head.runs:tales_cpu",
+    "vocabulary-sweep": "tokens.runs:vocabulary_sweep",
 }
 _SWEEP = "sweep:remake"
 RECIPES |= {path.stem: _SWEEP for path in sorted(data_path("sweeps").glob("*.toml"))}
