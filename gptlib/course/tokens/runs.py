@@ -11,14 +11,17 @@ import json
 import math
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from gptlib.corpora import load_corpus
 from gptlib.course.records import Record, make_record, spread
 from gptlib.course.tokens.cutting import DIGITS, PARAGRAPHS, Cut, learn
-from gptlib.course.tokens.texts import openstax
+from gptlib.course.tokens.sisters import EMOJI, SISTERS
+from gptlib.course.tokens.texts import cached, openstax
 from gptlib.evaluation.loss import token_losses
 from gptlib.model import GPT, GPTConfig
 from gptlib.tokenizers import BPETokenizer
@@ -160,3 +163,111 @@ def sweep_config(text: tuple[str, str], seeds: list[int]) -> dict:
         "train": {"lr": 3e-3, "min_lr": 3e-4, "warmup": 30, "beta2": 0.99, "dtype": "fast"},
         "seeds": seeds,
     }
+
+
+ABLATION_SIZE = 4096
+CUTS = {
+    "digits by one": DIGITS % "",
+    "digits by two": DIGITS % "{1,2}",
+    "digits by three": DIGITS % "{1,3}",
+    "digits in one run": DIGITS % "+",
+    "no cut in a paragraph": PARAGRAPHS,
+}
+
+
+def cutting_ablation(seeds: tuple[int, ...] = (0,)) -> Record:
+    """One body and 4,096 ids behind five cutting expressions, on OpenStax text."""
+    text = openstax()
+    total = len(text[0].encode())
+    result: dict = {}
+    for name, pattern in CUTS.items():
+        cut = learn(text[0], ABLATION_SIZE, pattern)
+        words = [p for p in cut.pieces if any(chr(b).isalpha() for b in p)]
+        row: dict = {
+            "bytes_per_token": round(total / len(cut.encode_array(text[0])), 4),
+            "with_digits": sum(any(chr(b).isdigit() for b in p) for p in cut.pieces),
+            "with_mark_inside": sum(any(chr(b) in ".,;:!?" for b in p) for p in words),
+            "over_a_space": sum(b" " in p.strip() for p in cut.pieces),
+            "number": cut.spelled(" 1849"),
+        }
+        reads = [read(cut, cut.pieces, text, seed) for seed in seeds]
+        row["bits_per_byte"] = spread([round(r.bits_per_byte(), 4) for r in reads])
+        row["nats_per_token"] = spread([round(float(r.nats.mean()), 4) for r in reads])
+        row["bits_per_digit"] = spread([round(bits_per_digit(r), 4) for r in reads])
+        row["seconds"] = spread([round(r.seconds, 1) for r in reads])
+        result[name] = row
+        print(name, json.dumps(row, ensure_ascii=False), flush=True)
+    config = sweep_config(text, list(seeds)) | {"vocab_size": ABLATION_SIZE, "cuts": CUTS}
+    return make_record("cutting-ablation", config, result)
+
+
+def bits_per_digit(r: Read) -> float:
+    """Bits spent on pieces with a digit in them, for each digit of the text."""
+    digits = [sum(48 <= b < 58 for b in piece) for piece in r.pieces]
+    spent = sum(nats for nats, n in zip(r.nats.tolist(), digits, strict=True) if n)
+    return spent / math.log(2) / sum(digits)
+
+
+def gpt2_tokens() -> Record:
+    """What five kinds of text cost in GPT-2's vocabulary, and in one of 8,192 ids of their own."""
+    from tokenizers import ByteLevelBPETokenizer
+
+    import gptlib.model
+
+    gpt2 = BPETokenizer.gpt2()
+    textbooks = "\n\n".join(openstax())
+    texts = {
+        "textbooks": textbooks,
+        "shakespeare": load_corpus("shakespeare").text,
+        "faust": cached("german/faust_1_2.txt").read_text(encoding="utf-8"),
+        "kalevala": load_corpus("kalevala").text,
+        "code": Path(gptlib.model.__file__).read_text(encoding="utf-8"),
+        "emoji": EMOJI,
+    }
+    english = BPETokenizer.train(openstax()[0], 8192)
+    result: dict = {"texts": {}, "sisters": {}}
+    for name, text in texts.items():
+        size, words = len(text.encode()), len(text.split())
+        ids = gpt2.encode_array(text)
+        row = {"bytes": size, "tokens": len(ids), "bytes_per_token": round(size / len(ids), 4)}
+        row["tokens_per_word"] = round(len(ids) / words, 4)
+        row["words_in_1024"] = round(1024 * words / len(ids))
+        row["bytes_per_character"] = round(size / len(text), 4)
+        row["english_8192"] = round(size / len(english.encode_array(text)), 4)
+        if size > 100_000:  # learned on nine tenths of it, counted on the rest
+            at = len(text) * 9 // 10
+            own = BPETokenizer.train(text[:at], 8192)
+            rest = text[at:]
+            row["own_8192"] = round(len(rest.encode()) / len(own.encode_array(rest)), 4)
+            row["gpt2_on_the_rest"] = round(len(rest.encode()) / len(gpt2.encode_array(rest)), 4)
+            if name == "kalevala":
+                finnish = own
+        result["texts"][name] = row
+    for name, sentence in SISTERS.items():
+        result["sisters"][name] = {
+            way: [bytes_of(tokenizer, i).decode(errors="replace") for i in tokenizer.encode(sentence)]
+            for way, tokenizer in
+            (("gpt2", gpt2), ("english_8192", english), ("kalevala_8192", finnish))
+        }  # fmt: skip
+    theirs = ByteLevelBPETokenizer(
+        str(cached("gpt2-bpe/encoder.json")), str(cached("gpt2-bpe/vocab.bpe"))
+    )
+    other = np.array(theirs.encode(textbooks).ids)
+    ours = gpt2.encode_array(textbooks)
+    result["equal_to_gpt2"] = {
+        "tokens": len(ours), "equal": int((ours == other).sum()), "their_tokens": len(other)
+    }  # fmt: skip
+    pieces = [bytes_of(gpt2, i) for i in range(50_256)]
+    whole = [p for p in pieces if p.strip().isalpha()]
+    result["longest"] = {
+        "any": max(pieces, key=len).decode(errors="replace"), "bytes": max(map(len, pieces)),
+        "word": max(whole, key=len).decode(),
+    }  # fmt: skip
+    result["magikarp"] = {
+        text: len(gpt2.encode(text)) for text in (" SolidGoldMagikarp", " lighthouse", " hen")
+    }
+    result["end_unregistered"] = [gpt2.decode([i]) for i in gpt2.encode("<|end|>")]
+    result["number"] = {t: [gpt2.decode([i]) for i in gpt2.encode(t)] for t in (" 1849", " 1850")}
+    result["never_in_textbooks"] = int((np.bincount(ours, minlength=50_257)[:50_256] == 0).sum())
+    config = {"texts": list(texts), "emoji": EMOJI, "sisters": SISTERS}
+    return make_record("gpt2-tokens", config, result)
