@@ -141,6 +141,11 @@ class BPETokenizer(Tokenizer):
         """The number of ids, V, special tokens included."""
         return len(self._pieces) + len(self.special_tokens)
 
+    @property
+    def pieces(self) -> list[bytes]:
+        """The bytes of the ordinary tokens, by id; some are no whole characters."""
+        return list(self._pieces)
+
     def encode(self, text: str) -> list[int]:
         """Return the ids of `text`; where it spells a special token of this tokenizer, its one id.
 

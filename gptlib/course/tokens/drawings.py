@@ -96,7 +96,8 @@ def _grow(
         for across, height in ends:
             d.line((across, height), (across, top + 6), (center, top + 6), color=color)
         d.dot((center, top + 6), color=color)
-        d.text((center, top - 10), str(part[1]), size=SMALL, color=color, bold=True)
+        number = (center - 6, top - 6)  # to the left of the line that goes on upward
+        d.text(number, str(part[1]), size=SMALL, color=color, align="end", bold=True)
         return center, top
 
     for part in _parts(word, number_of):
@@ -110,7 +111,7 @@ ALTERNATIVES = (
     (" ?\\p{L}++", "letters", BLUE),
     (" ?\\p{N}++", "digits", GREEN),
     (" ?[^\\s\\p{L}\\p{N}]++", "other signs", INK),
-    ("\\s++$ | \\s+(?!\\S) | \\s", "blanks left over", FAINT),
+    ("\\s++$|\\s+(?!\\S)|\\s", "blanks left over", FAINT),
 )
 
 
@@ -134,7 +135,7 @@ def cutting(pieces: Sequence[tuple[str, int]]) -> Picture:
     for n, (expression, takes, color) in enumerate(ALTERNATIVES):
         d.box(MARGIN, y, 26, 26, color=color, tint=0.22)
         d.text((MARGIN + 13, y + 13), str(n + 1), size=SMALL)
-        d.text((48, y + 13), expression, size=SMALL, align="start")
+        d.text((48, y + 13), visible(expression), size=SMALL, align="start")
         d.text((WIDTH - MARGIN, y + 13), takes, size=SMALL, color=FAINT, align="end")
         y += 38
     told = ", ".join(f"{visible(text)} by {kind + 1}" for text, kind in pieces)

@@ -166,8 +166,7 @@ _LEARN = (
 
 def _library(text: str, size: int) -> tuple[BPETokenizer, list[bytes]]:
     tokenizer = BPETokenizer.train(text, size)
-    spell = tokenizer._encoding.decode_single_token_bytes
-    return tokenizer, [spell(i) for i in range(tokenizer.vocab_size)]
+    return tokenizer, tokenizer.pieces
 
 
 def judge_learn(fn: Callable[[str, int], list[bytes]]) -> Result:

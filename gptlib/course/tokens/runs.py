@@ -105,7 +105,7 @@ def vocabulary_sweep(seeds: tuple[int, ...] = (0,)) -> Record:
     result: dict = {}
     for V in SIZES:
         tokenizer = BPETokenizer.train(text[0], V)
-        pieces = [bytes_of(tokenizer, i) for i in range(V)]
+        pieces = tokenizer.pieces
         train = tokenizer.encode_array(text[0])
         counts = np.bincount(train, minlength=V)
         longest = max((p for p in pieces if p.strip().isalpha()), key=len)
@@ -144,11 +144,6 @@ def spelled(model: GPT, pieces: list[bytes], text: str) -> float:
     id_of = {piece: i for i, piece in enumerate(pieces)}
     ids = np.array([id_of[bytes([b])] for b in text.encode()[:SPELLED]])
     return float(each_loss(model, ids).mean()) / math.log(2)
-
-
-def bytes_of(tokenizer: BPETokenizer, token: int) -> bytes:
-    """The bytes of one id, whole characters or not."""
-    return tokenizer._encoding.decode_single_token_bytes(token)
 
 
 def sweep_config(text: tuple[str, str], seeds: list[int]) -> dict:
@@ -245,7 +240,7 @@ def gpt2_tokens() -> Record:
         result["texts"][name] = row
     for name, sentence in SISTERS.items():
         result["sisters"][name] = {
-            way: [bytes_of(tokenizer, i).decode(errors="replace") for i in tokenizer.encode(sentence)]
+            way: [tokenizer.decode([i]) for i in tokenizer.encode(sentence)]
             for way, tokenizer in
             (("gpt2", gpt2), ("english_8192", english), ("kalevala_8192", finnish))
         }  # fmt: skip
@@ -257,7 +252,7 @@ def gpt2_tokens() -> Record:
     result["equal_to_gpt2"] = {
         "tokens": len(ours), "equal": int((ours == other).sum()), "their_tokens": len(other)
     }  # fmt: skip
-    pieces = [bytes_of(gpt2, i) for i in range(50_256)]
+    pieces = gpt2.pieces
     whole = [p for p in pieces if p.strip().isalpha()]
     result["longest"] = {
         "any": max(pieces, key=len).decode(errors="replace"), "bytes": max(map(len, pieces)),
