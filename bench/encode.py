@@ -13,12 +13,12 @@ from pathlib import Path
 
 os.environ["RAYON_NUM_THREADS"] = "1"  # before tokenizers is imported
 
+from timing import interleaved
+
 from gptlib import BPETokenizer
 from gptlib.course.records import make_record, save_record
 from gptlib.course.tokens import own
 from gptlib.course.tokens.texts import cached, openstax
-
-from timing import interleaved
 
 PLAIN = 50_000  # characters for plain Python
 

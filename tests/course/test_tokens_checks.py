@@ -1,6 +1,7 @@
 """Chapter 5's checks: the right answer passes, each wrong answer gets its own diagnosis."""
 
 import codecs
+import itertools
 import math
 import random
 import re
@@ -70,13 +71,13 @@ def joined_and_searched(tokens, pair):
 
 
 def drops_the_rest(tokens, pair):
-    return [a + b for a, b in zip(tokens, tokens[1:], strict=False) if (a, b) == pair]
+    return [a + b for a, b in itertools.pairwise(tokens) if (a, b) == pair]
 
 
 def pairs(words, weigh=True):
     counts = Counter()
     for word, times in words.items():
-        for pair in zip(word, word[1:], strict=False):
+        for pair in itertools.pairwise(word):
             counts[pair] += times if weigh else 1
     return counts
 
@@ -88,21 +89,21 @@ def best(words, key=None, weigh=True):
 
 def across(words):
     row = [token for word, times in words.items() for token in word * times]
-    counts = Counter(zip(row, row[1:], strict=False))
+    counts = Counter(itertools.pairwise(row))
     return min(counts, key=lambda p: (-counts[p], p))
 
 
 def ranked(word, rank, choose=min, by=None):
     tokens = list(word)
     key = by or (lambda p: rank["".join(p)])
-    while known := [p for p in zip(tokens, tokens[1:], strict=False) if "".join(p) in rank]:
+    while known := [p for p in itertools.pairwise(tokens) if "".join(p) in rank]:
         tokens = merge(tokens, choose(known, key=key))
     return tokens
 
 
 def once(word, rank):
     tokens = list(word)
-    known = [p for p in zip(tokens, tokens[1:], strict=False) if "".join(p) in rank]
+    known = [p for p in itertools.pairwise(tokens) if "".join(p) in rank]
     return merge(tokens, min(known, key=lambda p: rank["".join(p)])) if known else tokens
 
 

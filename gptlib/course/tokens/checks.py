@@ -5,6 +5,7 @@ behind each of the usual wrong answers.
 """
 
 import codecs
+import itertools
 import math
 import re
 from collections import Counter
@@ -88,8 +89,8 @@ def merge(fn: Callable[[list[str], Pair], list[str]]) -> Result:
         right=lambda tokens, pair: _merged(tokens, pair),
         wrongs=[
             Wrong(
-                "in “aaa” the middle a went into two merges, and the text has grown: step over both "
-                "tokens of a pair once they are merged",
+                "in “aaa” the middle a went into two merges, and the text has grown: step over "
+                "both tokens of a pair once they are merged",
                 overlapping,
             ),
             Wrong(
@@ -115,9 +116,11 @@ def merge(fn: Callable[[list[str], Pair], list[str]]) -> Result:
             ),
             Wrong(
                 "the text itself has changed: joined, the tokens have to spell what they spelled",
-                when=lambda got, tokens, pair: isinstance(got, list)
-                and all(isinstance(t, str) for t in got)
-                and "".join(got) != "".join(tokens),
+                when=lambda got, tokens, pair: (
+                    isinstance(got, list)
+                    and all(isinstance(t, str) for t in got)
+                    and "".join(got) != "".join(tokens)
+                ),
             ),
         ],
         success="every pair is merged once, from left to right, and the text is what it was",
@@ -130,34 +133,23 @@ def best_pair(fn: Callable[[dict[tuple[int, ...], int]], tuple[int, int]]) -> Re
     def counts(words: Mapping[tuple[int, ...], int], weigh: bool = True) -> Counter:
         found: Counter = Counter()
         for word, times in words.items():
-            for pair in zip(word, word[1:], strict=False):
+            for pair in itertools.pairwise(word):
                 found[pair] += times if weigh else 1
         return found
 
-    def right(words: Mapping[tuple[int, ...], int]) -> tuple[int, int]:
-        found = counts(words)
-        return min(found, key=lambda pair: (-found[pair], pair))
+    def by(order: Callable, weigh: bool = True) -> Callable[..., tuple[int, int]]:
+        """Return a rule: the pair that `order` (times, pair) puts first."""
 
-    def first_seen(words: Mapping[tuple[int, ...], int]) -> tuple[int, int]:
-        found = counts(words)
-        return max(found, key=found.__getitem__)
+        def choose(words: Mapping[tuple[int, ...], int]) -> tuple[int, int]:
+            found = counts(words, weigh)
+            return min(found, key=lambda pair: order(found[pair], pair))
 
-    def largest(words: Mapping[tuple[int, ...], int]) -> tuple[int, int]:
-        found = counts(words)
-        return max(found, key=lambda pair: (found[pair], pair))
-
-    def once_a_word(words: Mapping[tuple[int, ...], int]) -> tuple[int, int]:
-        found = counts(words, weigh=False)
-        return min(found, key=lambda pair: (-found[pair], pair))
+        return choose
 
     def across(words: Mapping[tuple[int, ...], int]) -> tuple[int, int]:
         row = [t for word, times in words.items() for _ in range(times) for t in word]
-        found = Counter(zip(row, row[1:], strict=False))
+        found = Counter(itertools.pairwise(row))
         return min(found, key=lambda pair: (-found[pair], pair))
-
-    def rarest(words: Mapping[tuple[int, ...], int]) -> tuple[int, int]:
-        found = counts(words)
-        return min(found, key=lambda pair: (found[pair], pair))
 
     return check(
         fn,
@@ -168,30 +160,33 @@ def best_pair(fn: Callable[[dict[tuple[int, ...], int]], tuple[int, int]]) -> Re
             ({(5, 6): 4, (6, 5, 5): 3, (2, 3): 3},),
             ({(5,): 6, (2, 3): 3},),
         ],
-        right=right,
+        right=by(lambda times, pair: (-times, pair)),
         wrongs=[
             Wrong(
                 "among pairs of equal count you took the one that was seen first, which hangs on "
                 "the order of the dictionary: take the smallest pair, so that the same counts "
                 "give the same merge everywhere",
-                first_seen,
+                by(lambda times, pair: -times),
             ),
             Wrong(
                 "among pairs of equal count you took the largest: the library takes the smallest, "
                 "and either rule would do, but two programs have to share it",
-                largest,
+                by(lambda times, pair: (-times, -pair[0], -pair[1])),
             ),
             Wrong(
                 "a word that occurs five times holds its pairs five times: add the word's count, "
                 "not 1",
-                once_a_word,
+                by(lambda times, pair: (-times, pair), weigh=False),
             ),
             Wrong(
                 "you also counted pairs of which one token ends a word and the other begins the "
                 "next: no merge may cross that border",
                 across,
             ),
-            Wrong("that is the rarest pair: the most frequent one is wanted", rarest),
+            Wrong(
+                "that is the rarest pair: the most frequent one is wanted",
+                by(lambda times, pair: (times, pair)),
+            ),
             Wrong(
                 "you returned the count: the pair itself is wanted, two ids",
                 when=lambda got, words: isinstance(got, int),
@@ -212,7 +207,7 @@ def encode(fn: Callable[[str, dict[str, int]], list[str]]) -> Result:
         def cut(word: str, rank: Mapping[str, int]) -> list[str]:
             tokens = list(word)
             while True:
-                pairs = [p for p in zip(tokens, tokens[1:], strict=False) if "".join(p) in rank]
+                pairs = [p for p in itertools.pairwise(tokens) if "".join(p) in rank]
                 if not pairs:
                     return tokens
                 tokens = _merged(tokens, choose(pairs, rank))
@@ -229,7 +224,7 @@ def encode(fn: Callable[[str, dict[str, int]], list[str]]) -> Result:
 
     def once(word: str, rank: Mapping[str, int]) -> list[str]:
         tokens = list(word)
-        pairs = [p for p in zip(tokens, tokens[1:], strict=False) if "".join(p) in rank]
+        pairs = [p for p in itertools.pairwise(tokens) if "".join(p) in rank]
         return _merged(tokens, min(pairs, key=lambda p: rank["".join(p)])) if pairs else tokens
 
     rank = {piece: n for n, piece in enumerate(_LEARNED)}
@@ -239,7 +234,7 @@ def encode(fn: Callable[[str, dict[str, int]], list[str]]) -> Result:
         cases=[
             *((word, rank) for word in words),
             ("aaaa", {"aa": 0, "aaa": 1}),
-            ("abc", {"bc": 0, "abc": 1, "ab": 2}),
+            ("abcd", {"bc": 0, "bcd": 1, "abcd": 2, "ab": 3}),
             ("cbaaaba", {"aa": 0, "aaaa": 1, "ba": 2, "aba": 3}),
         ],
         right=by(lambda pairs, rank: min(pairs, key=lambda p: rank["".join(p)])),
@@ -347,12 +342,6 @@ def decode_stream(fn: Callable[[list[bytes]], list[str]]) -> Result:
     def at_the_end(pieces: list[bytes]) -> list[str]:
         return [""] * len(pieces) + [b"".join(pieces).decode(errors="replace")]
 
-    def no_rest(pieces: list[bytes]) -> list[str]:
-        return right(pieces)[:-1]
-
-    def forgets_rest(pieces: list[bytes]) -> list[str]:
-        return [*right(pieces)[:-1], ""]
-
     def again(pieces: list[bytes]) -> list[str]:
         wholes = [right(pieces[: n + 1])[:-1] for n in range(len(pieces))]
         return [*("".join(whole) for whole in wholes), right(pieces)[-1]]
@@ -371,7 +360,7 @@ def decode_stream(fn: Callable[[list[bytes]], list[str]]) -> Result:
             Wrong(
                 "a text may end in mid-character, since a model may stop anywhere: what is left "
                 "then has to be shown, as U+FFFD",
-                forgets_rest,
+                lambda pieces: [*right(pieces)[:-1], ""],
             ),
             Wrong(
                 "a character whose bytes lie in two tokens became two question marks: keep bytes "
@@ -400,7 +389,7 @@ def decode_stream(fn: Callable[[list[bytes]], list[str]]) -> Result:
             Wrong(
                 "one text is missing at the end: after the last token comes one more, for what an "
                 "unfinished character leaves, and it is empty when nothing is left",
-                no_rest,
+                lambda pieces: right(pieces)[:-1],
             ),
         ],
         success="no half character is shown, and none is lost",

@@ -70,7 +70,5 @@ def learn(text: str, vocab_size: int, pattern: str) -> Cut:
     rank = learner.get_vocab()
     pieces = [bytes(byte_of[c] for c in p) for p in sorted(rank, key=rank.__getitem__)]
     ranks = {piece: i for i, piece in enumerate(pieces)}
-    encoding = tiktoken.Encoding(
-        "cut", pat_str=pattern, mergeable_ranks=ranks, special_tokens={}
-    )
+    encoding = tiktoken.Encoding("cut", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
     return Cut(pattern, pieces, encoding)

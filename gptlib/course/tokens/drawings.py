@@ -175,7 +175,8 @@ def sisters(cuts: Mapping[str, Sequence[Sequence[str]]], names: Sequence[str]) -
             y += 38
         y += 8
     told = ". ".join(
-        f"{language}: " + ", ".join(f"{len(p)} tokens by {n}" for n, p in zip(names, ways, strict=False))
+        f"{language}: "
+        + ", ".join(f"{len(p)} tokens by {n}" for n, p in zip(names, ways, strict=False))
         for language, ways in cuts.items()
-    )  # fmt: skip
+    )
     return d.picture(f"Sentences as rows of boxes, one box for each token. {told}.")

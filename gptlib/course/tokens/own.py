@@ -233,11 +233,17 @@ def judge_encode(fn: Callable[[str, list[bytes]], list[int]]) -> Result:
             missed.append((text, list(got)))
     if not missed:
         return passed("your ids are the library's")
-    for choose, words_for_it in (  # fmt: skip
-        ("first", "where a word has several pairs to merge, you took the leftmost or the longest "
-                  "one: the pair that was learned first goes first"),
-        ("longest", "where a word has several pairs to merge, you took the longest one: the pair "
-                    "that was learned first goes first"),
+    for choose, words_for_it in (
+        (
+            "first",
+            "where a word has several pairs to merge, you took the leftmost or the longest "
+            "one: the pair that was learned first goes first",
+        ),
+        (
+            "longest",
+            "where a word has several pairs to merge, you took the longest one: the pair "
+            "that was learned first goes first",
+        ),
         ("last", "you merged the pair of highest rank first: early merges have low ranks"),
     ):
         if all(got == encode(text, pieces, choose) for text, got in missed):

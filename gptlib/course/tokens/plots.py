@@ -24,7 +24,7 @@ def sweep(
     bits_per_byte: Sequence[float],
     alt: str,
 ) -> Plot:
-    """Vocabulary against bytes per token, nats per token, and bits per byte, one above the other."""
+    """Vocabulary against bytes per token, nats per token and bits per byte, in three panels."""
     fig, axes = panels(6.6, rows=3, sharex=True)
     rows = (
         (bytes_per_token, "bytes per token", BLUE),
