@@ -20,32 +20,12 @@ from gptlib.course.tokens import own
 Pair = tuple[str, str]
 
 
-def _merged(tokens: Sequence[str], pair: Pair, step: int = 2) -> list[str]:
-    """Merge from the left; with a step of 1 a token may be merged twice."""
-    out, i = [], 0
-    while i < len(tokens):
-        if tuple(tokens[i : i + 2]) == tuple(pair):
-            out.append(tokens[i] + tokens[i + 1])
-            i += step
-        else:
-            out.append(tokens[i])
-            i += 1
-    return out
+def _merged(tokens: Sequence[str], pair: Pair) -> list[str]:
+    return list(own.merge(tokens, pair))
 
 
 def merge(fn: Callable[[list[str], Pair], list[str]]) -> Result:
     """Exercise 5.1: replace every occurrence of a pair by one token, from left to right."""
-
-    def overlapping(tokens: list[str], pair: Pair) -> list[str]:
-        out, i = [], 0
-        while i < len(tokens):
-            if tuple(tokens[i : i + 2]) == pair:
-                out.append(tokens[i] + tokens[i + 1])
-                i += 1 if tuple(tokens[i + 1 : i + 3]) == pair else 2
-            else:
-                out.append(tokens[i])
-                i += 1
-        return out
 
     def from_right(tokens: list[str], pair: Pair) -> list[str]:
         turned = _merged([t[::-1] for t in tokens[::-1]], (pair[1][::-1], pair[0][::-1]))
@@ -86,12 +66,12 @@ def merge(fn: Callable[[list[str], Pair], list[str]]) -> Result:
             (["th", "e", "n"], ("t", "h")),
             ([], ("a", "b")),
         ],
-        right=lambda tokens, pair: _merged(tokens, pair),
+        right=_merged,
         wrongs=[
             Wrong(
                 "in “aaa” the middle a went into two merges, and the text has grown: step over "
                 "both tokens of a pair once they are merged",
-                overlapping,
+                lambda tokens, pair: list(own.merge(tokens, pair, step=1)),
             ),
             Wrong(
                 "the pair's second token is still there after the merge: step over both, not over "

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import AnyStr
 
 from gptlib.course.answers import describe
 from gptlib.course.checking import Result, attempt, failed, passed
@@ -17,7 +18,7 @@ from gptlib.course.tokens.lab import ALPHABET, cut, words
 from gptlib.tokenizers import BPETokenizer
 
 
-def merge(word: Sequence[bytes], pair: tuple[bytes, bytes], step: int = 2) -> tuple[bytes, ...]:
+def merge(word: Sequence[AnyStr], pair: tuple[AnyStr, AnyStr], step: int = 2) -> tuple[AnyStr, ...]:
     """Merge a pair in a word, from the left; with a step of 1, tokens may be merged twice."""
     out, i = [], 0
     while i < len(word):
