@@ -162,11 +162,11 @@ def sweep_config(text: tuple[str, str], seeds: list[int]) -> dict:
 
 ABLATION_SIZE = 4096
 CUTS = {
-    "digits by one": DIGITS % "",
-    "digits by two": DIGITS % "{1,2}",
-    "digits by three": DIGITS % "{1,3}",
-    "digits in one run": DIGITS % "+",
-    "no cut in a paragraph": PARAGRAPHS,
+    "digits-1": DIGITS % "",
+    "digits-2": DIGITS % "{1,2}",
+    "digits-3": DIGITS % "{1,3}",
+    "digits-run": DIGITS % "+",
+    "paragraphs": PARAGRAPHS,
 }
 
 
@@ -178,7 +178,7 @@ def cutting_ablation() -> Record:
     text = openstax()
     total = len(text[0].encode())
     result: dict = {}
-    again = (f"{next(iter(CUTS))}, another seed", next(iter(CUTS.values())), 1)
+    again = ("digits-1-again", CUTS["digits-1"], 1)
     for name, pattern, seed in [*((*cut, 0) for cut in CUTS.items()), again]:
         cut = learn(text[0], ABLATION_SIZE, pattern)
         words = [p for p in cut.pieces if any(chr(b).isalpha() for b in p)]
