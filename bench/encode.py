@@ -55,8 +55,8 @@ def measure(gpt2: BPETokenizer, text: str, vocabulary: Path, merges: Path, repea
 
 def main(repeats: int = 5) -> None:
     text = "\n\n".join(openstax())
-    files = [cached(f"gpt2-bpe/{name}") for name in ("encoder.json", "vocab.bpe")]
-    found = measure(BPETokenizer.gpt2(), text, *files, repeats)
+    vocabulary, merges = cached("gpt2-bpe/encoder.json"), cached("gpt2-bpe/vocab.bpe")
+    found = measure(BPETokenizer.gpt2(), text, vocabulary, merges, repeats)
     for name, row in found.items():
         print(f"{name:>15} {row['tokens_per_s']:>12,} tokens/s {row['megabytes_per_s']:>8.3f} MB/s")
     config = {"bytes": len(text.encode()), "vocabulary": "GPT-2", "threads": 1, "plain": PLAIN}

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import AnyStr
+from typing import Any, AnyStr
 
 from gptlib.course.answers import describe
 from gptlib.course.checking import Result, attempt, failed, passed
@@ -136,7 +136,7 @@ TEXTS = (
     ("niitä kolmea kanaa, niitä 🐔🐔🐔", 268),
 )
 
-_LEARN = (
+_LEARN: tuple[tuple[dict[str, Any], str], ...] = (
     (
         {"alphabet": [bytes([b]) for b in range(256)]},
         "the first 256 pieces are the bytes from 0 to 255 in their own order, and GPT-2's order is "

@@ -224,6 +224,7 @@ def gpt2_tokens() -> Record:
         "emoji": EMOJI,
     }
     english = BPETokenizer.train(openstax()[0], 8192)
+    finnish = gpt2
     result: dict = {"texts": {}, "sisters": {}}
     for name, text in texts.items():
         size, words = len(text.encode()), len(text.split())
