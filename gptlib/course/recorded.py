@@ -16,8 +16,10 @@ from gptlib.resources import data_path
 #: record: the function that makes it. Sweeps are files, and one function makes all their records.
 RECIPES = {
     "attention-speed": "self_attention.runs:attention_speed",
+    "cutting-ablation": "tokens.runs:cutting_ablation",
     "digits": "digits.runs:digits",
     "digits-mnist": "digits.runs:digits_mnist",
+    "gpt2-tokens": "tokens.runs:gpt2_tokens",
     "kalevala-bigram": "bigram.runs:kalevala_bigram",
     "kalevala-gpt": "multi_head.runs:kalevala_gpt",
     "ladder-german": "multi_head.runs:ladder_german",
@@ -29,6 +31,7 @@ RECIPES = {
     "speedrun-cpu": "speedrun.ablation:speedrun_cpu",
     "speedrun-races": "speedrun.races:speedrun_races",
     "tales-cpu": "multi_head.runs:tales_cpu",
+    "vocabulary-sweep": "tokens.runs:vocabulary_sweep",
 }
 _SWEEP = "sweep:remake"
 RECIPES |= {path.stem: _SWEEP for path in sorted(data_path("sweeps").glob("*.toml"))}

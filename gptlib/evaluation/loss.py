@@ -244,6 +244,8 @@ def loss_by_position(
 def bits_per_byte(nats_per_token: float, n_tokens: int, n_bytes: int) -> float:
     """Convert a loss to bits per UTF-8 byte, which compares models with different tokenizers.
 
+    Derived in chapter 5, *How many ids are enough?*
+
     Raises:
         DataError: a text without bytes.
     """

@@ -40,7 +40,8 @@ LONG_WORD = 10_000  # bytes; the learner's time grows with the square of a word'
 class BPETokenizer(Tokenizer):
     """Byte-level byte-pair encoding (Sennrich et al. 2016; Radford et al. 2019) over tiktoken.
 
-    `BPETokenizer.train` and `BPETokenizer.gpt2` make one.
+    `BPETokenizer.train` and `BPETokenizer.gpt2` make one. Derived in chapter 5, *Where may a merge
+    not go?*
 
     Args:
         pieces: the bytes of the ordinary tokens, by id; all 256 single bytes are among them. An
@@ -105,7 +106,7 @@ class BPETokenizer(Tokenizer):
         Pairs that occur once are not merged, so a short text may give fewer ids than asked for;
         `vocab_size` of the result says how many. Special tokens in the text are left out of the
         counting; a word of more than `LONG_WORD` bytes counts as several. The same text gives the
-        same tokenizer.
+        same tokenizer. Derived in chapter 5, *Which two shall become one?*
 
         Raises:
             TokenizerError: empty text, no documents, a vocabulary smaller than the bytes and the
@@ -158,6 +159,11 @@ class BPETokenizer(Tokenizer):
         """Bytes of each piece, and 0 for each special token."""
         return [len(piece) for piece in self._pieces] + [0] * len(self.special_tokens)
 
+    @property
+    def pieces(self) -> list[bytes]:
+        """The bytes of the ordinary tokens, by id; some are no whole characters."""
+        return list(self._pieces)
+
     def encode(self, text: str) -> list[int]:
         """Return the ids of `text`; where it spells a special token of this tokenizer, its one id.
 
@@ -206,6 +212,8 @@ class BPETokenizer(Tokenizer):
 
     def decode_each(self, ids: Iterable[int]) -> Iterator[str]:
         """Yield the text that each id adds, and last what an unfinished character leaves.
+
+        Derived in chapter 5, *What does half a hen look like?*
 
         Raises:
             TokenizerError: an id that the tokenizer does not have.

@@ -15,7 +15,9 @@ DERIVED = """
     model.naive_attention model.fused_attention model.CausalSelfAttention model.MLP model.Block
     model.make_norm model.GPT model.GPT.num_params model.GPT.flops_per_token rotary.Rotary
     muon.orthogonalize optim.learning_rate optim.make_optimizers
-    tokenizers.characters.CharTokenizer corpora.corpus.Corpus.val_floor
+    tokenizers.characters.CharTokenizer tokenizers.bpe.BPETokenizer
+    tokenizers.bpe.BPETokenizer.train tokenizers.bpe.BPETokenizer.decode_each
+    evaluation.loss.bits_per_byte corpora.corpus.Corpus.val_floor
     evaluation.loss.split_loss evaluation.choices.score_probes sampling.generation.generate
     sampling.processors.divide_by_temperature trainer.Trainer batches.TokenBatches
     course.scaling.law.fit_law course.speedrun.ablation.ablate course.sweep.run_sweep

@@ -40,7 +40,7 @@ COURSE = {
     4: "bigram",
     5: "self_attention",
     6: "multi_head digits",
-    7: "scaling",
+    7: "scaling tokens",
     8: "speedrun",
     9: "pretraining",
 }

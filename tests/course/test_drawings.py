@@ -16,6 +16,7 @@ from gptlib.course.drawing import SMALL, WIDTH, Box, Drawing, by_value, number
 from gptlib.course.multi_head import drawings as multi_head
 from gptlib.course.picture import BLUE, PAPER, VARIABLES, VERMILION, Picture, themed
 from gptlib.course.self_attention import drawings as self_attention
+from gptlib.course.tokens import drawings as tokens
 from gptlib.model_config import GPTConfig
 
 WORDS = ["ada", "took", "the", "key", ".", "she"]
@@ -30,6 +31,15 @@ DRAWN = {
     self_attention.scores_and_weights: (WORDS, MASK),
     self_attention.one_query: (WORDS, X, X @ TURNED, X @ KEPT, NAME),
     multi_head.heads_in_memory: ("fox",),
+    tokens.merge_tree: (
+        [["the", " hen", " then", " hens"], [" lighthouse", " other"]],
+        [("t", "h"), (" ", "th"), ("e", "n"), ("h", "en"), (" ", "hen"), ("th", "e")],
+    ),
+    tokens.cutting: ([("hen", 1), ("'s", 0), (" ", 4), (" 1849", 2), ("?!", 3), ("\n", 4)],),
+    tokens.sisters: (
+        {"English": [["the", " he", "ns"], list("the hens")], "Finnish": [["kana"], ["k", "ana"]]},
+        ["GPT-2", "Kalevala"],
+    ),
     multi_head.gpt: (GPTConfig(64, 45, n_layer=3, n_head=4, n_embd=32),),
 }
 
@@ -74,7 +84,9 @@ def test_no_drawing_is_left_out():
         made = {
             function
             for name, function in inspect.getmembers(module, inspect.isfunction)
-            if function.__module__ == module.__name__ and not name.startswith("_")
+            if function.__module__ == module.__name__
+            and not name.startswith("_")
+            and inspect.signature(function).return_annotation in (Picture, "Picture")
         }
         assert made <= DRAWN.keys(), "these drawings have no data in DRAWN, above"
 

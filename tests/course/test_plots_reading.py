@@ -22,6 +22,7 @@ from gptlib.course.scaling import plots as scaling
 from gptlib.course.scaling.law import Law
 from gptlib.course.self_attention import plots as attention
 from gptlib.course.speedrun import plots as speedrun
+from gptlib.course.tokens import plots as tokens
 
 LAW = Law(0.5, 40.0, 0.5, 300.0, 0.45)
 SIZES = [1, 4, 16, 64, 256]
@@ -55,6 +56,11 @@ SPIKES = Record(
 )  # fmt: skip
 
 DRAWN = {
+    tokens.sweep: (
+        [256, 1024, 4096, 8192, 16384], [1, 2.5, 3.6, 4.1, 4.6], [2.4, 4.5, 5.6, 6, 6.5],
+        [3.4, 2.5, 2.2, 2.1, 2.1], "Alt.",
+    ),
+    tokens.unread: ([0, 0, 3, 80, 12_000], [0.98, 0.97, 0.9, 0.4, -0.3], "Alt."),
     attention.ngram_losses: (
         {"training": dict(zip(range(2, 7), FALL, strict=False)), "add-one": {2: 3.0, 6: 2.9}},
         0.5, "Alt.",
