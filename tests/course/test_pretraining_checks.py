@@ -41,7 +41,7 @@ def right_diagnosis(log, floor):
         return "leak"
     if last["val"] > 1.1 * lowest and last["loss"] < lowest:
         return "repeats"
-    return "rate" if last["val"] > 0.7 * first["loss"] else "sound"
+    return "rate" if last["val"] > 0.65 * first["loss"] else "sound"
 
 
 def instead(of, say):
@@ -103,7 +103,7 @@ WRONG = [
     ("diagnose", instead("leak", "sound"), "best number in the log"),
     ("diagnose", instead("repeats", "sound"), "reads the same text again"),
     ("diagnose", instead("repeats", "rate"), "no rate does that"),
-    ("diagnose", instead("rate", "sound"), "where single letters"),
+    ("diagnose", instead("rate", "sound"), "two thirds of the way"),
 ]  # fmt: skip
 
 
