@@ -83,6 +83,11 @@ class GPTConfig:
         "bend the logits smoothly so that none leaves (-softcap, softcap); 0 leaves them alone "
         "(Gemma 2: Gemma Team 2024)",
     )
+    padding_ids: int = shape(
+        0,
+        "how many of the V ids, the last ones, belong to no token: they round the tables up to a "
+        "size that a GPU multiplies faster, and are never drawn",
+    )
 
     def __post_init__(self) -> None:
         for name in ("block_size", "vocab_size", "n_layer", "n_head", "n_embd"):
@@ -108,6 +113,11 @@ class GPTConfig:
                 )
         if not (isinstance(self.softcap, int | float) and 0 <= self.softcap < math.inf):
             raise ConfigError(f"softcap is {self.softcap!r}; give a positive number, or 0 for none")
+        padding, V = self.padding_ids, self.vocab_size
+        if not isinstance(padding, int) or isinstance(padding, bool) or not 0 <= padding < V:
+            raise ConfigError(
+                f"padding_ids is {padding!r} and vocab_size {V}; give 0 or more, and fewer than V"
+            )
         if self.rotary and self.head_size % 2:
             raise ConfigError(
                 f"n_embd / n_head is {self.head_size}; rotary turns channels in pairs, so choose "
@@ -118,6 +128,11 @@ class GPTConfig:
     def head_size(self) -> int:
         """D, the channels of a head."""
         return self.n_embd // self.n_head
+
+    @property
+    def known_ids(self) -> int:
+        """The ids that belong to a token, 0 … known_ids - 1: all V but the padding."""
+        return self.vocab_size - self.padding_ids
 
     def to_dict(self) -> dict:
         return asdict(self)

@@ -23,6 +23,8 @@ class Preset:
             it, None for all (of an embedded corpus: a million).
         tokenizer: "char" or "gpt2". separator: the text that stands after every document, where
             windows begin; None where they begin anywhere.
+        vocab_size: ids of the tokenizer that it is meant for, for `gptlib plan`; a run takes its
+            own. pad_vocab: the multiple that they are rounded up to, or None.
     """
 
     about: str
@@ -32,6 +34,28 @@ class Preset:
     corpus_size: int | None = None
     tokenizer: str = "char"
     separator: str | None = None
+    vocab_size: int | None = None
+    pad_vocab: int | None = None
+
+
+# GPT-2's four sizes (Radford et al. 2019, table 2), each for one pass over 10 billion tokens. What
+# OpenAI trained them with is not known. 124M has the settings of a published run on FineWeb-Edu
+# (data/published.toml: gpt2-fineweb). The others have the batch, lr and warm-up (375 million tokens)
+# of the GPT-3 models of their sizes (Brown et al. 2020, table 2.1 and appendix B): 350M, 760M and
+# 1.3B. A validation reads 10,485,760 tokens, as modded-nanogpt's.
+_GPT2 = dict(block_size=1024)
+_GPT2_TRAIN = dict(
+    steps=19_073, batch_size=512, accumulate=8, weight_decay=0.1, beta1=0.9, beta2=0.95,
+    grad_clip=1.0, warmup=715, compile=True, eval_every=250, eval_windows=10_240,
+)  # fmt: skip
+_GPT2_TEXT = dict(tokenizer="gpt2", vocab_size=50_257, pad_vocab=64)  # 50,304
+
+# The shape of GPT-2 at the size of a course: heads of 64 channels, its parts, its schedule.
+_SMALL = dict(block_size=512)
+_SMALL_TRAIN = dict(
+    steps=2000, batch_size=16, accumulate=2, lr=2e-3, min_lr=2e-4, warmup=100, beta2=0.95,
+    dtype="fast", eval_every=100, eval_windows=120,
+)  # fmt: skip
 
 
 PRESETS = {
@@ -109,6 +133,60 @@ PRESETS = {
             decay=0.6, optimizer="muon", muon_parts="heads", dtype="fast", eval_every=500,
         ),
         corpus="kalevala",
+    ),
+    "gpt2-5m": Preset(
+        "GPT-2's shape at 5.4M parameters: 4 layers, 256 channels; for shards of 8,192 ids",
+        dict(n_layer=4, n_head=4, n_embd=256, **_SMALL),
+        dict(**_SMALL_TRAIN),
+        vocab_size=8192,
+    ),
+    "gpt2-10m": Preset(
+        "GPT-2's shape at 10.2M parameters: 6 layers, 320 channels; for shards of 8,192 ids",
+        dict(n_layer=6, n_head=5, n_embd=320, **_SMALL),
+        dict(**_SMALL_TRAIN),
+        vocab_size=8192,
+    ),
+    "gpt2-124m": Preset(
+        "GPT-2 124M as published on FineWeb-Edu: 10B tokens, HellaSwag 30.5%; 6.5 h on an H100",
+        dict(n_layer=12, n_head=12, n_embd=768, **_GPT2),
+        _GPT2_TRAIN | dict(lr=1.2e-3, min_lr=1.2e-4, warmup=200),
+        **_GPT2_TEXT,
+    ),
+    "gpt2-350m": Preset(
+        "GPT-2 of 24 layers and 1,024 channels, with GPT-3 350M's learning rate and batch",
+        dict(n_layer=24, n_head=16, n_embd=1024, **_GPT2),
+        _GPT2_TRAIN | dict(accumulate=16, lr=3e-4, min_lr=3e-5),
+        **_GPT2_TEXT,
+    ),
+    "gpt2-774m": Preset(
+        "GPT-2 of 36 layers and 1,280 channels, with GPT-3 760M's learning rate and batch",
+        dict(n_layer=36, n_head=20, n_embd=1280, **_GPT2),
+        _GPT2_TRAIN | dict(accumulate=32, lr=2.5e-4, min_lr=2.5e-5),
+        **_GPT2_TEXT,
+    ),
+    "gpt2-1558m": Preset(
+        "GPT-2 of 48 layers and 1,600 channels, with GPT-3 1.3B's learning rate and batch",
+        dict(n_layer=48, n_head=25, n_embd=1600, **_GPT2),
+        _GPT2_TRAIN | dict(
+            steps=9536, batch_size=1024, accumulate=128, lr=2e-4, min_lr=2e-5, warmup=357,
+        ),
+        **_GPT2_TEXT,
+    ),
+    # What each part saved elsewhere, in steps of 524,288 tokens to a loss of about 3.28 on FineWeb
+    # (data/published.toml: fineweb-ladder): llm.c's GPT-2 19,560; rotary positions and lr 1.8e-3
+    # 9,536; Muon 6,200; ReLU^2, QK-norm, zero init and padding 5,100; an untied head 4,578, which
+    # are this preset's steps. Muon here is scaled so that AdamW's lr serves both (Liu et al. 2025).
+    "gpt2-124m-modern": Preset(
+        "gpt2-124m with newer parts, which elsewhere reached its loss in a quarter of the steps",
+        dict(
+            n_layer=12, n_head=12, n_embd=768, bias=False, rotary=True, qk_norm=True,
+            activation="relu2", tied_head=False, zero_init=True, **_GPT2,
+        ),
+        _GPT2_TRAIN | dict(
+            steps=4578, lr=1.8e-3, min_lr=0.0, schedule="wsd", decay=0.3, optimizer="muon",
+            muon_parts="qkv", warmup=200,
+        ),
+        **_GPT2_TEXT,
     ),
 }  # fmt: skip
 

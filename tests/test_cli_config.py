@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gptlib import checkpoint
 from gptlib.cli import build_parser, main, run_file
-from gptlib.cli.plan import add_file, begin, describe
+from gptlib.cli.plan import add_file, begin, describe, padding_ids, vocabulary
 from gptlib.errors import ConfigError
 from gptlib.presets import PRESETS
 
@@ -108,13 +108,15 @@ def test_any_run_is_read_back_as_it_was_written(data, folder):
 def test_the_plan_of_a_preset_is_the_same_from_its_file(preset, here):
     flags = ["--corpus", "fox.txt", "--out", "run", "--preset", preset]
     flags += ["--separator", "\n", "--corpus-size", "2600", "--n-head", "2"]
+    flags += ["--tokenizer", "char"] if PRESETS[preset].tokenizer == "gpt2" else []
     assert main(["train", *flags, "--write-config", "conf/run.toml"]) == 0
     one, two = begin(parsed(*flags)), begin(parsed("--config", "conf/run.toml"))
     assert one.note == two.note and one.text.place == two.text.place
     assert one.separator == two.separator and one.tokenizer == two.tokenizer
     explicit = describe(parsed(*flags))
     assert two.train == explicit["train"]
-    assert two.model == explicit["model"] | {"vocab_size": one.tokenizer.vocab_size}
+    padding = padding_ids(one.tokenizer, PRESETS[preset].pad_vocab or 1)
+    assert two.model == explicit["model"] | vocabulary(one.tokenizer, {}, padding)
     assert one.train.items() <= two.train.items() and one.model.items() <= two.model.items()
 
 
@@ -229,6 +231,7 @@ def test_resume_with_a_file_is_resume_with_its_flags(here, capsys):
         ("[train]\nn_layer = 3", ["[train] has no n_layer (it belongs in [model])"]),
         ("[model]\ncorpus = 3", ["(it belongs above the tables)"]),
         ("[model]\nvocab_size = 3", ["the tokenizer decides it"]),
+        ("[model]\npadding_ids = 3", ["pad_vocab decides it"]),
         ("[train]\nsteps = 3.5", ["[train] steps is 3.5, not a whole number"]),
         ("[train]\nsteps = true", ["steps is True, not a whole number"]),
         ('[train]\nlr = "x"\ndtype = 3', ["lr is 'x', not a number", "dtype is 3, not a text"]),

@@ -10,7 +10,7 @@ from gptlib.train_config import TrainConfig
 
 SHAPE = (
     "block_size vocab_size n_layer n_head n_embd dropout attn_dropout bias rotary qk_norm norm "
-    "activation tied_head zero_init softcap"
+    "activation tied_head zero_init softcap padding_ids"
 )
 TRAINING = (
     "steps batch_size accumulate lr min_lr warmup schedule decay optimizer embed_lr head_lr "

@@ -23,6 +23,7 @@ from gptlib.presets import Preset, preset
 from gptlib.tokenizers import BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer
 from gptlib.train_config import TrainConfig, with_changes
 
+MOST_PADDING = 1 << 20  # more than any tokenizer's ids
 OF_ITS_TEXT = ("corpus", "corpus_size", "tokenizer", "separator")  # what a preset may name
 
 
@@ -59,9 +60,12 @@ def add_file(args: argparse.Namespace, values: dict) -> None:
 
 
 def add_preset(args: argparse.Namespace) -> Preset:
-    """Fill in the preset's text, with all that it says of it, where no other text is given."""
+    """Fill in the preset's text, with all that it says of it, where no other text is given, and how
+    it pads the vocabulary, where no other run brings one."""
     args.preset = args.preset or DEFAULT_PRESET
     chosen = preset(args.preset)
+    if args.pad_vocab is None and not args.init_from:
+        args.pad_vocab = chosen.pad_vocab
     if not args.corpus and chosen.corpus:
         for name in OF_ITS_TEXT:
             brought = name == "tokenizer" and args.init_from  # by the other run
@@ -106,16 +110,20 @@ def begin(args: argparse.Namespace) -> Plan:
         "corpus_size": args.corpus_size, "preset": args.preset, "init_from": args.init_from,
         "tokenizer": args.tokenizer, "separator": args.separator or None,
     }  # fmt: skip
+    if args.pad_vocab is not None:
+        note["pad_vocab"] = args.pad_vocab
     text = open_text(note["corpus"], args.corpus_size)
     if tokenizer is None:
-        tokenizer = _tokenizer(args.tokenizer, text)
+        own = None if text.corpus is None or chosen.tokenizer == "char" else chosen.tokenizer
+        tokenizer = _tokenizer(args.tokenizer or own, text)
     elif args.tokenizer:
         _check_tokenizer(args.init_from, tokenizer, args.tokenizer, text)
     separator = separator_ids(args.separator, tokenizer, text) if args.separator else None
     if text.corpus is not None and text.corpus.grammar is not None:
         note["val_floor"] = text.corpus.val_floor
+    padding = None if args.pad_vocab is None else padding_ids(tokenizer, args.pad_vocab)
     return Plan(
-        model_args | given(args, GPTConfig) | {"vocab_size": tokenizer.vocab_size},
+        model_args | given(args, GPTConfig) | vocabulary(tokenizer, model_args, padding),
         with_changes(chosen.train, given(args, TrainConfig)), note, text, tokenizer, separator,
     )  # fmt: skip
 
@@ -160,10 +168,31 @@ def go_on(args: argparse.Namespace, saved: dict) -> Plan:
     separator = data.get("separator") or None
     if args.separator is not None:
         separator = tokenizer.encode(args.separator) or None
+    padding = None if args.pad_vocab is None else padding_ids(tokenizer, args.pad_vocab)
     return Plan(
-        model_args | given(args, GPTConfig) | {"vocab_size": tokenizer.vocab_size},
+        model_args | given(args, GPTConfig) | vocabulary(tokenizer, model_args, padding),
         with_changes(train_args, given(args, TrainConfig)), note, text, tokenizer, separator,
     )  # fmt: skip
+
+
+def padding_ids(tokenizer: Tokenizer, multiple: int) -> int:
+    """How many ids round a tokenizer's vocabulary up to a multiple.
+
+    Raises:
+        ConfigError: the multiple is below 1, or too large for a vocabulary.
+    """
+    if not 1 <= multiple <= MOST_PADDING:
+        raise ConfigError(
+            f"--pad-vocab is {multiple}; give 1 to {MOST_PADDING:,}, such as 64 or 128 for a GPU"
+        )
+    return -tokenizer.vocab_size % multiple
+
+
+def vocabulary(tokenizer: Tokenizer, model: dict, padding: int | None) -> dict:
+    """The two fields of a model's vocabulary: the tokenizer's ids and the padding, `model`'s own
+    where none is given."""
+    padding = model.get("padding_ids", 0) if padding is None else padding
+    return {"vocab_size": tokenizer.vocab_size + padding, "padding_ids": padding}
 
 
 def separator_ids(separator: str, tokenizer: Tokenizer, text: Text) -> list[int]:

@@ -18,7 +18,13 @@ from typing import Any
 
 from gptlib.cli.arguments import flag_of
 from gptlib.cli.texts import noted_place
-from gptlib.cli.train_options import CONFIGS, OF_A_CALL, OPTIONS, settings_of
+from gptlib.cli.train_options import (
+    CONFIGS,
+    OF_A_CALL,
+    OF_THE_VOCABULARY,
+    OPTIONS,
+    settings_of,
+)
 from gptlib.corpora.downloads import read_registry
 from gptlib.errors import ConfigError, nearest
 from gptlib.resources import data_path
@@ -79,9 +85,11 @@ def _of_a_run(folder: Path, saved: object, other_text: bool) -> dict:
     for key in CONFIGS:
         if not isinstance(part := parts.get(key), dict):
             raise ValueError("no model and no train in it")
-        values[key] = {k: v for k, v in part.items() if k != "vocab_size"}
+        values[key] = {k: v for k, v in part.items() if k not in OF_THE_VOCABULARY}
     keys = ("preset", "init_from", "separator") + (() if other_text else ("corpus_size",))
     values |= {key: note[key] for key in keys if note.get(key) is not None}
+    if parts["model"].get("padding_ids"):  # a multiple of its own size is that size
+        values["pad_vocab"] = note.get("pad_vocab") or parts["model"].get("vocab_size")
     if not other_text:
         values["corpus"] = noted_place(note, folder)
     if os.path.isdir(folder / "tokenizer"):
@@ -132,8 +140,8 @@ def _shown(value: object) -> str:
 
 def _hint(name: str, part: str) -> str:
     """Where a key that is not known here may have been meant to stand, in brackets."""
-    if name == "vocab_size":
-        return " (the tokenizer decides it)"
+    if name in OF_THE_VOCABULARY:
+        return " (pad_vocab decides it)" if "padding" in name else " (the tokenizer decides it)"
     if name in OF_A_CALL:
         return f" (it concerns one call: give it as {flag_of(name)})"
     known = {"": list(OPTIONS), **{other: list(settings_of(other)) for other in CONFIGS}}

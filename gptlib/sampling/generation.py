@@ -53,7 +53,8 @@ def _steps(
             # The first time the whole prompt is read, then only what the cache has not seen.
             fresh = window[:, cache.length if cache is not None else 0 : end]
             hidden = model.hidden(fresh, cache)[:, -1]  # the other positions' guesses are known
-            token = draw(model.logits(hidden), window[:, :end])
+            logits = model.logits(hidden)[:, : model.config.known_ids]  # of no token: never drawn
+            token = draw(logits, window[:, :end])
         window[:, end] = token
         end += 1
         yield token
@@ -88,7 +89,7 @@ def stream(
     settings = Sampling(
         max_new_tokens, temperature, top_k, top_p, stop, seed, use_cache, processors
     )
-    settings.check_vocabulary(model.config.vocab_size)
+    settings.check_vocabulary(model.config.known_ids)
     prompt = as_prompt(model, ids)
     if prompt.size(0) != 1:
         raise ConfigError(f"stream takes one prompt, not {prompt.size(0)}; use generate")
@@ -166,7 +167,7 @@ def generate(
     settings = Sampling(
         max_new_tokens, temperature, top_k, top_p, stop, seed, use_cache, processors
     )
-    settings.check_vocabulary(model.config.vocab_size)
+    settings.check_vocabulary(model.config.known_ids)
     if lengths_differ(ids):  # one by one: no padding can then leak into a row
         prompts = [as_prompt(model, row) for row in ids]
         settings = replace(settings, seed=fresh_seed()) if seed is None else settings

@@ -47,10 +47,10 @@ def as_prompt(model: GPT, ids: Prompts) -> Tensor:
             "each text: tokenizer.encode makes one of a text"
         )
     ids = ids.to(model.device, torch.int64)
-    if ids.min() < 0 or ids.max() >= model.config.vocab_size:
+    if ids.min() < 0 or ids.max() >= model.config.known_ids:
         raise DataError(
             f"prompt ids run from {ids.min()} to {ids.max()}, but the model knows 0 to "
-            f"{model.config.vocab_size - 1}; was it encoded by another tokenizer?"
+            f"{model.config.known_ids - 1}; was it encoded by another tokenizer?"
         )
     if ids.size(1) > (block_size := model.config.block_size):
         warnings.warn(

@@ -53,10 +53,11 @@ def open_split(
         low, high = 0, tokens.vocab_size - 1
     else:
         low, high = int(tokens.min()), int(tokens.max())
-    if low < 0 or high >= config.vocab_size:
+    if low < 0 or high >= config.known_ids:
+        padding = f", of which {config.padding_ids} are padding" if config.padding_ids else ""
         raise DataError(
             f"the {name} split has token ids from {low} to {high}, but vocab_size is "
-            f"{config.vocab_size}; was it encoded by another tokenizer?"
+            f"{config.vocab_size}{padding}; was it encoded by another tokenizer?"
         )
     return tokens
 
