@@ -19,8 +19,12 @@ from contextlib import contextmanager
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from gptlib.chunked_loss import MOST_LOGITS, chunked_cross_entropy
 from gptlib.errors import DataError
+from gptlib.id_checks import check_device, check_targets, explain_lookup
+from gptlib.kv_cache import KVCache
 from gptlib.model_config import ACTIVATIONS, GPTConfig
 from gptlib.rotary import Rotary
 
@@ -76,39 +80,6 @@ def evaluating(model: nn.Module, modules: Sequence[nn.Module] | None = None) -> 
     finally:
         for module in training:
             module.training = True
-
-
-class KVCache:
-    """Keys and values of the tokens already read, so that each is computed once.
-
-    Args:
-        config: the model's. batch_size: B. dtype, device: of the model's activations.
-
-    `length` tokens are held; `append` adds to one layer, `advance` moves on after all layers.
-    """
-
-    def __init__(
-        self, config: GPTConfig, batch_size: int, dtype: torch.dtype, device: torch.device
-    ) -> None:
-        shape = (batch_size, config.n_head, config.block_size, config.head_size)
-        # Room for a full context at once: growing a tensor copies it, token after token.
-        self.layers = [  # keys and values of each
-            tuple(torch.empty(shape, dtype=dtype, device=device) for _ in range(2))
-            for _ in range(config.n_layer)
-        ]
-        self.length = 0
-
-    def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Store k, v (B, H, T, D) of one layer; return all so far, (B, H, length + T, D)."""
-        keys, values = self.layers[layer]
-        T = k.size(2)
-        keys.narrow(2, self.length, T).copy_(k)
-        values.narrow(2, self.length, T).copy_(v)
-        # No queries are kept: a token asks once, when it is read, and is asked about ever after.
-        return keys.narrow(2, 0, self.length + T), values.narrow(2, 0, self.length + T)
-
-    def advance(self, T: int) -> None:
-        self.length += T
 
 
 def make_norm(config: GPTConfig) -> nn.Module:
@@ -199,42 +170,6 @@ class Block(nn.Module):
         return x + self.mlp(self.ln_2(x))
 
 
-def check_targets(targets: Tensor, shape: torch.Size, vocab_size: int) -> None:
-    """Refuse targets that no loss can be computed from; -1 leaves a position out.
-
-    Raises:
-        DataError: another shape than `shape`, an id outside the vocabulary, or none that counts.
-    """
-    if targets.shape != shape:
-        raise DataError(
-            f"targets have shape {tuple(targets.shape)} and idx has {tuple(shape)}; give the token "
-            "that follows each position, or -1"
-        )
-    if not (targets != -1).any():
-        raise DataError(
-            f"all {targets.numel()} targets are -1, which leaves a position out of the loss, so "
-            "nothing is left to learn from; give at least one token id"
-        )
-    if targets.min() < -1 or targets.max() >= vocab_size:
-        raise DataError(
-            f"targets run from {targets.min()} to {targets.max()}, but the vocabulary has "
-            f"{vocab_size} and only -1 is ignored; was the text encoded by another tokenizer?"
-        )
-
-
-def check_device(ids: Tensor, device: torch.device, name: str) -> None:
-    """Refuse ids that lie where the model cannot read them.
-
-    Raises:
-        DataError: `ids` are not on `device`.
-    """
-    if ids.device != device:
-        raise DataError(
-            f"{name} is on {ids.device} and the model on {device}; move it there: "
-            f"{name}.to({str(device)!r})"
-        )
-
-
 class Transformer(nn.Module):
     """The parts of a GPT below its head, under GPT-2's names."""
 
@@ -253,12 +188,18 @@ class GPT(nn.Module):
 
     Parameter names are GPT-2's (`transformer.wte`, `transformer.h.0.attn.c_attn`, …).
 
+    Attributes:
+        recompute: keep of each block only what enters it, and run it once more on the way back.
+        loss_chunk: tokens whose logits exist at a time where they are not returned; 0 is all.
+
     Derived in chapter 3, *Is that all of it?*
     """
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.config = config
+        # Time for memory. No part of the config: what is computed stays the same.
+        self.recompute, self.loss_chunk = False, 0
         self.transformer = Transformer(config)
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         if config.tied_head:
@@ -322,21 +263,16 @@ class GPT(nn.Module):
         try:
             x = self.transformer.wte(idx)
         except (IndexError, RuntimeError) as error:
-            if idx.dtype not in (torch.int64, torch.int32):
-                raise DataError(
-                    f"idx has the type {idx.dtype}; token ids are whole numbers: give torch.int64"
-                ) from error
-            if not isinstance(error, IndexError):
-                raise
-            raise DataError(
-                f"token ids run from {idx.min()} to {idx.max()}, but the vocabulary has "
-                f"{self.config.vocab_size}; was the text encoded by another tokenizer?"
-            ) from error
+            explain_lookup(error, idx, self.config.vocab_size)
+            raise
         if not self.config.rotary:
             x = x + self.transformer.wpe(torch.arange(start, start + T, device=idx.device))
         x = self.transformer.drop(x)
         for layer, block in enumerate(self.transformer.h):
-            x = block(x, cache, layer)
+            if self.recompute and cache is None:  # dropout draws the same again
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x, cache, layer)
         # Not in `append`: until the last layer has been through, all of them write at one place.
         if cache is not None:
             cache.advance(T)
@@ -348,30 +284,43 @@ class GPT(nn.Module):
         return cap * torch.tanh(logits / cap) if cap else logits
 
     def forward(
-        self, idx: Tensor, targets: Tensor | None = None, return_logits: bool = True
+        self,
+        idx: Tensor,
+        targets: Tensor | None = None,
+        return_logits: bool = True,
+        reduction: str = "mean",
     ) -> tuple[Tensor | None, Tensor | None]:
         """Score the next token after every position.
 
         Args:
             idx: (B, T) int64, T <= block_size.
             targets: (B, T) int64, the ids that did follow; -1 leaves a position out of the loss.
-            return_logits: False frees the (B, T, V) logits, the largest tensor in training.
+            return_logits: False frees the (B, T, V) logits, the largest tensor in training, and
+                with `loss_chunk` never holds more than a chunk of them.
+            reduction: "mean", or "none" for the loss of each target, (B, T).
 
         Returns:
-            logits (B, T, V) or None, and the mean cross-entropy in nats (None without targets).
+            logits (B, T, V) or None, and the cross-entropy in nats (None without targets).
 
         Raises:
             DataError: what `hidden` and, on a CPU, `check_targets` refuse.
         """
-        logits = self.logits(self.hidden(idx))
+        hidden = self.hidden(idx)
         if targets is None:
-            return logits, None
-        check_device(targets, logits.device, "targets")
+            return self.logits(hidden), None
+        check_device(targets, hidden.device, "targets")
         if targets.device.type == "cpu" and not torch.compiler.is_compiling():
             check_targets(targets, idx.shape, self.config.vocab_size)  # elsewhere it costs a wait
+        chunk = self.loss_chunk
+        if reduction == "none":  # evaluation takes large batches
+            chunk = chunk or max(1, MOST_LOGITS // self.config.vocab_size)
+        if chunk and not return_logits:
+            return None, chunked_cross_entropy(self.logits, hidden, targets, chunk, reduction)
+        logits = self.logits(hidden)
         # A row of text is T examples at once: each position was shown its own past only.
-        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1)
-        return logits if return_logits else None, loss
+        flat = logits.flatten(0, 1), targets.flatten()
+        loss = F.cross_entropy(*flat, ignore_index=-1, reduction=reduction)
+        return logits if return_logits else None, loss.view(targets.shape) if loss.dim() else loss
 
     def num_params(self, trainable: bool = False) -> int:
         """Parameters, or those of them that are trained; a tied head counts once.

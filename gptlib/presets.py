@@ -40,7 +40,7 @@ class Preset:
 
 # GPT-2's four sizes (Radford et al. 2019, table 2), each for one pass over 10 billion tokens. What
 # OpenAI trained them with is not known. 124M has the settings of a published run on FineWeb-Edu
-# (data/published.toml: gpt2-fineweb). The others have the batch, lr and warm-up (375 million tokens)
+# (data/published.toml: gpt2-fineweb). The others have the batch, lr and warm-up (375M tokens)
 # of the GPT-3 models of their sizes (Brown et al. 2020, table 2.1 and appendix B): 350M, 760M and
 # 1.3B. A validation reads 10,485,760 tokens, as modded-nanogpt's.
 _GPT2 = dict(block_size=1024)

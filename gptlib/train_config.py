@@ -17,7 +17,7 @@ from gptlib.settings import explained, machine, saving, training
 # Settings that a resumed run may change: they say how to compute and when to save, not what.
 FREE = (
     "accumulate", "device", "dtype", "compile", "parallel", "save_every", "save_minutes",
-    "keep_last",
+    "keep_last", "recompute", "loss_chunk",
 )  # fmt: skip
 
 # Settings that it may change only when told to (`override`): the rest of the schedule is another.
@@ -119,11 +119,22 @@ class TrainConfig:
     parallel: str = machine(
         "ddp", "under torchrun, ddp copies the model into every process, fsdp shards it over them"
     )
+    recompute: bool = machine(
+        False,
+        "keep less of each block for the backward pass and compute it again there: the same "
+        "gradients in less memory, for a third more time",
+    )
+    loss_chunk: int = machine(
+        0,
+        "tokens whose logits are made at a time, such as 1024 where the vocabulary is large; less "
+        "memory for one more product with the head; 0 is all at once",
+    )
 
     def __post_init__(self) -> None:
         for name, least in {
             "steps": 1, "batch_size": 1, "accumulate": 1, "warmup": 0, "eval_every": 1,
             "eval_windows": 0, "patience": 0, "save_every": 0, "keep_last": 1, "seed": 0,
+            "loss_chunk": 0,
         }.items():  # fmt: skip
             value = getattr(self, name)
             whole = isinstance(value, int) and not isinstance(value, bool)
@@ -152,8 +163,9 @@ class TrainConfig:
             if self.min_lr != MIN_LR:
                 raise ConfigError(_CLIMBS.format(self.min_lr, self.lr))
             object.__setattr__(self, "min_lr", self.lr / 10)
-        if not isinstance(self.compile, bool):
-            raise ConfigError(f"compile is {self.compile!r}; it must be True or False")
+        for name in ("compile", "recompute"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be True or False")
         if self.muon_parts != "packed" and self.optimizer != "muon":
             raise ConfigError(
                 f"muon_parts is {self.muon_parts!r}, but optimizer is {self.optimizer!r}; use "

@@ -1,20 +1,24 @@
 """What changes while a run goes on, besides the weights: all that a resumed run needs back.
 
-One job: `TrainState`, and `same_runtime`, what it goes on in. Every random generator, the
-optimizers, the gradient scaler, the step and the best validation so far; the data's order and the
-learning rate follow from the step.
+One job: `TrainState`; `same_runtime`, what it goes on in; and `describe`, what a manifest tells of
+the run. Every random generator, the optimizers, the gradient scaler, the step and the best
+validation so far; the data's order and the learning rate follow from the step.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import torch
 
 from gptlib import parallel, runtime
 from gptlib.errors import DeviceError
+from gptlib.model import GPT
 from gptlib.runtime import Runtime
+from gptlib.tokenizers import Tokenizer
+from gptlib.train_config import TrainConfig
+from gptlib.versions import package_version
 
 
 @dataclass
@@ -108,3 +112,18 @@ def same_runtime(now: Runtime, asked: str, before: object) -> tuple[Runtime, str
         f"computed so far on {device} in {dtype}, goes on on {now.kind} in {now.dtype}{why}: it is "
         "no longer exact"
     )
+
+
+def describe(
+    model: GPT, config: TrainConfig, data: dict, tokenizer: Tokenizer | None, note: dict | None
+) -> dict:
+    """What the manifest of a checkpoint tells of its run."""
+    return {
+        "model": model.config.to_dict(),
+        "train": asdict(config),
+        "data": data,
+        "tokenizer": getattr(tokenizer, "sha256", None),
+        "note": note,
+        "threads": torch.get_num_threads(),
+        "versions": {"torch": torch.__version__, "gptlib": package_version()},
+    }

@@ -14,7 +14,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -34,8 +33,7 @@ from gptlib.stopping import stop_signals
 from gptlib.task import Loss, Measure, open_task
 from gptlib.tokenizers import Tokenizer
 from gptlib.train_config import TrainConfig
-from gptlib.train_state import TrainState, same_runtime
-from gptlib.versions import package_version
+from gptlib.train_state import TrainState, describe, same_runtime
 
 
 class Trainer:
@@ -277,7 +275,7 @@ class Trainer:
         self._loss = math.nan
         self._saved_at, self._save_seconds = time.monotonic(), 0.0
         self._saved_step = None
-        self.about = self._describe()
+        self.about = describe(self.model, c, self.task.data, self.tokenizer, self.note)
         if self.leads and self.mirror_to and not checkpoint.has_whole(self.run_dir):
             mirror.pull(self.mirror_to, self.run_dir)
         parallel.gather(None)  # nobody looks for checkpoints before they are there
@@ -288,6 +286,7 @@ class Trainer:
             self._check_resumable(loaded[2], resume, override)
             checkpoint.load_weights(self.model, loaded[0])
         self.about["runtime"] = {"device": self.runtime.kind, "dtype": self.runtime.dtype}
+        self.model.recompute, self.model.loss_chunk = c.recompute, c.loss_chunk
         if c.parallel == "ddp" or self.runtime.world_size == 1:
             self.model.to(self.runtime.device)  # FSDP moves its shards itself
         self.compute = parallel.wrap(self.model, self.runtime, c.parallel, c.compile)
@@ -300,18 +299,6 @@ class Trainer:
             self._start()
         else:
             self._go_on(loaded[1], loaded[2]["step"])
-
-    def _describe(self) -> dict:
-        """What the manifest of a checkpoint tells of this run."""
-        return {
-            "model": self.model.config.to_dict(),
-            "train": asdict(self.config),
-            "data": self.task.data,
-            "tokenizer": getattr(self.tokenizer, "sha256", None),
-            "note": self.note,
-            "threads": torch.get_num_threads(),
-            "versions": {"torch": torch.__version__, "gptlib": package_version()},
-        }
 
     def _check_resumable(self, manifest: dict, resume: bool, override: bool) -> None:
         """Refuse a checkpoint that is not to be continued; compute in what it was computed in."""

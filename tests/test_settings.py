@@ -15,7 +15,8 @@ SHAPE = (
 TRAINING = (
     "steps batch_size accumulate lr min_lr warmup schedule decay optimizer embed_lr head_lr "
     "muon_parts weight_decay beta1 beta2 grad_clip eval_every eval_windows patience save_every "
-    "save_minutes keep_last seed sampling device dtype compile parallel"
+    "save_minutes keep_last seed sampling device dtype compile parallel recompute "
+    "loss_chunk"
 )
 
 

@@ -1,4 +1,4 @@
-"""The command line: `gptlib data | train | sample | eval | plot | info`.
+"""The command line: `gptlib data | plan | train | sample | eval | plot | info`.
 
 One job: `main`, which turns words into a call of the module that has the command, and the library's
 errors into one line and exit code 2. A command is a module with two functions: `add_arguments` says
@@ -22,6 +22,7 @@ from gptlib.errors import GptlibError
 #: What can be typed: the module that has the command, and a line of help.
 COMMANDS = {
     "data": ("data", "list corpora, download one, make token shards"),
+    "plan": ("budget", "say what a training run will take: memory, hours, money"),
     "train": ("train", "train a model"),
     "sample": ("sample", "let a trained model write"),
     "eval": ("evaluate", "measure a trained model"),

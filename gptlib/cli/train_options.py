@@ -139,7 +139,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     groups = {name: parser.add_argument_group(title) for name, title in GROUPS.items()}
     for part in CONFIGS:
         for field in settings_of(part).values():
-            _add_field(groups[field.metadata["group"]], part, field)
+            add_field(groups[field.metadata["group"]], part, field)
     for name, option in OPTIONS.items():
         groups[option.group].add_argument(
             flag_of(name), type=option.type, metavar=option.metavar, help=_escaped(option.help)
@@ -152,7 +152,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
 
 
-def _add_field(group: argparse._ArgumentGroup, part: str, field: Field) -> None:
+def add_field(group: argparse._ArgumentGroup, part: str, field: Field) -> None:
+    """A flag for a field of one of the configs ("model" or "train")."""
     flag, kind = flag_of(field.name), type(field.default)
     default = getattr(PRESETS[DEFAULT_PRESET], part).get(field.name, field.default)
     shown = {True: "on", False: "off"}[default] if kind is bool else default

@@ -13,18 +13,20 @@ from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from gptlib import parallel
 from gptlib.batches import Tokens
 from gptlib.errors import ConfigError, DataError
-from gptlib.model import GPT, check_device, check_targets, evaluating
+from gptlib.id_checks import check_device, check_targets
+from gptlib.model import GPT, evaluating
 
 
 @torch.no_grad()
 def token_losses(model: GPT, idx: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy of every target, (B, T) in nats; no gradient. Targets of -1 give 0.
+
+    Where the logits would take more than a gigabyte, they are made in parts, one after another.
 
     Raises:
         DataError: a target outside the vocabulary, or none that counts (on a CPU); ids on another
@@ -33,11 +35,7 @@ def token_losses(model: GPT, idx: Tensor, targets: Tensor) -> Tensor:
     check_device(targets, model.device, "targets")
     if targets.device.type == "cpu":
         check_targets(targets, idx.shape, model.config.vocab_size)
-    logits, _ = model(idx)
-    losses = F.cross_entropy(
-        logits.flatten(0, 1).float(), targets.flatten(), ignore_index=-1, reduction="none"
-    )
-    return losses.view(targets.shape)
+    return model(idx, targets, return_logits=False, reduction="none")[1]
 
 
 def _windows(n: int, T: int, stride: int) -> list[tuple[int, int, int]]:

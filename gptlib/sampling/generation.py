@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from gptlib.errors import ConfigError
-from gptlib.model import GPT, KVCache, evaluating
+from gptlib.kv_cache import KVCache
+from gptlib.model import GPT, evaluating
 from gptlib.sampling.drawing import drawing, fresh_seed
 from gptlib.sampling.processors import Processor
 from gptlib.sampling.prompts import Prompt, Prompts, as_prompt, lengths_differ, padded
