@@ -42,6 +42,7 @@ COURSE = {
     6: "multi_head digits",
     7: "scaling",
     8: "speedrun",
+    9: "pretraining",
 }
 COURSE_FLOOR_OF = {module: floor for floor, modules in COURSE.items() for module in modules.split()}
 
