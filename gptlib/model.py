@@ -53,7 +53,7 @@ def naive_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = True) -> Ten
 
 
 def fused_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool, dropout: float) -> Tensor:
-    """The same in torch's fused kernel; shapes as in `naive_attention`, T = S if causal.
+    """The same in torch's fused kernel; shapes as in `naive_attention`.
 
     Under autocast on a CPU it runs in float32: the kernel's backward pass in bfloat16 is slower,
     four times at a context of 64.
@@ -63,6 +63,10 @@ def fused_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool, dropout: floa
     if q.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
         with torch.autocast("cpu", enabled=False):
             return fused_attention(q.float(), k.float(), v.float(), causal, dropout)
+    T, S = q.size(2), k.size(2)
+    if causal and S != T:  # there the kernel's own mask would let query t see keys up to t
+        past = torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=past, dropout_p=dropout)
     return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=causal)
 
 
@@ -241,8 +245,7 @@ class GPT(nn.Module):
     def hidden(self, idx: Tensor, cache: KVCache | None = None) -> Tensor:
         """Return the final hidden states (B, T, C) of `idx` (B, T) int64.
 
-        With a cache, `idx` continues what the cache holds. A full prompt goes into an empty cache;
-        after that, tokens follow one at a time.
+        With a cache, `idx` continues what the cache holds, by one token or by several.
 
         Raises:
             DataError: more tokens than `block_size`, an id outside the vocabulary, or ids that are
@@ -258,8 +261,6 @@ class GPT(nn.Module):
                 f"{start + T} tokens, but block_size is {self.config.block_size}; "
                 "shorten the input, or let gptlib.generate slide the window"
             )
-        if start and T > 1:
-            raise DataError(f"{T} tokens for a cache that is in use; give one at a time")
         try:
             x = self.transformer.wte(idx)
         except (IndexError, RuntimeError) as error:

@@ -174,6 +174,14 @@ def test_cached_logits_equal_uncached():
     torch.testing.assert_close(logits, model(idx)[0], atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("options", [{}, {"rotary": True, "qk_norm": True}], ids=str)
+def test_a_cache_is_continued_by_several_tokens(options):
+    model, idx = scrambled(**options).eval(), torch.randint(23, (2, 16))
+    cache = KVCache(model.config, 2, torch.float64, "cpu")
+    parts = [model.hidden(some, cache) for some in idx.split([3, 6, 1, 5, 1], dim=1)]
+    torch.testing.assert_close(model.logits(torch.cat(parts, dim=1)), model(idx)[0])
+
+
 @pytest.mark.parametrize("options", [{}, {"rotary": True, "qk_norm": True, "softcap": 5.0}])
 def test_it_can_be_exported_with_any_number_of_tokens(options):
     model, idx = tiny(**options).eval(), torch.randint(23, (2, 16))
@@ -226,8 +234,8 @@ def test_bad_inputs_are_refused():
     with pytest.raises(DataError, match="targets is on meta and the model on cpu"):
         model(idx, idx.to("meta"))
     cache = KVCache(model.config, 1, torch.float32, "cpu")
-    model.hidden(torch.zeros(1, 3, dtype=torch.int64), cache)
-    with pytest.raises(DataError, match="one at a time"):
+    model.hidden(torch.zeros(1, 15, dtype=torch.int64), cache)
+    with pytest.raises(DataError, match="17 tokens, but block_size is 16"):
         model.hidden(torch.zeros(1, 2, dtype=torch.int64), cache)
 
 

@@ -4,34 +4,75 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import warnings
+from pathlib import Path
 
 from gptlib.batches import document_starts
-from gptlib.cli.arguments import add_run, name_or_path
+from gptlib.cli.arguments import add_run, name_or_path, path
 from gptlib.cli.texts import encoded, load_writer, noted_place, open_text
-from gptlib.evaluation import bits_per_byte, split_loss
+from gptlib.errors import ConfigError, DataError
+from gptlib.evaluation import hellaswag, measure_split, read_items
+from gptlib.evaluation.hellaswag import FORMS, MEASURES
+from gptlib.evaluation.loss import SplitLoss
+from gptlib.files import write_atomic
+from gptlib.model import GPT
 from gptlib.progress import progress
 from gptlib.shards.read import open_shards
 from gptlib.shards.splits import split_sha256
+from gptlib.tokenizers import Tokenizer
 
 HELP = """\
-Measure a trained model on its own validation text, or on another.
+Measure a trained model: its loss on its own validation text, or on another, or
+its choices between four endings (HellaSwag).
 
 `tales` is the model that ships with gptlib; ./tales is a run folder of that
 name here. For --corpus, likewise, a name that gptlib knows means that corpus."""
+#: The flags that only one task reads.
+OF_LOSS, OF_HELLASWAG = ("corpus", "stride"), ("items", "limit", "form", "per_item", "batch_size")
+ABOUT = {
+    "acc": "the likeliest ending",
+    "acc_norm": "the likeliest per character, lm-eval's acc_norm",
+    "acc_norm_tokens": "the likeliest per token, the completion style",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = HELP
     add_run(parser)
     parser.add_argument(
-        "--task", default="loss", choices=["loss"],
-        help="what to measure (default loss: of the whole validation text)",
+        "--task", default="loss", choices=["loss", "hellaswag"],
+        help="what to measure: loss, of the whole validation text, or hellaswag (default loss)",
     )  # fmt: skip
     parser.add_argument(
         "--corpus", type=name_or_path, metavar="NAME",
-        help="a corpus, a UTF-8 file or a shard folder to measure on (default: the run's own)",
+        help="loss: a corpus, a UTF-8 file or a shard folder to measure on (default the run's own)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--stride", type=int, metavar="N",
+        help="loss: tokens that the sliding window moves on, so that each is read after the rest "
+        "of the window (default half the context; the whole context slides none)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--items", type=path, metavar="FILE",
+        help="hellaswag: the items, one JSON record a line (default: the official 10,042, which "
+        "are downloaded once)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--limit", type=int, metavar="N",
+        help="hellaswag: only the first N items; in the official file they are of one kind",
+    )  # fmt: skip
+    parser.add_argument(
+        "--form", choices=FORMS,
+        help="hellaswag: how an item is put: lm-eval, with the activity before it and WikiHow's "
+        "tags taken out, or plain, as it stands (default: lm-eval where the records allow it)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--per-item", type=path, metavar="OUT",
+        help="hellaswag: write what the model made of each item there, one JSON record a line",
+    )  # fmt: skip
+    parser.add_argument(
+        "--batch-size", type=int, metavar="N",
+        help="hellaswag: texts that the model reads at a time (default 16)",
     )  # fmt: skip
     parser.add_argument(
         "--which", default="best", metavar="NAME",
@@ -41,17 +82,75 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    for name in OF_HELLASWAG if args.task == "loss" else OF_LOSS:
+        if getattr(args, name) is not None:
+            flag = "--" + name.replace("_", "-")
+            raise ConfigError(f"{flag} does not go with --task {args.task}; leave it out")
     model, tokenizer, manifest = load_writer(args.run, args.which, args.device)
+    measure = _hellaswag if args.task == "hellaswag" else _loss
+    result, lines = measure(args, model, tokenizer, manifest)
+    result = {"step": manifest["step"], **result}
+    print(json.dumps(result) if args.json else "\n".join(lines))
+    return 0
+
+
+def _hellaswag(
+    args: argparse.Namespace, model: GPT, tokenizer: Tokenizer, manifest: dict
+) -> tuple[dict, list[str]]:
+    """The result of `--task hellaswag` for JSON, and the lines for people."""
+    items = read_items(args.items, args.limit, args.form)
+    batch_size = 16 if args.batch_size is None else args.batch_size
+    with progress("choosing", unit="endings") as bar:
+        found = hellaswag(model, tokenizer, items, batch_size=batch_size, progress=bar.at)
+    if args.per_item:
+        _write(args.per_item, [json.dumps(item.to_dict()) + "\n" for item in found.items])
+    name = "the official validation part" if args.items is None else str(args.items)
+    form = {
+        "lm-eval": "with the activity before each and the tags taken out, as lm-eval does",
+        "plain": "contexts and endings as they stand",
+    }[found.form]
+    lines = [
+        f"step {manifest['step']}, {found.n:,} HellaSwag items of {name}, {form}",
+        "",
+        "measure            right   95% interval     the answer is",
+    ]
+    for measure in MEASURES:
+        low, high = found.ci95[measure]
+        lines.append(
+            f"{measure:16} {getattr(found, measure):7.2%}   {low:.2%} to {high:.2%} "
+            f"  {ABOUT[measure]}"
+        )
+    lines += ["", "chance is 25.00%, and an interval that holds it tells nothing better from it"]
+    if found.cut:
+        lines.append(
+            f"{found.cut:,} items are longer than the model's context of "
+            f"{model.config.block_size} tokens and lost their beginning"
+        )
+    return {"task": "hellaswag", "items": name, **found.to_dict()}, lines
+
+
+def _write(place: Path, lines: list[str]) -> None:
+    try:
+        write_atomic(place, "".join(lines).encode())
+    except OSError as error:
+        raise DataError(
+            f"cannot write {place} ({error.strerror}); choose a file in a folder that can be "
+            "written"
+        ) from error
+
+
+def _loss(
+    args: argparse.Namespace, model: GPT, tokenizer: Tokenizer, manifest: dict
+) -> tuple[dict, list[str]]:
+    """The result of `--task loss` for JSON, and the lines for people."""
     note, data = (manifest.get(part) for part in ("note", "data"))
     note = note if isinstance(note, dict) else {}
     name = args.corpus or noted_place(note, args.run)
     text = open_text(name, None if args.corpus else note.get("corpus_size"))
     if text.corpus is None:
         ids, floor = open_shards(name, "val", tokenizer), None
-        n_bytes = ids.bytes
     else:
         ids, floor = encoded(tokenizer, text.corpus.val), text.corpus.val_floor
-        n_bytes = len(text.corpus.val.encode())
     trained = data.get("val") if isinstance(data, dict) else None
     if not args.corpus and trained not in (None, split_sha256(ids)):
         warnings.warn(
@@ -61,26 +160,55 @@ def run(args: argparse.Namespace) -> int:
         )
     separator = data.get("separator") if isinstance(data, dict) else None
     starts = document_starts(ids, separator) if separator else None  # as it was trained
-    with progress("measuring", unit="windows") as bar:
-        loss = split_loss(model, ids, starts=starts, progress=bar.at)
-    stride = max(1, model.config.block_size // 2)
-    with progress("measuring with overlapping windows", unit="windows") as bar:
-        overlapped = split_loss(model, ids, stride=stride, starts=starts, progress=bar.at)
+
+    T = model.config.block_size
+    stride = max(1, T // 2) if args.stride is None else args.stride
+
+    def measured(stride: int, what: str) -> SplitLoss:
+        with progress(what, unit="windows") as bar:
+            return measure_split(
+                model, ids, tokenizer, stride=stride, starts=starts, progress=bar.at
+            )
+
+    if stride != T:  # refused, if at all, before the first pass
+        sliding = measured(stride, "measuring with a sliding window")
+    beside = measured(T, "measuring")
+    if stride == T:
+        sliding = beside
+    special = beside.tokens - beside.text_tokens
     result = {
-        "step": manifest["step"],
-        "loss": loss,
-        "loss_overlapping": overlapped,
-        "perplexity": math.exp(loss) if loss < 700 else math.inf,
-        "bits_per_byte": bits_per_byte(overlapped, len(ids), n_bytes),
+        "loss": beside.loss,
+        "loss_overlapping": sliding.loss,
+        "perplexity": beside.perplexity,
+        "bits_per_byte": sliding.bits_per_byte,
         "tokens": len(ids),
         "floor_per_character": floor,
+        "stride": stride,
+        "block_size": T,
+        "perplexity_overlapping": sliding.perplexity,
+        "bits_per_byte_side_by_side": beside.bits_per_byte,
+        "bytes": beside.text_bytes,
+        "special_tokens": special,
     }
-    if args.json:
-        print(json.dumps(result))
-        return 0
-    print(f"step {manifest['step']}, {len(ids):,} validation tokens of {name}")
-    print(f"loss {loss:.4f} nats per token (perplexity {result['perplexity']:.2f})")
-    print(f"with overlapping windows {overlapped:.4f}, {result['bits_per_byte']:.4f} bits per byte")
+    lines = [
+        f"step {manifest['step']}, {len(ids):,} validation tokens of {name}",
+        f"windows of {T} side by side: {_told(beside)}",
+    ]
+    if stride != T:
+        lines.append(f"a window that slides by {stride}: {_told(sliding)}")
+    if special:
+        lines.append(
+            f"bits per byte count neither the loss nor the text of {special:,} special tokens"
+        )
+    if starts is not None:
+        lines.append("windows begin at documents, as in training")
     if floor is not None:
-        print(f"floor of this text {floor:.4f} nats per character")
-    return 0
+        lines.append(f"floor of this text {floor:.4f} nats per character")
+    return result, lines
+
+
+def _told(found: SplitLoss) -> str:
+    return (
+        f"loss {found.loss:.4f} nats per token, perplexity {found.perplexity:.2f}, "
+        f"{found.bits_per_byte:.4f} bits per byte"
+    )

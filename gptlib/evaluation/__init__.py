@@ -1,15 +1,29 @@
 """How good a model is: its loss, its choices between endings, the texts it writes."""
 
-from gptlib.evaluation.choices import score_endings, score_probes
-from gptlib.evaluation.loss import bits_per_byte, loss_by_position, split_loss, token_losses
+from gptlib.evaluation.choices import score_endings, score_pairs, score_probes
+from gptlib.evaluation.hellaswag import hellaswag, read_items
+from gptlib.evaluation.intervals import compare, wilson
+from gptlib.evaluation.loss import (
+    bits_per_byte,
+    loss_by_position,
+    measure_split,
+    split_loss,
+    token_losses,
+)
 from gptlib.evaluation.texts import parse_rate
 
 __all__ = [
     "bits_per_byte",
+    "compare",
+    "hellaswag",
     "loss_by_position",
+    "measure_split",
     "parse_rate",
+    "read_items",
     "score_endings",
+    "score_pairs",
     "score_probes",
     "split_loss",
     "token_losses",
+    "wilson",
 ]

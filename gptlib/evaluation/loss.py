@@ -1,7 +1,7 @@
 """The loss of a model on all the text that it did not train on.
 
 One job: whole-split means in nats per token, every token predicted once, and what follows from
-them.
+them: perplexity, and bits per byte.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from gptlib.batches import Tokens
 from gptlib.errors import ConfigError, DataError
 from gptlib.id_checks import check_device, check_targets
 from gptlib.model import GPT, evaluating
+from gptlib.tokenizers import Tokenizer
 
 
 @torch.no_grad()
@@ -49,6 +51,44 @@ def _windows(n: int, T: int, stride: int) -> list[tuple[int, int, int]]:
     return windows
 
 
+@dataclass(frozen=True)
+class SplitLoss:
+    """What predicting a split cost, summed over its tokens; nothing predicts the first.
+
+    Attributes:
+        nats, tokens: of all. text_nats, text_tokens, text_bytes: of those that are text, and their
+            UTF-8 bytes. A special token is no text, neither its nats nor its bytes: how many of
+            them there are is for who prepared the data to say, not for who wrote it.
+    """
+
+    nats: float
+    tokens: int
+    text_nats: float = 0.0
+    text_tokens: int = 0
+    text_bytes: int = 0
+
+    @property
+    def loss(self) -> float:
+        """Mean nats per token, special tokens and all."""
+        return self.nats / self.tokens
+
+    @property
+    def perplexity(self) -> float:
+        """exp(loss): among how many equally likely tokens the model might as well choose."""
+        return math.exp(self.loss) if self.loss < 700 else math.inf
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Bits for each byte of text, which compares models with different tokenizers.
+
+        Raises:
+            DataError: the split has no text after its first token.
+        """
+        if not self.text_tokens:
+            raise DataError("the split has only special tokens after its first: bits for no text")
+        return bits_per_byte(self.text_nats / self.text_tokens, self.text_tokens, self.text_bytes)
+
+
 def split_loss(
     model: GPT,
     tokens: Tokens,
@@ -64,8 +104,31 @@ def split_loss(
 
     Derived in chapter 1, *What does it say to a sentence it never read?*
 
+    It takes what `measure_split` takes, and refuses what that refuses.
+    """
+    return measure_split(
+        model, tokens, stride=stride, windows=windows, batch_size=batch_size, autocast=autocast,
+        starts=starts, shared=shared, progress=progress,
+    ).loss  # fmt: skip
+
+
+def measure_split(
+    model: GPT,
+    tokens: Tokens,
+    tokenizer: Tokenizer | None = None,
+    stride: int | None = None,
+    windows: int | None = None,
+    batch_size: int = 64,
+    autocast: Callable[[], AbstractContextManager] = nullcontext,
+    starts: np.ndarray | None = None,
+    shared: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> SplitLoss:
+    """The loss over a whole split; every token after the first counts once.
+
     Args:
         tokens: 1-D ids; a tensor may be on any device.
+        tokenizer: says which ids are text, and how many bytes each has; None counts no text.
         stride: tokens counted in a window after the first. None is `block_size`, windows side by
             side; smaller overlaps them, so that each counted token has at least
             `block_size - stride` tokens of context, and costs more.
@@ -79,12 +142,18 @@ def split_loss(
 
     Raises:
         DataError: fewer than two tokens, or ids outside the vocabulary.
-        ConfigError: a stride, a number of windows or a batch size below 1.
+        ConfigError: a stride, a number of windows or a batch size below 1, or a stride above
+            `block_size`.
     """
     T = model.config.block_size
     for name, value in (("stride", stride), ("windows", windows), ("batch_size", batch_size)):
         if value is not None and (type(value) is not int or value < 1):
             raise ConfigError(f"{name} is {value!r}; it must be a whole number, 1 or more")
+    if stride and stride > T:
+        raise ConfigError(
+            f"stride is {stride}, and block_size is {T}: a window counts the tokens that it reads, "
+            f"{T} at most; give a stride up to that"
+        )
     if len(tokens) < 2:
         raise DataError(f"the split has {len(tokens)} tokens; a loss needs at least 2")
     if starts is None:
@@ -100,7 +169,11 @@ def split_loss(
         plan = [plan[i * len(plan) // windows] for i in range(windows)]
     rank, processes = parallel.rank_and_size() if shared else (0, 1)
     batches = [plan[i : i + batch_size] for i in range(0, len(plan), batch_size)]
-    total, count = 0.0, 0
+    known = torch.tensor(tokenizer.byte_lengths if tokenizer else [0])
+    sizes = torch.zeros(model.config.vocab_size, dtype=torch.int64)  # bytes; 0 where no text
+    sizes[: len(known)] = known[: len(sizes)]
+    sizes = sizes.to(model.device)
+    total, text_total, count, text_count, text_bytes = 0.0, 0.0, 0, 0, 0
     with evaluating(model):
         for first in range(0, len(batches), processes):
             mine = first + rank
@@ -112,11 +185,17 @@ def split_loss(
             if mine < len(batches):
                 total += losses.double().sum().item()
                 count += int((targets >= 0).sum())
+                if tokenizer:
+                    sized = torch.where(targets >= 0, sizes[targets], 0)
+                    text_total += losses[sized > 0].double().sum().item()
+                    text_count += int((sized > 0).sum())
+                    text_bytes += int(sized.sum())
             if progress:
                 progress(min(len(plan), (first + processes) * batch_size), len(plan))
+    sums = [total, count, text_total, text_count, text_bytes]
     if shared:
-        total, count = parallel.all_reduce_sum(total, count)
-    return total / count
+        sums = parallel.all_reduce_sum(*sums)
+    return SplitLoss(sums[0], int(sums[1]), sums[2], int(sums[3]), int(sums[4]))
 
 
 def _gather(

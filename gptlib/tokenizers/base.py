@@ -63,6 +63,14 @@ class Tokenizer:
         for token in ids:
             yield self.decode([token])
 
+    @property
+    def byte_lengths(self) -> list[int]:
+        """UTF-8 bytes of text that each id stands for, by id; 0 for a special token.
+
+        Of the ids of a text, special tokens left out, they add up to its bytes.
+        """
+        raise NotImplementedError
+
     @functools.cached_property
     def sha256(self) -> str:
         """Hex sha256 of the content in canonical JSON."""

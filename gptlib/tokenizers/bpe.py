@@ -141,6 +141,11 @@ class BPETokenizer(Tokenizer):
         """The number of ids, V, special tokens included."""
         return len(self._pieces) + len(self.special_tokens)
 
+    @property
+    def byte_lengths(self) -> list[int]:
+        """Bytes of each piece, and 0 for each special token."""
+        return [len(piece) for piece in self._pieces] + [0] * len(self.special_tokens)
+
     def encode(self, text: str) -> list[int]:
         """Return the ids of `text`; where it spells a special token of this tokenizer, its one id.
 

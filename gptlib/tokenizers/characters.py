@@ -52,6 +52,11 @@ class CharTokenizer(Tokenizer):
         """The number of ids, V."""
         return len(self.characters)
 
+    @property
+    def byte_lengths(self) -> list[int]:
+        """UTF-8 bytes of each character, 1 to 4."""
+        return [len(character.encode()) for character in self.characters]
+
     def encode(self, text: str) -> list[int]:
         """Return the ids of `text`, one for each character.
 
