@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from gptlib.errors import TokenizerError
 from gptlib.tokenizers import BPETokenizer, CharTokenizer, load_tokenizer
 from gptlib.tokenizers import bpe as tokenizers
-from gptlib.tokenizers.bpe import GPT2_PATTERN, _byte_characters
+from gptlib.tokenizers.bpe import GPT2_PATTERN, byte_characters
 
 TEXT = (
     "The fox sat. The hen sat. The fox ran.\n\nDer Fuchs saß, die Henne lief: straße, größe! "
@@ -120,7 +120,7 @@ def _huggingface(bpe: BPETokenizer):
     halves, which are found by encoding the piece with the merges that came before it."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-    character = {byte: char for char, byte in _byte_characters().items()}
+    character = {byte: char for char, byte in byte_characters().items()}
     ranks = {piece: rank for rank, piece in enumerate(bpe._pieces)}
     merges = []
     for piece in bpe._pieces[256:]:
@@ -279,7 +279,7 @@ def test_gpt2_equals_tiktoken(gpt2, tmp_path, monkeypatch):
 
 def test_gpt2_ids_are_those_of_its_table(gpt2):
     table = json.loads(_gpt2_file("encoder.json").read_text(encoding="utf-8"))
-    byte_of = _byte_characters()
+    byte_of = byte_characters()
     for token, i in table.items():
         if i < 50256:
             assert gpt2._pieces[i] == bytes(byte_of[c] for c in token)

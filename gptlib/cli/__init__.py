@@ -1,4 +1,4 @@
-"""The command line: `gptlib data | plan | train | sample | eval | plot | info`.
+"""The command line: `gptlib data | plan | train | sample | eval | plot | info | export | import`.
 
 One job: `main`, which turns words into a call of the module that has the command, and the library's
 errors into one line and exit code 2. A command is a module with two functions: `add_arguments` says
@@ -28,6 +28,8 @@ COMMANDS = {
     "eval": ("evaluate", "measure a trained model"),
     "plot": ("plot", "draw the losses of runs"),
     "info": ("info", "say what a run, a checkpoint or a folder of shards is, and if it is whole"),
+    "export": ("export", "write a trained model for another program"),
+    "import": ("import_weights", "make a run of weights that others trained"),
 }
 BAD_INPUT = 2
 READER_GONE = 141  # what a shell says of `cat` when the reader of its pipe has gone

@@ -3,8 +3,9 @@
 One job: `fetch`. The registry is `data/corpora.toml`. A file that lies in the cache folder is used
 if its sha256 is right; otherwise each address is tried in turn. What arrives is written beside the
 cache under a temporary name, hashed, and only then moved to its final name, so a file under its
-final name was whole when it was put there. Nothing is written when the cache already has the file,
-so a read-only cache folder will do.
+final name was whole when it was put there. What came of a model before the program was killed is
+kept, and the next call goes on from there; other files are small and begin anew. Nothing is written
+when the cache already has the file, so a read-only cache folder will do.
 
 Environment:
     GPTLIB_DATA: the cache folder. Without it: the user's cache folder, wherever the system has it.
@@ -18,14 +19,14 @@ import os
 import tempfile
 import tomllib
 import warnings
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from gptlib.corpora.http_file import reason, receive
+from gptlib.corpora.http_file import PART, reason, receive
 from gptlib.errors import DataError
-from gptlib.files import sha256
+from gptlib.files import sha256, take_lock
 from gptlib.paths import user_path
 from gptlib.resources import data_path
 
@@ -35,11 +36,11 @@ class Entry:
     """One line of the registry: what a file is, where it comes from, and its fingerprint."""
 
     name: str
-    kind: str  # "embedded", "text", "tokenizer" or "dataset"
+    kind: str  # "embedded", "text", "tokenizer", "dataset" or "model"
     about: str
     licence: str
     file: str = ""  # name in the cache folder; empty for what needs no file
-    bytes: int = 0
+    bytes: int = 0  # of the file; 0 where only its hash is known
     sha256: str = ""
     url: str = ""
     mirrors: tuple[str, ...] = ()
@@ -154,15 +155,30 @@ def _addresses(entry: Entry) -> list[str]:
     return ([own.rstrip("/") + "/" + entry.file] if own else []) + [entry.url, *entry.mirrors]
 
 
+@contextlib.contextmanager
+def _receiving(entry: Entry, target: Path) -> Generator[Path]:
+    """Where a file is received: in a folder that is gone afterwards, or for a model in a file that
+    stays until it is whole, and that one process writes at a time."""
+    if entry.kind == "model":
+        part = target.with_name(target.name + PART)
+        with take_lock(target.with_name(target.name + ".lock"), -1):
+            yield part
+        return
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
+        yield Path(folder) / target.name
+
+
 def _download(entry: Entry) -> Path:
     """Fetch the file of `entry` into the cache folder from the first address that has it."""
     target = cache_folder() / entry.file
     by_hand = f"put the file there as {target}, or set GPTLIB_DATA to a folder that has it"
+    size = f" ({entry.bytes:,} bytes)" if entry.bytes else ""
     failures = []
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
-            got = Path(folder) / target.name
+        with _receiving(entry, target) as got:
+            if entry.kind == "model" and (found := find_cached(entry)):
+                return found  # another process was faster
             for url in _addresses(entry):
                 try:
                     receive(url, got, entry.bytes, entry.sha256)
@@ -180,6 +196,6 @@ def _download(entry: Entry) -> Path:
             "set GPTLIB_DATA to a folder that can be written, or that has the file"
         ) from error
     raise DataError(
-        f"could not download {entry.name} ({entry.bytes:,} bytes): {'; '.join(failures)}. "
+        f"could not download {entry.name}{size}: {'; '.join(failures)}. "
         f"Without a network, {by_hand}"
     )

@@ -2,9 +2,8 @@
 
 One job: `receive`. A transfer that breaks off goes on where it stopped, at the same address or at
 the next one, if the server can send the rest of a file; what the pieces make together must have the
-expected size and sha256, or it counts for nothing. The pieces are kept only while `fetch` runs: the
-registered files are small, so a download that was killed begins anew, and the cache folder never
-holds half a file.
+expected size and sha256, or it counts for nothing. Whether the pieces outlive the process is for
+the caller to say, who owns the path.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ TIMEOUT = 30  # seconds without a byte before a server is given up
 SLOWEST = 10_000  # bytes a second, over the whole file, before a server is given up
 TRIES = 5  # transfers from one address, as long as each brings the file further
 BLOCK = 1 << 18  # bytes that are read at a time, at most
+PART = ".part"  # after the name of a file that is on its way
 
 clock = time.monotonic
 
@@ -34,6 +34,9 @@ class _BrokeOff(Exception):
 def receive(url: str, path: Path, size: int, sha256: str) -> None:
     """Bring the file at `url` to `path`, going on from the bytes that `path` has already.
 
+    Args:
+        size: in bytes; 0 where only the hash is known, and the server's word is taken.
+
     Raises:
         Refused: not the file, or too slow. Any error of requests or urllib3: see `reason`. What
             `path` holds then is the beginning of a transfer that broke off, or nothing.
@@ -41,6 +44,8 @@ def receive(url: str, path: Path, size: int, sha256: str) -> None:
     import requests
     import urllib3
 
+    if _size(path) and files.sha256(path) == sha256:  # killed before it was put in its place
+        return
     for left in reversed(range(TRIES)):
         had = _size(path)
         try:
@@ -62,13 +67,20 @@ def _transfer(url: str, path: Path, had: int, size: int) -> None:
     import requests
 
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={had}-"} if had else {})
-    deadline = clock() + TIMEOUT + size / SLOWEST
+    began = clock()
     with requests.get(url, stream=True, timeout=TIMEOUT, headers=headers) as response:
+        if had and response.status_code == 416:
+            raise Refused("has no more of the file than was here")
         response.raise_for_status()
         rest = response.status_code == 206
         if rest and not response.headers.get("Content-Range", "").startswith(f"bytes {had}-"):
             raise Refused("sent another part of the file than it was asked for")
-        what, done = f"downloading {path.name}", had if rest else 0
+        done = had if rest else 0
+        if not (size or response.headers.get("Content-Length")):
+            raise Refused("does not say how many bytes the file has")
+        size = size or done + int(response.headers["Content-Length"])
+        deadline = began + TIMEOUT + size / SLOWEST
+        what = f"downloading {path.name.removesuffix(PART)}"
         shown = progress(what, size, "B", done=done, in_notebooks=False)
         with path.open("ab" if rest else "wb") as file, shown as bar:
             while block := response.raw.read1(BLOCK):  # whatever has come, however little
@@ -91,7 +103,7 @@ def _check(path: Path, size: int, sha256: str) -> None:
         opening = file.read(256).lstrip().lower()
     if opening.startswith((b"<!doctype html", b"<html")):
         raise Refused("sent a web page instead of the file")
-    if _size(path) != size:
+    if size and _size(path) != size:
         raise Refused(f"sent {_size(path):,} bytes instead of {size:,}")
     if (found := files.sha256(path)) != sha256:
         raise Refused(f"sent a file whose sha256 begins {found[:8]} instead of {sha256[:8]}")

@@ -86,7 +86,7 @@ class BPETokenizer(Tokenizer):
             TokenizerError: a special token that cannot be used.
         """
         special = check_special([END_OF_TEXT, *check_special(special_tokens)])
-        byte_of = _byte_characters()
+        byte_of = byte_characters()
         pieces = [bytes([b]) for b in byte_of.values()]
         lines = fetch("gpt2", registry).read_text(encoding="utf-8").splitlines()
         for line in lines[1:]:  # the first one is "#version: 0.2"
@@ -131,10 +131,15 @@ class BPETokenizer(Tokenizer):
             show_progress=False,
         )
         learner.train_from_iterator(_between(text, special), trainer)
-        byte_of = _byte_characters()
+        byte_of = byte_characters()
         rank = learner.get_vocab()
         pieces = [bytes(byte_of[c] for c in p) for p in sorted(rank, key=rank.__getitem__)]
         return cls(pieces, special)
+
+    @property
+    def pieces(self) -> list[bytes]:
+        """The bytes of the ordinary tokens, by id."""
+        return list(self._pieces)
 
     @property
     def vocab_size(self) -> int:
@@ -261,7 +266,7 @@ def _may_have_long_words(text: str) -> bool:
     return any(uniform.match(text, at) for at in range(0, len(text), window))
 
 
-def _byte_characters() -> dict[str, int]:
+def byte_characters() -> dict[str, int]:
     """GPT-2's printable character for each byte, character -> byte, in the order of GPT-2's ids.
 
     Printable Latin-1 stands for itself; the other 68 bytes get the characters from U+0100 on
