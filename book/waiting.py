@@ -11,6 +11,8 @@ import torch
 
 from gptlib.course.speedrun.ablation import plan
 from gptlib.course.sweep import Point, model_and_config, read_sweep
+from gptlib.footprint import flops_per_token
+from gptlib.model_config import GPTConfig
 from gptlib.presets import preset
 
 RATE = 1e13  # FLOPs a second: the round number that the hours are computed with
@@ -26,6 +28,19 @@ _PLANNED = (
     ("speedrun-gpu", "the speedrun: the ablation at 10.7 million parameters, nanoGPT's GPU setting",
      True, "python -m gptlib.course.speedrun.ablation --preset nanogpt-gpu --lr 2e-3 --seeds 1 "
      "--out data/runs/speedrun-gpu"),
+)  # fmt: skip
+
+#: GPT-2's runs: record, what it is, preset, how often its steps are made, command.
+_GPT2 = (
+    ("gpt2-fineweb", "GPT-2 124M as published: one pass over 10 billion tokens of FineWeb-Edu, and "
+     "HellaSwag of it", "gpt2-124m", 1,
+     "gptlib train --preset gpt2-124m --corpus shards/fineweb-edu --out runs/gpt2-fineweb"),
+    ("gpt2-fineweb-3", "the same for three passes, and HellaSwag of it", "gpt2-124m", 3,
+     "gptlib train --preset gpt2-124m --corpus shards/fineweb-edu --out runs/gpt2-fineweb-3 "
+     "--steps 57219"),
+    ("gpt2-modern", "the same size with newer parts, in the steps that a tuned ladder took "
+     "elsewhere, and HellaSwag of it", "gpt2-124m-modern", 1,
+     "gptlib train --preset gpt2-124m-modern --corpus shards/fineweb-edu --out runs/gpt2-modern"),
 )  # fmt: skip
 
 
@@ -47,6 +62,10 @@ def waiting_table(root: Path) -> str:
             f"| `{name}`<br>`{command}` | {what}: {left or f'all {len(waits)} runs'} "
             f"| {_power(flops)} | {_hours(flops)} |"
         )
+    for name, what, of, times, command in _GPT2:
+        if not (root / "data" / "runs" / name / "record.json").exists():
+            flops = times * _preset_flops(of)
+            rows.append(f"| `{name}`<br>`{command}` | {what} | {_power(flops)} | {_hours(flops)} |")
     return "\n".join(rows) if len(rows) > 2 else "Nothing waits."
 
 
@@ -61,6 +80,15 @@ def _flops(point: Point) -> float:
         model, config = model_and_config(point, _SYMBOLS)
     T = model.config.block_size
     return config.steps * config.batch_size * T * model.flops_per_token(T)
+
+
+def _preset_flops(name: str) -> float:
+    """FLOPs of a whole run of a preset that names its vocabulary."""
+    chosen = preset(name)
+    ids = chosen.vocab_size or 0
+    shape = GPTConfig(vocab_size=ids + -ids % (chosen.pad_vocab or 1), **chosen.model)
+    tokens = chosen.train["steps"] * chosen.train["batch_size"] * shape.block_size
+    return float(tokens) * flops_per_token(shape)
 
 
 def _power(number: float) -> str:

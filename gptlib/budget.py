@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from gptlib import runtime
+from gptlib import parallel, runtime
 from gptlib.devices import Device
 from gptlib.errors import ConfigError
 from gptlib.footprint import Memory, Step, flops_per_token, memory, parameters
@@ -110,8 +110,8 @@ def plan_run(
         keep: of accumulate, recompute and loss_chunk, those that are to stay as they are.
 
     Raises:
-        ConfigError: fewer tokens than a step has, a batch that the processes cannot share, or a
-            number type that the device does not have.
+        ConfigError: fewer tokens than a step has, a batch that the processes cannot share, a
+            number type that the device does not have, or one that cannot be sharded.
     """
     per_step = train.batch_size * config.block_size
     if tokens is not None:
@@ -126,6 +126,9 @@ def plan_run(
             f"batch_size is {train.batch_size}, which {processes} processes cannot share equally; "
             "choose a divisor"
         )
+    train = replace(train, dtype=number_type(train, device))
+    if processes > 1 and train.parallel == "fsdp":
+        parallel.check_sharding(train.dtype, train.optimizer)
     train, held = fit(config, train, device, processes, keep)
     seconds = step_seconds(config, train, device, processes) * train.steps
     looks = 1 + math.ceil(train.steps / train.eval_every) if train.eval_windows else 0
@@ -160,13 +163,13 @@ def fit(
     processes: int = 1,
     keep: frozenset[str] = frozenset(),
 ) -> tuple[TrainConfig, Memory]:
-    """Choose how a batch is cut into pieces that fit, and what is done for memory.
+    """Choose how a batch is cut into pieces that fit, and what is done for memory; `train` has a
+    number type of the device.
 
     The largest piece that fits is taken, with nothing computed twice if it has `ENOUGH` tokens;
     else the loss is made in chunks; else blocks are recomputed too. Where nothing fits, the
     smallest memory is returned: compare it with `device.usable`.
     """
-    train = replace(train, dtype=number_type(train, device))
     share = train.batch_size // processes
     parts = [n for n in range(1, share + 1) if share % n == 0]
     if "accumulate" in keep:

@@ -1,4 +1,4 @@
-"""The machines that a training can be planned for: memory, speed, and the share of it that is reached.
+"""The machines that a training can be planned for: memory, speed, and what of it is reached.
 
 One job: `device`, an entry of data/devices.toml with its peak from `gptlib.runtime`, and
 `this_cpu`, which measures the processor that it runs on, for a shape of model.

@@ -121,8 +121,8 @@ def kept_by_block(config: GPTConfig, step: Step) -> int:
     if on_cpu_wide:
         size += e * C  # what attention returned, once more in half precision
     if (config.rotary or config.qk_norm) and not on_cpu_wide:
-        # Queries and keys anew, the old ones stay with the values; and what is returned lies as they
-        # do, head by head, so that the last product reads a copy.
+        # Queries and keys anew, the old ones stay with the values; and what is returned lies as
+        # they do, head by head, so that the last product reads a copy.
         size += e * 3 * C
     if config.qk_norm:
         size += 2 * WIDE * H + (2 * WIDE * C if half else 0)  # normed in float32

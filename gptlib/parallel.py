@@ -97,7 +97,16 @@ def check_strategy(strategy: str, runtime: Runtime, optimizer: str) -> None:
         ranks.check_meeting()
     if runtime.world_size == 1 or strategy != "fsdp":
         return
-    if runtime.dtype == "float16":
+    check_sharding(runtime.dtype, optimizer)
+
+
+def check_sharding(dtype: str, optimizer: str) -> None:
+    """Refuse what "fsdp" cannot do.
+
+    Raises:
+        ConfigError: float16, or Muon.
+    """
+    if dtype == "float16":
         raise ConfigError("parallel is fsdp and dtype is float16; use dtype=bfloat16, or ddp")
     if optimizer == "muon":
         raise ConfigError(

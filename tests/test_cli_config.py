@@ -115,7 +115,7 @@ def test_the_plan_of_a_preset_is_the_same_from_its_file(preset, here):
     assert one.separator == two.separator and one.tokenizer == two.tokenizer
     explicit = describe(parsed(*flags))
     assert two.train == explicit["train"]
-    padding = padding_ids(one.tokenizer, PRESETS[preset].pad_vocab or 1)
+    padding = padding_ids(one.tokenizer.vocab_size, PRESETS[preset].pad_vocab or 1)
     assert two.model == explicit["model"] | vocabulary(one.tokenizer, {}, padding)
     assert one.train.items() <= two.train.items() and one.model.items() <= two.model.items()
 

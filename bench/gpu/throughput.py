@@ -30,7 +30,7 @@ from gptlib.optim import decay_groups
 from gptlib.runtime import Runtime
 
 T = 1024
-PUBLISHED = 450_000  # tokens/s of one H100 (data/published.toml: fineweb)
+PUBLISHED = 450_000  # tokens/s of one H100 (data/published.toml: gpt2-fineweb)
 
 
 @dataclass(frozen=True)

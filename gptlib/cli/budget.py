@@ -6,6 +6,7 @@ import argparse
 import json
 import re
 from dataclasses import asdict
+from pathlib import Path
 
 import torch
 
@@ -13,10 +14,11 @@ from gptlib.budget import Budget, Price, plan_run
 from gptlib.cli import run_file
 from gptlib.cli.arguments import flag_of, path
 from gptlib.cli.console import shell_line
-from gptlib.cli.plan import add_file, describe, given
+from gptlib.cli.plan import add_file, describe, given, padding_ids
 from gptlib.cli.train_options import OPTIONS, add_field, settings_of
 from gptlib.devices import Device, device, device_names, this_cpu
 from gptlib.errors import ConfigError
+from gptlib.footprint import parameters
 from gptlib.model_config import GPTConfig
 from gptlib.presets import preset
 from gptlib.runtime import bfloat16_is_fast
@@ -53,7 +55,7 @@ def count(text: str) -> float:
         number = float(found[1].replace(",", "")) * TIMES[found[2].upper()] if found else 0.0
     except ValueError:
         number = 0.0
-    if number < 1:
+    if not 1 <= number < 1e18:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of tokens; write 10B, or 300M")
     return number
 
@@ -147,14 +149,14 @@ def _shape(args: argparse.Namespace, model: dict) -> GPTConfig:
     """
     ids = args.vocab_size
     if ids is None and args.corpus and is_shard_folder(args.corpus):
-        ids = read_manifest(args.corpus)["vocab_size"]
+        ids = read_manifest(Path(args.corpus))["vocab_size"]
     ids = ids or preset(args.preset).vocab_size
     if not ids:
         raise ConfigError(
             f"how many ids has the tokenizer? preset {args.preset} does not say: give --vocab-size "
             "N, or a shard folder as --corpus"
         )
-    padding = -ids % args.pad_vocab if args.pad_vocab and args.pad_vocab > 0 else 0
+    padding = 0 if args.pad_vocab is None else padding_ids(ids, args.pad_vocab)
     return GPTConfig.from_dict(model | {"vocab_size": ids + padding, "padding_ids": padding})
 
 
@@ -203,7 +205,7 @@ def as_json(args: argparse.Namespace, budget: Budget, command: str) -> dict:
         "device": on.name,
         "processes": budget.processes,
         "model": budget.config.to_dict(),
-        "params": _params(budget),
+        "params": parameters(budget.config).total,
         "steps": train.steps,
         "tokens_per_step": budget.tokens_per_step,
         "tokens": budget.tokens,
@@ -231,12 +233,6 @@ def as_json(args: argparse.Namespace, budget: Budget, command: str) -> dict:
     }  # fmt: skip
 
 
-def _params(budget: Budget) -> int:
-    from gptlib.footprint import parameters
-
-    return parameters(budget.config).total
-
-
 def page(args: argparse.Namespace, budget: Budget, command: str) -> str:
     """The same as a person reads it."""
     train, on, held = budget.train, budget.device, budget.memory
@@ -258,7 +254,7 @@ def page(args: argparse.Namespace, budget: Budget, command: str) -> str:
     rate = f"{on.flops[train.dtype] / 1e12:,.3g} TFLOP/s"
     rate += f", {reached:.0%} of the peak" if reached else ""
     pairs = [
-        ("parameters", f"{_params(budget):,}"),
+        ("parameters", f"{parameters(budget.config).total:,}"),
         ("a step", f"{budget.tokens_per_step:,} tokens, cut into {train.accumulate} x {budget.rows}"
                    f" x {budget.config.block_size:,}"
                    + (f" on each of {budget.processes}" if budget.processes > 1 else "")),

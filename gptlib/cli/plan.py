@@ -121,7 +121,7 @@ def begin(args: argparse.Namespace) -> Plan:
     separator = separator_ids(args.separator, tokenizer, text) if args.separator else None
     if text.corpus is not None and text.corpus.grammar is not None:
         note["val_floor"] = text.corpus.val_floor
-    padding = None if args.pad_vocab is None else padding_ids(tokenizer, args.pad_vocab)
+    padding = None if args.pad_vocab is None else padding_ids(tokenizer.vocab_size, args.pad_vocab)
     return Plan(
         model_args | given(args, GPTConfig) | vocabulary(tokenizer, model_args, padding),
         with_changes(chosen.train, given(args, TrainConfig)), note, text, tokenizer, separator,
@@ -168,15 +168,15 @@ def go_on(args: argparse.Namespace, saved: dict) -> Plan:
     separator = data.get("separator") or None
     if args.separator is not None:
         separator = tokenizer.encode(args.separator) or None
-    padding = None if args.pad_vocab is None else padding_ids(tokenizer, args.pad_vocab)
+    padding = None if args.pad_vocab is None else padding_ids(tokenizer.vocab_size, args.pad_vocab)
     return Plan(
         model_args | given(args, GPTConfig) | vocabulary(tokenizer, model_args, padding),
         with_changes(train_args, given(args, TrainConfig)), note, text, tokenizer, separator,
     )  # fmt: skip
 
 
-def padding_ids(tokenizer: Tokenizer, multiple: int) -> int:
-    """How many ids round a tokenizer's vocabulary up to a multiple.
+def padding_ids(ids: int, multiple: int) -> int:
+    """How many more round a number of ids up to a multiple.
 
     Raises:
         ConfigError: the multiple is below 1, or too large for a vocabulary.
@@ -185,7 +185,7 @@ def padding_ids(tokenizer: Tokenizer, multiple: int) -> int:
         raise ConfigError(
             f"--pad-vocab is {multiple}; give 1 to {MOST_PADDING:,}, such as 64 or 128 for a GPU"
         )
-    return -tokenizer.vocab_size % multiple
+    return -ids % multiple
 
 
 def vocabulary(tokenizer: Tokenizer, model: dict, padding: int | None) -> dict:
