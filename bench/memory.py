@@ -1,28 +1,32 @@
 """How much memory a training step takes, plain, with chunks of the loss and with blocks run again.
 
-    python bench/memory.py [--threads 2] [--only gpt2-10m]
+    python bench/memory.py [--threads 2] [--no-process]
 
-Each row is one way of computing the same update, counted twice. *Exactly*, by torch: the bytes that
-autograd keeps between the forward and the backward pass (`saved_tensors_hooks`, each storage once,
-weights left out), and the most that the step's tensors hold at once beyond what was there before it
-(the allocations that `torch.profiler` records). And *from outside*: the peak resident memory of a
-fresh process that runs two steps, beyond one that trains a thousand weights; what the allocator
-keeps for itself is in it. Weights, gradients and AdamW's two moments are four times the parameters
-in float32, whatever the activations are in.
+Each row is one way of computing the same update, counted twice. *Exactly*, in tensors: the bytes
+that autograd keeps between the forward and the backward pass, each storage once and weights left
+out; and the most that everything made in the step holds at once, gradients among it, weights and
+moments not. For this nothing is computed: torch's fake tensors have shapes and no numbers. And
+*from outside*: the peak resident memory of a fresh process that makes the step, beyond one that
+trains a thousand weights. In it are the weights and AdamW's two moments, 12 bytes a parameter, and
+what the kernels and the allocator take for themselves (`--no-process` leaves it out, and with it
+the only minutes of this bench).
 """
 
 from __future__ import annotations
 
-import time
+import weakref
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from unittest import mock
 
 import torch
 from timing import arguments, peak_memory_mb, report
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
+from torch._subclasses import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from gptlib.model import GPT, GPTConfig
 from gptlib.optim import make_optimizers
@@ -50,18 +54,20 @@ CHUNK = 256
 WAYS = [(False, 0), (False, CHUNK), (True, 0), (True, CHUNK)]
 
 
-def make_step(setting: Setting, threads: int) -> Callable[[], float]:
-    """Return a function that does one update and returns the loss before it."""
+def make_step(setting: Setting, threads: int) -> Callable[[], None]:
+    """Return a function that does one update; AdamW's moments are there before the first."""
     torch.set_num_threads(threads)
     model, idx = prepared(setting)
     (optimizer,) = make_optimizers(model, "adamw", 1e-3, 0.1, (0.9, 0.95))
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
 
-    def step() -> float:
-        loss = forward(model, idx, setting.dtype)
-        loss.backward()
+    def step() -> None:
+        forward(model, idx, setting.dtype).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        return loss.item()
 
     return step
 
@@ -87,15 +93,14 @@ def saved_bytes(model: nn.Module, run: Callable[[], Tensor]) -> tuple[dict[str, 
 
     Every storage counts once, however many views of it are kept; the model's own do not count.
     """
-    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    own |= {b.untyped_storage().data_ptr() for b in model.buffers()}
+    own = {t.untyped_storage()._cdata for t in [*model.parameters(), *model.buffers()]}
     kept: dict[int, tuple[str, int]] = {}
     alive = []  # or a freed address would be used again, and counted once for two
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = (str(tensor.dtype).removeprefix("torch."), storage.nbytes())
+        if storage._cdata not in own:
+            kept[storage._cdata] = (str(tensor.dtype).removeprefix("torch."), storage.nbytes())
             alive.append(tensor)
         return tensor
 
@@ -107,53 +112,76 @@ def saved_bytes(model: nn.Module, run: Callable[[], Tensor]) -> tuple[dict[str, 
     return sums, out
 
 
+class Held(TorchDispatchMode):
+    """Counts what tensors hold that are made inside the block: bytes `now`, and at `most`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self.known: dict[int, object] = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        for tensor in _tensors((args, kwargs)):
+            self._meet(tensor.untyped_storage(), made=False)
+        out = func(*args, **(kwargs or {}))
+        for tensor in _tensors(out):
+            self._meet(tensor.untyped_storage(), made=True)
+        return out
+
+    def _meet(self, storage: torch.UntypedStorage, made: bool) -> None:
+        place, size = storage._cdata, storage.nbytes() if made else 0
+        if place in self.known:
+            return
+
+        def forget(_: object) -> None:
+            del self.known[place]
+            self.now -= size
+
+        self.known[place] = weakref.ref(storage, forget)
+        self.now += size
+        self.most = max(self.most, self.now)
+
+
+def _tensors(nest: object) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(nest) if isinstance(leaf, Tensor)]
+
+
 def peak_of_tensors(run: Callable[[], object]) -> int:
-    """The most bytes that tensors made by `run` hold at once, by what the profiler records."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+    """The most bytes that tensors made by `run` hold at once."""
+    with Held() as held:
         run()
-    events = seen.profiler.kineto_results.events()
-    held = most = 0
-    for event in sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns()):
-        held += event.nbytes()
-        most = max(most, held)
-    return most
+    return held.most
 
 
-def measure(name: str, setting: Setting, threads: int, floor: float) -> dict:
-    """A row: what one way of computing keeps, holds and takes."""
-    model, idx = prepared(setting)
-    kept, loss = saved_bytes(model, partial(forward, model, idx, setting.dtype))
-    del model, loss
-    step = make_step(setting, threads)
-    step()  # the moments are there from now on
-    began = time.perf_counter()
-    step()
-    seconds = time.perf_counter() - began
-    return {
-        "model": name,
-        "dtype": setting.dtype,
-        "recompute": setting.recompute,
-        "loss_chunk": setting.loss_chunk,
-        "saved_mb": sum(kept.values()) / MB,
-        "step_mb": peak_of_tensors(step) / MB,
-        "process_mb": peak_memory_mb(make_step, setting, threads) - floor,
-        "s_per_step": seconds,
-    }
+def count(setting: Setting) -> dict[str, float]:
+    """What a step keeps and holds, in MB, without computing anything."""
+    unseen = mock.patch("gptlib.model.check_targets")  # fake targets have no values to look at
+    with FakeTensorMode(), unseen:
+        model, idx = prepared(setting)
+        kept, _ = saved_bytes(model, partial(forward, model, idx, setting.dtype))
+        step = make_step(setting, torch.get_num_threads())
+        most = peak_of_tensors(step)
+    return {"saved_mb": sum(kept.values()) / MB, "step_mb": most / MB}
 
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--only", choices=SIZES, help="one of the models")
+    parser.add_argument("--no-process", action="store_true", help="count tensors only")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    floor = peak_memory_mb(make_step, SMALLEST, args.threads)
+    measured = not args.no_process
+    floor = peak_memory_mb(make_step, SMALLEST, args.threads) if measured else 0.0
     rows, weights = [], {}
-    for name in [args.only] if args.only else SIZES:
-        weights[name] = 4 * GPT(SIZES[name].config).num_params() / MB
+    for name, size in SIZES.items():
+        weights[name] = 4 * GPT(size.config).num_params() / MB
         for dtype in ("float32", "bfloat16"):
             for recompute, chunk in WAYS:
                 way = dict(dtype=dtype, recompute=recompute, loss_chunk=chunk)
-                rows.append(measure(name, replace(SIZES[name], **way), args.threads, floor))
+                setting = replace(size, **way)
+                row = {"model": name, **way, **count(setting)}
+                if measured:
+                    row["process_mb"] = peak_memory_mb(make_step, setting, args.threads) - floor
+                rows.append(row)
     report("memory", rows, args.out, weights_mb=weights)
 
 

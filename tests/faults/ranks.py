@@ -106,6 +106,20 @@ def result(run_dir: Path) -> dict:
 def same_losses(root: Path) -> dict:
     """The same global batch with 1, 2 and 4 processes, copied and sharded."""
     jobs = {"1": (1, {}), "2": (2, {}), "4": (4, {}), "2 fsdp": (2, {"parallel": "fsdp"})}
+    return _all_of(jobs, root)
+
+
+def same_losses_in_less_memory(root: Path) -> dict:
+    """The same batch with logits in chunks and blocks that run again, alone, copied and sharded."""
+    both = {"recompute": True, "loss_chunk": 24}  # 2 to 6 chunks, one of them smaller
+    jobs = {
+        "1": (1, {}), "2": (2, both), "4": (4, both),
+        "2 fsdp": (2, both | {"parallel": "fsdp"}), "4 fsdp": (4, both | {"parallel": "fsdp"}),
+    }  # fmt: skip
+    return _all_of(jobs, root)
+
+
+def _all_of(jobs: dict[str, tuple[int, dict]], root: Path) -> dict:
     out = {}
     for name, (processes, options) in jobs.items():
         words = job(root / name, processes, **options)

@@ -48,6 +48,15 @@ def test_one_two_and_four_processes_give_the_same_losses():
         assert largest_difference(run, jobs["1"]) < 1e-5, name
 
 
+def test_less_memory_gives_the_same_losses_with_any_number_of_processes():
+    """Logits in chunks and recomputed blocks, copied into two and four processes and sharded."""
+    jobs = scenario("same_losses_in_less_memory")
+    assert set(jobs) == {"1", "2", "4", "2 fsdp", "4 fsdp"}
+    for name, run in jobs.items():
+        assert not any(run["words"]), run["words"]
+        assert largest_difference(run, jobs["1"]) < 1e-5, name
+
+
 def test_a_run_goes_on_with_another_number_of_processes():
     seen = scenario("changed_number")
     assert not any(seen["words"]), seen["words"]
