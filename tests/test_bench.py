@@ -18,6 +18,7 @@ sys.path.append(str(Path(__file__).parent.parent / "bench"))
 import first_character
 import generate
 import growth
+import hellaswag
 import import_time
 import loading
 import plain_loop
@@ -137,6 +138,54 @@ def test_growth_along_every_axis(run, monkeypatch):
     assert about["rows"][1]["gflop_per_step"] == pytest.approx(flops / 1e9)
     assert 1 < about["exponents"]["T"]["gflop_per_step"] < 2
     assert growth.exponent([1, 2, 4], [3, 12, 48]) == pytest.approx(2)
+
+
+def test_hellaswag_agrees_before_it_is_timed(run, monkeypatch, tmp_path):
+    """A stand-in answers for lm-eval: with our own scores, and then with others."""
+    from gptlib.evaluation import read_items
+    from gptlib.tokenizers import BPETokenizer
+
+    tokenizer = BPETokenizer.train("the fox sat. the hen ran. " * 9, 270)
+    model = GPT(GPTConfig(64, tokenizer.vocab_size, 1, 2, 16)).eval()
+    full = {"activity_label": "Foxes", "ctx_a": "the fox [title] sat.", "ctx_b": "the hen",
+            "ctx": "the fox [title] sat.", "endings": ["a", "b b", "[step] c", "s"]}  # fmt: skip
+    place = tmp_path / "official.jsonl"
+    place.write_text("".join(json.dumps(full | {"label": i % 4}) + "\n" for i in range(9)))
+    monkeypatch.setattr(hellaswag, "load_run", lambda *names: (model, tokenizer, {"step": 1}))
+
+    def answers(lm, path, form):
+        found = hellaswag.hellaswag(lm, tokenizer, read_items(path, form=form))
+        return [
+            {"filtered_resps": [(p, False) for p in item.logprobs], **item.to_dict()}
+            for item in found.items
+        ]
+
+    class StandIn(GPT):
+        def loglikelihood(self, asked, disable_tqdm):
+            assert len(asked) == 4 * 3 and disable_tqdm
+
+    other = StandIn(model.config)
+    monkeypatch.setattr(hellaswag, "lm_eval_answers", answers)
+    monkeypatch.setattr(hellaswag, "requests", lambda items: [e for i in items for e in i.endings])
+    monkeypatch.setattr(hellaswag, "version", lambda name: "0")
+
+    def same(model, tokenizer, batch_size):
+        other.load_state_dict(model.state_dict())
+        return other
+
+    monkeypatch.setattr(hellaswag, "random_model", lambda tokenizer: model)
+    monkeypatch.setattr(hellaswag, "lm_eval_model", same)
+    words = ["--items", str(place), "--official", str(place), "--run", "x", "--limit", "3"]
+    about = run(hellaswag, *words, "--timed", "3", "--repeats", "1")
+    seen = [(row["model"], row["contender"]) for row in about["rows"]]
+    assert seen == [(m, c) for m in ("random", "trained") for c in ("gptlib", "lm-eval")]
+    assert all(row["same_acc_norm"] == row["items"] == 3 for row in about["rows"])
+    assert about["tags"]["items"] == about["tags"]["with_tags"] == 9
+    assert about["tags"]["plain"]["acc"]["gained"] == 0 and about["trained_steps"] == 1
+
+    monkeypatch.setattr(hellaswag, "lm_eval_model", lambda *args: StandIn(model.config).eval())
+    with pytest.raises(SystemExit, match="gptlib and lm-eval differ"):
+        run(hellaswag, *words)
 
 
 def test_loaders_beside_the_step_that_they_feed(run, monkeypatch):

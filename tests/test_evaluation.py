@@ -14,6 +14,7 @@ from gptlib.errors import ConfigError, DataError
 from gptlib.evaluation import (
     bits_per_byte,
     loss_by_position,
+    measure_split,
     parse_rate,
     score_endings,
     score_probes,
@@ -95,6 +96,50 @@ def test_too_short_a_split_is_refused(make_model, ids):
 def test_bits_per_byte_by_hand():
     assert bits_per_byte(math.log(2), 100, 100) == pytest.approx(1.0)
     assert bits_per_byte(math.log(2) * 4, 50, 200) == pytest.approx(1.0)
+
+
+def test_special_tokens_are_no_text_and_cost_it_nothing():
+    """Neither their loss nor their bytes are in the bits per byte, however many there are."""
+    from gptlib.model import GPT, GPTConfig
+    from gptlib.tokenizers import BPETokenizer
+
+    pairs = BPETokenizer.train("the fox sat on the hén. " * 20, 280, ["<|endoftext|>"])
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(32, pairs.vocab_size, 1, 2, 16)).eval()
+    ids = torch.tensor(pairs.encode("<|endoftext|>the hén sat.<|endoftext|>the fox.<|endoftext|>"))
+    losses = token_losses(model, ids[None, :-1], ids[None, 1:])[0]
+    special = ids[1:] == pairs.special_tokens["<|endoftext|>"]
+    n_bytes = len("the hén sat.the fox.".encode())
+    found = measure_split(model, ids, pairs)
+    assert special.sum() == 2 and found.tokens == len(ids) - 1
+    assert (found.text_tokens, found.text_bytes) == (len(ids) - 3, n_bytes)
+    by_hand = losses[~special].sum().item() / n_bytes / math.log(2)
+    assert found.bits_per_byte == pytest.approx(by_hand, rel=1e-5)
+    assert found.loss == split_loss(model, ids) == pytest.approx(losses.mean().item(), rel=1e-5)
+    assert found.perplexity == pytest.approx(math.exp(found.loss))
+
+    begins_inside_a_text = measure_split(model, ids[1:], pairs)  # nothing predicts its first token
+    assert begins_inside_a_text.text_bytes == n_bytes - pairs.byte_lengths[ids[1]]
+    nothing = measure_split(model, ids[torch.tensor([0, 0])], pairs)
+    with pytest.raises(DataError, match="only special tokens after its first"):
+        _ = nothing.bits_per_byte
+    assert measure_split(model, ids).text_tokens == 0  # no tokenizer, no text
+
+
+def test_bits_per_byte_are_those_of_all_windows_and_bytes(make_model, ids, tokenizer):
+    model, tokens = make_model(), ids[:200]
+    for stride, starts in ((None, None), (4, None), (None, document_starts(tokens, [0]))):
+        found = measure_split(model, tokens, tokenizer, stride=stride, starts=starts, batch_size=3)
+        assert (found.tokens, found.text_tokens, found.text_bytes) == (199, 199, 199)
+        assert found.loss == split_loss(model, tokens, stride=stride, starts=starts, batch_size=3)
+        assert found.bits_per_byte == pytest.approx(found.loss / math.log(2), rel=1e-6)
+    with pytest.raises(ConfigError, match="stride is 17, and block_size is 16"):
+        split_loss(model, tokens, stride=17)
+
+
+def test_a_model_with_more_ids_than_its_tokenizer(make_model, ids, tokenizer):
+    model = make_model(vocab_size=64)
+    assert measure_split(model, ids[:50], tokenizer).text_bytes == 49
 
 
 def test_probes_ask_which_continuation_is_likelier(make_model, tokenizer, ids, tmp_path):

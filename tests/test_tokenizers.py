@@ -75,6 +75,15 @@ def test_char_roundtrip(text):
     assert tokenizer.encode_ordinary(text) == ids
 
 
+@given(ANY_TEXT.filter(bool))
+def test_each_id_says_how_many_bytes_it_stands_for(bpe, text):
+    for tokenizer in (CharTokenizer.train(text), bpe):
+        lengths = tokenizer.byte_lengths
+        assert len(lengths) == tokenizer.vocab_size
+        assert sum(lengths[i] for i in tokenizer.encode_ordinary(text)) == len(text.encode())
+    assert [bpe.byte_lengths[i] for i in bpe.special_tokens.values()] == [0, 0]
+
+
 @pytest.mark.parametrize("stranger", ["ß", "🪿", "\x00", "A", "z"])
 def test_char_unknown_character_is_shown_with_its_place(stranger):
     tokenizer = CharTokenizer.train("abc ")

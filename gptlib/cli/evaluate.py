@@ -170,11 +170,9 @@ def _loss(
                 model, ids, tokenizer, stride=stride, starts=starts, progress=bar.at
             )
 
-    if stride != T:  # refused, if at all, before the first pass
-        sliding = measured(stride, "measuring with a sliding window")
-    beside = measured(T, "measuring")
-    if stride == T:
-        sliding = beside
+    # The sliding window first: a stride that cannot be is refused before anything is measured.
+    sliding = measured(stride, "measuring with a sliding window" if stride < T else "measuring")
+    beside = sliding if stride == T else measured(T, "measuring")
     special = beside.tokens - beside.text_tokens
     result = {
         "loss": beside.loss,

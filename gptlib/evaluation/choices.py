@@ -186,8 +186,9 @@ def _alike(heads: Iterable[tuple[int, ...]], batch_size: int) -> Iterator[list[t
 class _Read(KVCache):
     """Keys and values of B beginnings of one length, from which any number of texts read on."""
 
-    def __init__(self, length: int = 0, layers: Sequence[tuple[Tensor, Tensor]] = ()) -> None:
-        self.length, self.layers = length, list(layers)
+    def __init__(self, length: int = 0, layers: Sequence[tuple[Tensor, ...]] = ()) -> None:
+        self.length = length
+        self.layers = list(layers)
         self.rows: Tensor | None = None  # which beginning each text has; None while it is read
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:

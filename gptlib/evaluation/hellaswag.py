@@ -250,13 +250,15 @@ def _item(line: bytes, where: str, form: str | None) -> Item:
     if form is None:
         form = "lm-eval" if all(name in record for name in PARTS) else "plain"
     needed = PARTS if form == "lm-eval" else ("ctx",)
-    texts = {name: record.get(name) for name in needed}
-    for name, text in texts.items():
+    texts: dict[str, str] = {}
+    for name in needed:
+        text = record.get(name)
         if not isinstance(text, str):
             raise DataError(
                 f"{where}: {name} is {_short(text)}, and the form {form!r} is made of "
                 f"{', '.join(needed)}; give it, or choose another form for all items"
             )
+        texts[name] = text
     endings, label = record.get("endings"), record.get("label")
     whole = isinstance(endings, list) and len(endings) == ENDINGS
     if not whole or not all(isinstance(ending, str) for ending in endings):

@@ -1,6 +1,13 @@
 """How sure a share of right answers is, and the difference between two of them.
 
 One job: `wilson` for one model, `compare` for two that answered the same questions.
+
+Sources: Wilson, Probable inference, the law of succession, and statistical inference, Journal of
+the American Statistical Association 22 (1927), 209-212. McNemar, Note on the sampling error of the
+difference between correlated proportions or percentages, Psychometrika 12 (1947), 153-157.
+Newcombe, Two-sided confidence intervals for the single proportion: comparison of seven methods,
+Statistics in Medicine 17 (1998a), 857-872; Improved confidence intervals for the difference between
+binomial proportions based on paired data, Statistics in Medicine 17 (1998b), 2635-2650.
 """
 
 from __future__ import annotations
@@ -77,7 +84,7 @@ def compare(a: Sequence[bool], b: Sequence[bool]) -> Comparison:
         )
     n, cells = len(a), {(x, y): 0 for x in (True, False) for y in (True, False)}
     for x, y in zip(a, b, strict=True):
-        cells[bool(x), bool(y)] += 1
+        cells[x, y] += 1
     both, only_a, only_b, neither = cells.values()
     p, q = (both + only_a) / n, (both + only_b) / n
     (p_low, p_high), (q_low, q_high) = wilson(both + only_a, n), wilson(both + only_b, n)

@@ -57,8 +57,8 @@ class SplitLoss:
 
     Attributes:
         nats, tokens: of all. text_nats, text_tokens, text_bytes: of those that are text, and their
-            UTF-8 bytes. A special token is no text, neither its nats nor its bytes: how many of
-            them there are is for who prepared the data to say, not for who wrote it.
+            UTF-8 bytes. A special token, such as <|endoftext|> between documents, is no text:
+            neither its nats nor its bytes count, as in nanochat, since nobody wrote it.
     """
 
     nats: float
