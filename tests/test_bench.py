@@ -15,6 +15,7 @@ from gptlib import GPT, GPTConfig
 
 sys.path.append(str(Path(__file__).parent.parent / "bench"))
 
+import export
 import first_character
 import generate
 import growth
@@ -271,3 +272,31 @@ def test_the_first_character_is_read_as_it_comes(run, monkeypatch):
     monkeypatch.setattr(first_character, "COMMAND", ("-c", "raise SystemExit(2)"))
     with pytest.raises(SystemExit, match="ended with 2 and wrote 0 B"):
         run(first_character, "--repeats", "1")
+
+
+def test_logits_of_other_programs_are_compared_as_far_as_they_show_them():
+    ours = [torch.tensor([1.0, 3.0, 2.0])]
+    assert export.largest_difference({"logits": [torch.tensor([1.0, 3.5, 2.0])]}, ours) == 0.5
+    shown = ours[0].softmax(0) * 1.3  # of the likeliest tokens alone, so they add up to one
+    pairs = [[1, shown[1].item()], [2, shown[2].item()]]
+    assert export.largest_difference({"probabilities": [pairs]}, ours) < 1e-6
+    pairs[1][1] *= 2
+    assert export.largest_difference({"probabilities": [pairs]}, ours) == pytest.approx(0.693, 0.01)
+
+
+def test_a_program_that_reads_a_run_in_the_same_way_is_told_from_one_that_does_not(monkeypatch):
+    monkeypatch.setattr(export, "NEW", 9)
+    model, tokenizer, _ = gptlib.load_run("tales")
+
+    def read(folder, texts, prompts):
+        ids = [tokenizer.encode(prompt) for prompt in prompts]
+        new = [gptlib.generate(model, i, export.NEW, temperature=0)[0, len(i) :] for i in ids]
+        logits = [model(torch.tensor([i]))[0][0, -1].detach() for i in ids]
+        texts = [tokenizer.encode(text)[:5] for text in texts]
+        return {"version": "0", "ids": texts, "written": [n.tolist() for n in new],
+                "logits": logits}  # fmt: skip
+
+    row = export.compare("itself", model, tokenizer, read, "hf", "tales")
+    assert row["tokens"] == "27 of 27" and row["logits"] == 0
+    assert row["ids"].startswith("0 of ")
+    assert export.compare("llama.cpp", model, tokenizer, read, "gguf", "tales") is None

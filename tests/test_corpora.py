@@ -56,11 +56,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         }.get(way, POEM)
         if way == "drip":
             return self.drip()
+        if way == "honest":
+            return self.honest()
         if way in ("flaky", "stale", "elsewhere", "forgetful"):
             return self.rest(way)
         self.send_response(200)
         # "cut" promises the whole poem and hangs up after 500 bytes.
-        self.send_header("Content-Length", str(len(body)))
+        if way != "uncounted":
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body[:500] if way == "cut" else body)
 
@@ -72,6 +75,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.server.time += 10
         self.wfile.write(POEM[:1])
         self.server.free.wait(5)
+
+    def honest(self):
+        """The rest of the poem, as far as there is one."""
+        asked = self.headers.get("Range", "bytes=0-")
+        self.server.ranges.append(asked)
+        start = int(asked.removeprefix("bytes=").removesuffix("-"))
+        if start >= len(POEM):
+            return self.send_error(416)
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Range", f"bytes {start}-{len(POEM) - 1}/{len(POEM)}")
+        self.send_header("Content-Length", str(len(POEM) - start))
+        self.end_headers()
+        self.wfile.write(POEM[start:])
 
     def rest(self, way):
         """Breaks off after 3,000 bytes, and knows how to go on from there, well or badly."""
@@ -123,11 +139,13 @@ def cache(tmp_path, monkeypatch):
 def registry(tmp_path):
     """Writes a registry in which "poem" has the given addresses."""
 
-    def write(*urls: str, file: str = "poem.txt") -> Path:
+    def write(
+        *urls: str, file: str = "poem.txt", kind: str = "text", size: int = len(POEM)
+    ) -> Path:
         path = tmp_path / "registry.toml"
         path.write_text(
-            '[poem]\nkind = "text"\nabout = "A poem"\nlicence = "public domain"\n'
-            f'file = "{file}"\nbytes = {len(POEM)}\nsha256 = "{hashlib.sha256(POEM).hexdigest()}"\n'
+            f'[poem]\nkind = "{kind}"\nabout = "A poem"\nlicence = "public domain"\n'
+            f'file = "{file}"\nbytes = {size}\nsha256 = "{hashlib.sha256(POEM).hexdigest()}"\n'
             f'url = "{urls[0]}"\nmirrors = {list(urls[1:])}\n'
         )
         return path
@@ -265,6 +283,41 @@ def test_a_server_that_never_comes_to_the_end_is_given_up(server, cache, registr
     with pytest.raises(DataError, match="broke off before the end"):
         fetch("poem", registry(server.url + "/flaky/poem.txt"))
     assert len(server.ranges) == 2 and _files(cache) == {}
+
+
+@pytest.mark.parametrize("size", [len(POEM), 0])
+def test_a_model_that_was_cut_off_goes_on_in_the_next_call(
+    server, cache, registry, monkeypatch, size
+):
+    monkeypatch.setattr(transfer, "TRIES", 2)
+    part = cache / "poem.txt.part"
+    entry = registry(server.url + "/flaky/poem.txt", kind="model", size=size)
+    with pytest.raises(DataError, match="broke off before the end"):
+        fetch("poem", entry)
+    assert part.read_bytes() == POEM[:6000] and not (cache / "poem.txt").exists()
+    fetch("poem", entry)
+    assert server.ranges == [f"bytes={start}-" for start in (0, 3000, 6000, 9000)]
+    assert not part.exists()
+    assert (cache / "poem.txt").read_bytes() == POEM
+
+
+@pytest.mark.parametrize("had", [b"x" * 10, POEM + b"x" * 10, POEM])
+def test_what_is_left_of_a_model_may_be_wrong_or_whole(server, cache, registry, had):
+    (cache / "poem.txt.part").write_bytes(had)
+    entry = registry(server.url + "/honest/poem.txt", kind="model", size=0)
+    assert fetch("poem", entry).read_bytes() == POEM
+    assert server.ranges == ([] if had == POEM else [f"bytes={len(had)}-", "bytes=0-"])
+
+
+@pytest.mark.parametrize("fault", ["missing", "page", "wrong", "short", "long", "cut", "uncounted"])
+def test_a_file_of_unknown_size_is_known_by_its_hash(server, cache, registry, patience, fault):
+    with pytest.raises(DataError) as error:
+        fetch("poem", registry(f"{server.url}/{fault}/poem.txt", kind="model", size=0))
+    by_hash = "sent a file whose sha256 begins"
+    says = {"short": by_hash, "long": by_hash, "uncounted": "does not say how many bytes"}
+    assert (FAULTS | says)[fault] in str(error.value)
+    assert "could not download poem: 127.0.0.1" in str(error.value)
+    assert not (cache / "poem.txt").exists()
 
 
 @pytest.mark.parametrize("way", ["stale", "elsewhere", "forgetful"])

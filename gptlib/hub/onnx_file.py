@@ -71,13 +71,13 @@ def write_onnx(subject: Subject, folder: Path) -> None:
     subject.write_tokenizer(folder)  # what can be refused comes before the half minute of tracing
     size = {"input_ids": {0: torch.export.Dim("batch"), 1: torch.export.Dim("time", max=context)}}
     example = torch.zeros(2, min(8, context), dtype=torch.int64)
-    with _quiet():
-        program = torch.onnx.export(
-            _Logits(subject.model).eval(), (example,), dynamo=True, dynamic_shapes=size,
-            input_names=["input_ids"], output_names=["logits"], verbose=False,
-        )  # fmt: skip
     weights = 4 * subject.model.num_params()
-    program.save(folder / GRAPH, external_data=weights > LARGE)
+    with _quiet():
+        torch.onnx.export(
+            _Logits(subject.model).eval(), (example,), folder / GRAPH, dynamo=True,
+            dynamic_shapes=size, input_names=["input_ids"], output_names=["logits"],
+            external_data=weights > LARGE, verbose=False,
+        )  # fmt: skip
     config = {"vocab_size": subject.model.config.vocab_size, "context": context,
               "bos_token_id": subject.end_id, "eos_token_id": subject.end_id}  # fmt: skip
     write_json(folder / "config.json", config)

@@ -106,9 +106,11 @@ def config_of(settings: Mapping[str, Any], bias: bool | None = None) -> GPTConfi
     """
     c = _DEFAULTS | {key: settings[key] for key in _DEFAULTS if key in settings}
     odd = []
-    if c["activation_function"] not in _ACTIVATIONS:
+    activation = _ACTIVATIONS.get(str(c["activation_function"]), "")
+    if not activation:
         odd.append(f"activation_function={c['activation_function']!r}")
-    if c["n_inner"] is not None and c["n_inner"] != 4 * c["n_embd"]:
+    width = 4 * c["n_embd"] if isinstance(c["n_embd"], int) else None
+    if c["n_inner"] not in (None, width):
         odd.append(f"n_inner={c['n_inner']}")
     if c["layer_norm_epsilon"] != 1e-5:
         odd.append(f"layer_norm_epsilon={c['layer_norm_epsilon']}")
@@ -132,7 +134,7 @@ def config_of(settings: Mapping[str, Any], bias: bool | None = None) -> GPTConfi
         dropout=c["resid_pdrop"],
         attn_dropout=c["attn_pdrop"],
         bias=c["bias"] if bias is None else bias,
-        activation=_ACTIVATIONS[c["activation_function"]],
+        activation=activation,
         tied_head=c["tie_word_embeddings"],
     )
 
