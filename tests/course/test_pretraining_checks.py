@@ -16,7 +16,7 @@ def right_gradient(gradients, counts):
 
 
 def right_memory(N, tokens, kept, V):
-    return 16 * N + 4 * tokens * kept + 8 * tokens * V
+    return 16 * N + 4 * tokens * kept + 12 * tokens * V
 
 
 def right_mfu(N, L, C, T, rate, peak):
@@ -75,7 +75,8 @@ WRONG = [
     ("memory", lambda N, t, k, V: right_memory(N, t, k, V) - 12 * N, "only the weights"),
     ("memory", lambda N, t, k, V: 16 * N + 4 * t * k, "logits were forgotten"),
     ("memory", lambda N, t, k, V: 16 * N + 4 * t * k + 4 * t * V, "counted once"),
-    ("memory", lambda N, t, k, V: 16 * N + 4 * t * k + 8 * V, "logits of one token"),
+    ("memory", lambda N, t, k, V: 16 * N + 4 * t * k + 8 * t * V, "counted twice"),
+    ("memory", lambda N, t, k, V: 16 * N + 4 * t * k + 12 * V, "logits of one token"),
     ("memory", lambda N, t, k, V: 16 * N, "what the batch leaves"),
     ("memory", lambda N, t, k, V: right_memory(N, t, k, V) / 4, "those are numbers"),
     ("memory", lambda N, t, k, V: right_memory(N, t, k, V) * 8, "in bits"),

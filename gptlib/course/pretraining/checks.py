@@ -61,14 +61,14 @@ def memory(fn: Callable[[int, int, int, int], float]) -> Result:
     """Check `fn(N, tokens, kept, V)`: bytes of a step in float32 with AdamW.
 
     N parameters; `tokens` in a micro-batch, each of which leaves `kept` numbers in the blocks and
-    V log-probabilities, and gets the V gradients of its logits.
+    holds V numbers three times at the loss: log-probabilities, and two steps of their gradient.
     """
 
     def right(N: int, tokens: int, kept: int, V: int) -> float:
-        return 4 * (4 * N + tokens * (kept + 2 * V))
+        return 4 * (4 * N + tokens * (kept + 3 * V))
 
     def with_copies(copies: int) -> Callable[..., float]:
-        return lambda N, tokens, kept, V: 4 * (copies * N + tokens * (kept + 2 * V))
+        return lambda N, tokens, kept, V: 4 * (copies * N + tokens * (kept + 3 * V))
 
     return check(
         fn,
@@ -88,16 +88,20 @@ def memory(fn: Callable[[int, int, int, int], float]) -> Result:
                 with_copies(1),
             ),
             Wrong(
-                "the logits were forgotten: V numbers for every token, twice",
+                "the logits were forgotten: V numbers for every token, three times",
                 lambda N, tokens, kept, V: 4 * (4 * N + tokens * kept),
             ),
             Wrong(
-                "the logits were counted once: their gradient has the same shape",
+                "the logits were counted once: their gradient has the same shape, in two steps",
                 lambda N, tokens, kept, V: 4 * (4 * N + tokens * (kept + V)),
             ),
             Wrong(
+                "the logits were counted twice: the gradient is made in two steps, and both are there",
+                lambda N, tokens, kept, V: 4 * (4 * N + tokens * (kept + 2 * V)),
+            ),
+            Wrong(
                 "the logits of one token: each token of the micro-batch has its own",
-                lambda N, tokens, kept, V: 4 * (4 * N + tokens * kept + 2 * V),
+                lambda N, tokens, kept, V: 4 * (4 * N + tokens * kept + 3 * V),
             ),
             Wrong(
                 "what the batch leaves behind is missing: that is what the parameters take",
@@ -112,7 +116,7 @@ def memory(fn: Callable[[int, int, int, int], float]) -> Result:
                 lambda N, tokens, kept, V: right(N, tokens, kept, V) * 8,
             ),
         ],
-        success="16 bytes a parameter, and for every token what it leaves and twice its logits",
+        success="16 bytes a parameter, and for every token what it leaves and three times its logits",
         tolerance=1e-9,
     )
 

@@ -17,7 +17,14 @@ PARTS = {
     "moments": (BLUE, 0.5),
     "activations": (GREEN, 0.45),
     "logits": (VERMILION, 0.5),
+    "overhead": (FAINT, 0.3),
 }
+
+#: Which of `gptlib.footprint`'s terms belongs to which part; what is not named here is overhead.
+TERMS = {
+    "weights, float32": "weights", "copies in half precision": "weights", "gradients": "gradients",
+    "optimizer": "moments", "activations": "activations", "logits and loss": "logits",
+}  # fmt: skip
 
 
 def one_step(
@@ -63,8 +70,8 @@ def gpu_memory(cards: Mapping[str, tuple[float, Mapping[str, float], str]]) -> P
     """Draw the memory of each card as a bar as wide as the page, filled by what a step needs.
 
     Args:
-        cards: by name: its gigabytes, the gigabytes of each of `PARTS`, and a note such as its
-            batch.
+        cards: by name: its bytes, the bytes of each term of `gptlib.footprint.Memory`, and a note
+            such as its batch.
     """
     d = Drawing()
     for n, (name, (color, depth)) in enumerate(PARTS.items()):
@@ -72,8 +79,11 @@ def gpu_memory(cards: Mapping[str, tuple[float, Mapping[str, float], str]]) -> P
         d.box(x, y, 18, 18, color=color, tint=depth)
         d.text((x + 28, y + 9), name, size=SMALL, align="start")
     y, wide, told = 94, WIDTH - 2 * MARGIN, []
-    for card, (room, parts, note) in cards.items():
-        d.text((MARGIN, y), f"{card}, {room:g} GB", size=SMALL, bold=True, align="start")
+    for card, (room, terms, note) in cards.items():
+        parts = dict.fromkeys(PARTS, 0.0)
+        for term, size in terms.items():
+            parts[TERMS.get(term, "overhead")] += size
+        d.text((MARGIN, y), f"{card}, {room / 1e9:g} GB", size=SMALL, bold=True, align="start")
         d.text((WIDTH - MARGIN, y), note, size=SMALL, color=FAINT, align="end")
         at = float(MARGIN)
         for name, (color, depth) in PARTS.items():
@@ -83,11 +93,11 @@ def gpu_memory(cards: Mapping[str, tuple[float, Mapping[str, float], str]]) -> P
             at += width
         d.frame(Box(MARGIN, y + 14, wide, 34), grow=0, width=1.5)
         used = sum(parts.values())
-        told.append(f"{card} of {room:g} GB, {used:.0f} GB used, {note}")
+        told.append(f"{card} of {room / 1e9:g} GB, {used / 1e9:.0f} GB used, {note}")
         y += 84
     return d.picture(
         "Bars, one for each card and all equally wide, filled from the left by weights, "
-        f"gradients, moments, activations and logits: {'; '.join(told)}."
+        f"gradients, moments, activations, logits and overhead: {'; '.join(told)}."
     )
 
 
