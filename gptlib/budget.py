@@ -85,7 +85,9 @@ class Budget:
     @property
     def dollars(self) -> float | None:
         """For all devices together, or None without a price."""
-        return self.price and self.hours * self.processes * self.price.per_hour
+        if self.price is None:
+            return None
+        return self.hours * self.processes * self.price.per_hour
 
     @property
     def first_loss(self) -> float:
@@ -179,23 +181,30 @@ def fit(
                 f"{processes} processes have {share} windows each, which accumulate "
                 f"{train.accumulate} does not divide; choose a divisor"
             )
-    best = None
+    found = []
     for recompute, chunk in GEARS:
         recompute = train.recompute if "recompute" in keep else recompute
         chunk = train.loss_chunk if "loss_chunk" in keep else chunk
-        for accumulate in parts:
-            tried = replace(train, accumulate=accumulate, recompute=recompute, loss_chunk=chunk)
-            held = memory(config, as_step(tried, device, processes))
-            if held.total <= device.usable:
-                rows = share // accumulate
-                if best is None or rows > best[0]:
-                    best = rows, tried, held
-                break
-        if best is not None and (
-            best[0] * config.block_size >= ENOUGH or best[1].accumulate == parts[0]
-        ):
-            break
-    return best[1:] if best else (tried, held)
+        cut = replace(train, recompute=recompute, loss_chunk=chunk)
+        found.append(_largest(config, cut, device, processes, parts))
+        cut, held = found[-1]
+        enough = share // cut.accumulate * config.block_size >= ENOUGH
+        if held.total <= device.usable and (enough or cut.accumulate == parts[0]):
+            return found[-1]
+    with_room = [pair for pair in found if pair[1].total <= device.usable]
+    return min(with_room, key=lambda pair: pair[0].accumulate) if with_room else found[-1]
+
+
+def _largest(
+    config: GPTConfig, train: TrainConfig, device: Device, processes: int, parts: list[int]
+) -> tuple[TrainConfig, Memory]:
+    """The run cut into as few of `parts` as fit, into the most where none does; and its memory."""
+    for accumulate in parts:
+        cut = replace(train, accumulate=accumulate)
+        held = memory(config, as_step(cut, device, processes))
+        if held.total <= device.usable or accumulate == parts[-1]:
+            return cut, held
+    raise AssertionError("a batch has at least one part")
 
 
 def as_step(train: TrainConfig, device: Device, processes: int) -> Step:

@@ -1,6 +1,7 @@
 """The benches in small: each runs, compares like with like, and writes what it says. No times."""
 
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,10 @@ import gptlib
 from gptlib import GPT, GPTConfig
 
 sys.path.append(str(Path(__file__).parent.parent / "bench"))
+sys.path.append(str(Path(__file__).parent.parent / "bench" / "gpu"))
 
 import export
+import budget
 import first_character
 import generate
 import growth
@@ -23,10 +26,12 @@ import hellaswag
 import import_time
 import loading
 import plain_loop
+import pretraining
 import profile_step
 import threads
 import train_step
 
+BENCH = Path(__file__).parent.parent / "bench"
 TINY = train_step.Size(GPTConfig(32, 65, 2, 2, 32), batch_size=2, T=16, rounds=1)
 STAND_IN = """
 from dataclasses import dataclass
@@ -300,3 +305,43 @@ def test_a_program_that_reads_a_run_in_the_same_way_is_told_from_one_that_does_n
     assert row["tokens"] == "27 of 27" and row["logits"] == 0
     assert row["ids"].startswith("0 of ")
     assert export.compare("llama.cpp", model, tokenizer, read, "gguf", "tales") is None
+def test_what_was_counted_is_compared_with_processes_and_steps(run, monkeypatch):
+    tiny = budget.Case(TINY.config, 2, 2)
+    monkeypatch.setattr(budget, "CASES", {"tiny": tiny})
+    monkeypatch.setattr(budget, "TIMED", {"tiny": tiny})
+    monkeypatch.setattr(budget, "peak_mb", lambda name, dtype, environment: 400.0)
+    about = run(budget)
+    assert [row["dtype"] for row in about["rows"]] == ["float32", "bfloat16"]
+    assert all(row["off"] == row["counted_mb"] / 400 - 1 for row in about["rows"])
+    assert all(row["foreseen_s"] > 0 and row["gflops"] > 0 for row in about["times"])
+    assert "timing._measure(budget.make_step" in budget.CHILD
+
+
+@pytest.mark.parametrize("name", ["gpt2-124m", "gpt2-124m-modern"])
+def test_the_first_steps_of_pretraining_go_on_where_they_were(name, tmp_path, monkeypatch):
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    story = {"text": "The fox sat. The hen ran here, and the fox there.\n" * 3}
+    (texts / "a.jsonl").write_text("".join(json.dumps(story) + "\n" for _ in range(60)))
+    monkeypatch.setenv("GPTLIB_SHARDS", str(texts))
+    out = tmp_path / "out" / "pretraining.json"
+    out.parent.mkdir()
+    words = ["pretraining", "--device", "cpu", "--tiny", "--preset", name, "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", [*words, "--steps", "1"])
+    pretraining.main()
+    monkeypatch.setattr(sys, "argv", [*words, "--steps", "3"])
+    pretraining.main()
+    found = json.loads(out.read_text())["result"]
+    assert found["preset"] == name and found["steps"] == 3 and found["text"] == "texts"
+    assert found["tokens_per_s"] > 0 and found["tokens_per_s_not_compiled"] > 0
+    assert found["mfu"] is None and found["peak_gb"] is None and found["peak_gb_counted"] > 0
+    log = [json.loads(line) for line in (out.with_suffix("") / "log.jsonl").open()]
+    assert [line["step"] for line in log if "loss" in line] == [1, 2, 3]
+    assert found["val"]["0"] > found["val"]["3"] > 0
+
+
+def test_the_parts_for_a_gpu_are_all_there():
+    script = (BENCH / "gpu.sh").read_text()
+    assert {p.name for p in (BENCH / "gpu").glob("*.py")} == set(
+        re.findall(r"bench/gpu/(\w+\.py)", script)
+    )

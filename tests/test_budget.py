@@ -49,7 +49,7 @@ def planned(name: str) -> tuple[GPTConfig, TrainConfig]:
 
 
 def saved_bytes(model: GPT, rows: int, half: bool) -> int:
-    """Bytes of all that autograd keeps of a forward pass, each storage once, without the weights."""
+    """Bytes that autograd keeps of a forward pass, each storage once, without the weights."""
     own = {t.untyped_storage().data_ptr() for t in [*model.parameters(), *model.buffers()]}
     held = {}
 
@@ -174,7 +174,7 @@ def test_a_measured_share_takes_the_place_of_an_assumed_one():
     for path in results.glob("pretraining-gpt2-124m.json"):
         about = json.loads(path.read_text())
         for name in set(device_names()) - {"cpu", "a100-80"}:
-            if name.upper() in about["hardware"]["device"].replace("-", " ").split():
+            if name.upper() in about["hardware"]["gpu"].replace("-", " ").split():
                 found = about["result"]["mfu"]
                 assert device(name).reached["bfloat16"] == pytest.approx(found, rel=0.05)
 
@@ -289,7 +289,7 @@ def test_a_processor_is_measured_on_real_steps():
 
 
 def test_presets_train_in_the_vocabulary_that_they_name():
-    for name, chosen in PRESETS.items():
+    for name in PRESETS:
         if name.startswith("gpt2-"):
             config, train = planned(name)
             assert config.vocab_size % 64 == 0 and config.head_size == 64

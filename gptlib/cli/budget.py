@@ -61,7 +61,7 @@ def count(text: str) -> float:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.usage = "%(prog)s --device NAME [--preset NAME] [--tokens N] [flags of gptlib train]"
+    parser.usage = "%(prog)s --device NAME [--preset NAME] [--tokens N] [flags of train]"
     parser.description = HELP
     what = parser.add_argument_group("what it would run on, and for how long")
     what.add_argument(
