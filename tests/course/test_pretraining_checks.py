@@ -52,6 +52,10 @@ def instead(of, say):
     return fn
 
 
+def trusting(log, floor):
+    return "leak" if log[-1]["loss"] < floor else right_diagnosis(log, floor)
+
+
 def spiky(log, floor):
     return "rate" if log[2]["grad_norm"] > 3 else right_diagnosis(log, floor)
 
@@ -99,7 +103,7 @@ WRONG = [
     ("resumed_rates", lambda at, n, *r: rates(at - 1, n - 1, n, *r), "too early"),
     ("resumed_rates", lambda at, n, *r: rates(0, n, n, *r), "the whole schedule"),
     ("resumed_rates", lambda at, n, *r: [rate(at, n, *r)] * (n - at), "held"),
-    ("diagnose", lambda log, f: "leak" if log[-1]["loss"] < f else right_diagnosis(log, f), "heart surprises"),
+    ("diagnose", trusting, "heart surprises"),
     ("diagnose", spiky, "one spike"),
     ("diagnose", instead("leak", "sound"), "best number in the log"),
     ("diagnose", instead("repeats", "sound"), "reads the same text again"),

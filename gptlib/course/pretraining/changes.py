@@ -12,21 +12,23 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import tempfile
 import time
 from dataclasses import fields
 from pathlib import Path
 
 import torch
 
+from gptlib.corpora.downloads import cache_folder
 from gptlib.course.command import answer
+from gptlib.course.pretraining.runs import END, TEXTS, read_texts
 from gptlib.course.records import Record, make_record, read_record, save_record, spread
 from gptlib.errors import ConfigError, DataError
 from gptlib.evaluation import bits_per_byte, split_loss
 from gptlib.files import append_line, mend_jsonl, read_jsonl
 from gptlib.model import GPT, GPTConfig
-from gptlib.runs import load_run
-from gptlib.shards import open_shards
-from gptlib.tokenizers import load_tokenizer
+from gptlib.shards import open_shards, prepare
+from gptlib.tokenizers import BPETokenizer, load_tokenizer
 from gptlib.train_config import TrainConfig
 from gptlib.trainer import Trainer
 
@@ -124,7 +126,9 @@ def run_changes(shards: Path, record: Path, work: Path, only: str = "") -> bool:
         append_line(log, line)
         shutil.rmtree(work / key)
         done[key] = line
-        print(f"{key}: val {line['val']:.4f}, {line['bits_per_byte']:.4f} bits per byte", flush=True)
+        print(
+            f"{key}: val {line['val']:.4f}, {line['bits_per_byte']:.4f} bits per byte", flush=True
+        )
         _write_record(record, shards)
     return False
 
@@ -173,9 +177,18 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit("stopped; the same command goes on from there")
 
 
-def recorded(folder: Path) -> Record:
-    """The record in a folder, for a recipe."""
-    return read_record(folder)
+def pretraining_changes() -> Record:
+    """All runs, in a temporary folder, on the reader's own texts: a recipe
+    (`gptlib.course.recorded`); forty minutes on one thread."""
+    texts = cache_folder() / TEXTS
+    with tempfile.TemporaryDirectory() as home:
+        shards = Path(home) / "shards"
+        everything = END.join(text for _, text in read_texts(texts))
+        tokenizer = BPETokenizer.train(everything, 8192, [END])
+        prepare(texts, tokenizer, shards, val_fraction=0.02)
+        if run_changes(shards, Path(home) / NAME, Path(home) / "work"):
+            raise SystemExit("stopped before the end; nothing is kept")
+        return read_record(Path(home) / NAME)
 
 
 if __name__ == "__main__":

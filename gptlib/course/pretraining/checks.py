@@ -96,7 +96,7 @@ def memory(fn: Callable[[int, int, int, int], float]) -> Result:
                 lambda N, tokens, kept, V: 4 * (4 * N + tokens * (kept + V)),
             ),
             Wrong(
-                "the logits were counted twice: the gradient is made in two steps, and both are there",
+                "the logits were counted twice: their gradient is made in two steps, which meet",
                 lambda N, tokens, kept, V: 4 * (4 * N + tokens * (kept + 2 * V)),
             ),
             Wrong(
@@ -116,7 +116,7 @@ def memory(fn: Callable[[int, int, int, int], float]) -> Result:
                 lambda N, tokens, kept, V: right(N, tokens, kept, V) * 8,
             ),
         ],
-        success="16 bytes a parameter, and for every token what it leaves and three times its logits",
+        success="16 bytes a parameter; for every token what it leaves, and its logits three times",
         tolerance=1e-9,
     )
 
@@ -318,8 +318,8 @@ def diagnose(fn: Callable[[list[dict], float], str]) -> Result:
                 blind_to_heart,
             ),
             Wrong(
-                "validation rises while training falls below it: no rate does that, text that comes "
-                "again does",
+                "validation rises while training falls below it: no rate does that, text that "
+                "comes again does",
                 heart_is_rate,
             ),
             Wrong(

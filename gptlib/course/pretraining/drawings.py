@@ -4,6 +4,7 @@ One job: draw what a step moves, and where it lies meanwhile.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from gptlib.course.drawing import MARGIN, SMALL, WIDTH, Box, Drawing
 from gptlib.course.picture import BLUE, FAINT, GREEN, INK, VERMILION, Picture
@@ -121,7 +122,7 @@ def eight_gpus(windows: int = 512) -> Picture:
         gradients.append(gradient)
     d.text((WIDTH - MARGIN, 18), "a card holds the whole model", size=SMALL, align="end")
     low = gradients[0].bottom[1] + 30
-    for one, other in zip(gradients, gradients[1:], strict=False):
+    for one, other in pairwise(gradients):
         d.arrow(one.right, other.left, color=VERMILION)
     end, start = gradients[-1].at(0.5, 1), gradients[0].at(0.5, 1)
     d.arrow(end, (end[0], low), (start[0], low), start, color=VERMILION)

@@ -61,12 +61,15 @@ def faulty_logs(logs: Mapping[str, Sequence[Mapping[str, float]]], floor: float)
     label_ends(above)
     label_ends(below)
     told = "; ".join(
-        f"{name}, from {log[0]['val']:.1f} to {log[-1]['val']:.1f} nats" for name, log in logs.items()
+        f"{name}, from {log[0]['val']:.1f} to {log[-1]['val']:.1f} nats"
+        for name, log in logs.items()
     )
     return Plot(fig, f"Validation loss above, gradient norm below, of four runs: {told}.")
 
 
-def tokens_and_loss(curves: Mapping[str, Curve], published: Mapping[str, tuple[float, float]]) -> Plot:
+def tokens_and_loss(
+    curves: Mapping[str, Curve], published: Mapping[str, tuple[float, float]]
+) -> Plot:
     """Draw validation loss against tokens read, and where somebody else's runs ended.
 
     Args:
@@ -145,14 +148,14 @@ def hellaswag(
     for n, share in enumerate(published.values(), len(ours)):
         ax.plot(100 * share, n, "x", color=VERMILION, markersize=7)
     ax.axvline(25, color=FAINT, linewidth=1)
-    ax.annotate(
-        "chance", (25, 0), (0, 14), textcoords="offset points", ha="center", fontsize=SMALL
-    )
+    ax.annotate("chance", (25, 0), (0, 14), textcoords="offset points", ha="center", fontsize=SMALL)
     ax.set_yticks(range(rows), [*ours, *published])
     ax.invert_yaxis()
     ax.set_ylim(rows - 0.5, -0.9)
     ax.set_xlabel("right endings (percent)")
-    told = "; ".join(f"{n} {100 * s:.1f}%, from {100 * a:.1f} to {100 * b:.1f}" for n, (s, a, b) in ours.items())
+    told = "; ".join(
+        f"{n} {100 * s:.1f}%, from {100 * a:.1f} to {100 * b:.1f}" for n, (s, a, b) in ours.items()
+    )
     others = ", ".join(f"{name} {100 * share:.1f}%" for name, share in published.items())
     return Plot(fig, f"Right endings. Ours with intervals: {told}. Published: {others}.")
 
