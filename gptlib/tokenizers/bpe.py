@@ -145,11 +145,6 @@ class BPETokenizer(Tokenizer):
         return cls(pieces, special)
 
     @property
-    def pieces(self) -> list[bytes]:
-        """The bytes of the ordinary tokens, by id."""
-        return list(self._pieces)
-
-    @property
     def vocab_size(self) -> int:
         """The number of ids, V, special tokens included."""
         return len(self._pieces) + len(self.special_tokens)
