@@ -354,7 +354,7 @@ def test_eval_shows_how_many_windows_are_done(place, terminal, capsys, always):
     with redirect_stderr(terminal):
         assert main(["eval", str(place / "run")]) == 0
     assert "| measuring 25/25 windows" in terminal.getvalue()
-    assert "| measuring with overlapping windows 48/48 windows" in terminal.getvalue()
+    assert "| measuring with a sliding window 48/48 windows" in terminal.getvalue()
     assert Screen(terminal.getvalue(), 80).rows == [""]
     assert capsys.readouterr().out.startswith("step ")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -32,7 +32,7 @@ class HubFiles:
             for file, size, sha256 in entry.parts
         ]  # fmt: skip
 
-    def paths(self, first: int = 0) -> Iterator[tuple[int, Path]]:
+    def paths(self, first: int = 0) -> Generator[tuple[int, Path]]:
         """Yield the number and the path of each file, from `first` on.
 
         Raises:

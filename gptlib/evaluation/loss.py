@@ -57,7 +57,7 @@ class SplitLoss:
 
     Attributes:
         nats, tokens: of all. text_nats, text_tokens, text_bytes: of those that are text, and their
-            UTF-8 bytes. A special token, such as <|endoftext|> between documents, is no text:
+            UTF-8 bytes. A special token, such as GPT-2's end of text between documents, is no text:
             neither its nats nor its bytes count, as in nanochat, since nobody wrote it.
     """
 

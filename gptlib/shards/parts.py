@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections import deque
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -136,7 +136,7 @@ class PartWriter:
         end = min((number for number, part in self.parts.items() if part.last), default=-1)
         return [self.parts[number] for number in range(end + 1)]
 
-    def _missing(self) -> Iterator[Bundle]:
+    def _missing(self) -> Generator[Bundle]:
         """The parts that are not there, with their texts."""
         index, first, place = 0, 0, None
         known, there = self.journal.parts, self.whole if self.source.places else ()

@@ -211,8 +211,11 @@ def _from_corpus(corpus: Corpus, val_fraction: float | None, revision: str | Non
 
 def _from_hub(entry: Entry, field: str, scratch: Path | None) -> Source:
     """The parquet files of a data set, each brought here while the one before it is read."""
-    folder = tempfile.TemporaryDirectory() if scratch is None else None  # gone with the source
-    files = HubFiles(entry, scratch or Path(folder.name))
+    folder = None
+    if scratch is None:
+        folder = tempfile.TemporaryDirectory()  # gone with the source
+        scratch = Path(folder.name)
+    files = HubFiles(entry, scratch)
 
     def read(start: Place | None) -> Iterator[Document]:
         first, offset = start or (0, 0)

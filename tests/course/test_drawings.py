@@ -15,6 +15,7 @@ import gptlib.course
 from gptlib.course.drawing import SMALL, WIDTH, Box, Drawing, by_value, number
 from gptlib.course.multi_head import drawings as multi_head
 from gptlib.course.picture import BLUE, PAPER, VARIABLES, VERMILION, Picture, themed
+from gptlib.course.pretraining import drawings as pretraining
 from gptlib.course.self_attention import drawings as self_attention
 from gptlib.course.tokens import drawings as tokens
 from gptlib.model_config import GPTConfig
@@ -40,6 +41,39 @@ DRAWN = {
         {"English": [["the", " he", "ns"], list("the hens")], "Finnish": [["kana"], ["k", "ana"]]},
         ["GPT-2", "Kalevala"],
     ),
+    pretraining.one_step: (
+        b"\x1f\x00\x07\x01\x03\x00\x10\x02",
+        [31, 263, 3, 528],
+        [("batch", "(B, T) ids", "4 × 128", "1 × 64"), ("loss", "mean", "9.05 nats", "10.94 nats")],
+        ("10M", "124M"),
+    ),
+    pretraining.gpu_memory: (
+        {
+            "T4": (
+                15e9,
+                {
+                    "weights": 5e8,
+                    "gradients": 5e8,
+                    "moments": 1e9,
+                    "activations": 8e9,
+                    "logits": 2e9,
+                },
+                "4 windows",
+            ),
+            "H100": (
+                80e9,
+                {
+                    "weights": 5e8,
+                    "gradients": 5e8,
+                    "moments": 1e9,
+                    "activations": 5e10,
+                    "logits": 1e10,
+                },
+                "64 windows",
+            ),
+        },
+    ),
+    pretraining.eight_gpus: (512,),
     multi_head.gpt: (GPTConfig(64, 45, n_layer=3, n_head=4, n_embd=32),),
 }
 

@@ -16,6 +16,7 @@ import tempfile
 import time
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -35,14 +36,14 @@ from gptlib.trainer import Trainer
 NAME = "pretraining-changes"
 
 #: What all runs share: 256 steps of 2,048 tokens.
-BASE = dict(
+BASE: dict[str, Any] = dict(
     n_layer=4, n_head=4, n_embd=256, block_size=256,
     steps=256, batch_size=8, lr=2e-3, min_lr=2e-4, warmup=25, eval_every=64, eval_windows=100,
     dtype="fast", save_minutes=0,
 )  # fmt: skip
 
 #: What is tried on top of `BASE`; its order is that of the runs.
-TRIED = {
+TRIED: dict[str, dict[str, Any]] = {
     "base": {},
     "muon": dict(optimizer="muon"),
     "rotary": dict(rotary=True),

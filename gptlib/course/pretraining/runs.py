@@ -24,7 +24,8 @@ from gptlib.corpora.downloads import cache_folder
 from gptlib.course.command import answer
 from gptlib.course.records import Record, make_record, save_record
 from gptlib.errors import DataError
-from gptlib.evaluation import bits_per_byte, split_loss
+from gptlib.evaluation import split_loss
+from gptlib.evaluation.loss import measure_split
 from gptlib.files import read_jsonl
 from gptlib.model import GPT, GPTConfig
 from gptlib.presets import preset
@@ -89,10 +90,9 @@ def by_kind(
     found = {}
     for kind, parts in sorted(ids.items()):
         tokens = np.concatenate(parts)
-        loss = split_loss(model, tokens)
+        measured = measure_split(model, tokens, tokenizer)
         found[kind] = {
-            "val": loss,
-            "bits_per_byte": bits_per_byte(loss, len(tokens) - 1, sizes[kind]),
+            "val": measured.loss, "bits_per_byte": measured.bits_per_byte,
             "bytes": sizes[kind], "tokens": len(tokens), "documents": len(parts) // 2,
         }  # fmt: skip
     return found
@@ -156,14 +156,13 @@ def record_of_run(
     last = max(checkpoint.saved_steps(run_dir))
     model, manifest = _model_at(run_dir, last)
     val, plan = open_shards(shards, "val", tokenizer), read_manifest(shards)
-    loss = split_loss(model, val)
+    measured = measure_split(model, val, tokenizer)
     log, speed = (read_jsonl(run_dir / f"{part}.jsonl") for part in ("log", "speed"))
     seconds, pauses = seconds_and_pauses(speed)
     T, train = model.config.block_size, manifest["train"]
     tokens = last * train["batch_size"] * T
     result = {
-        "val": loss,
-        "bits_per_byte": bits_per_byte(loss, len(val) - 1, val.bytes),
+        "val": measured.loss, "bits_per_byte": measured.bits_per_byte,
         "overlapping_val": split_loss(model, val[: 64 * T], stride=T // 2),
         "side_by_side_val": split_loss(model, val[: 64 * T]),
         "bytes_per_token": val.bytes / len(val),
@@ -225,11 +224,12 @@ def pretraining_10m() -> Record:
 
 def pretraining_124m() -> Record:
     """An hour on one thread: GPT-2's own tokens, and ninety updates of all its weights."""
-    texts = cache_folder() / TEXTS
+    read = read_texts(cache_folder() / TEXTS)
+    textbooks = [text for kind, text in read if kind == "textbooks"]
     with tempfile.TemporaryDirectory() as home:
         tokenizer = BPETokenizer.gpt2()
         shards, run = Path(home) / "shards", Path(home) / "run"
-        prepare(texts, tokenizer, shards, val_fraction=0.02)
+        prepare(textbooks, tokenizer, shards, val_fraction=0.02, name="textbooks")
         _train("gpt2-124m", LARGE_TRAIN, tokenizer, shards, run)
         return record_of_run("pretraining-124m", run, shards)
 
