@@ -146,7 +146,8 @@ def train_tokenizer(args: argparse.Namespace) -> None:
     special = [END_OF_TEXT, *(token for token in args.special if token != END_OF_TEXT)]
     tokenizer = BPETokenizer.train(_first(source, args.characters), args.vocab_size, special)
     print(f"{tokenizer.save(args.out)}: {tokenizer.vocab_size:,} ids")
-    source.let_go(None)
+    if source.let_go:
+        source.let_go(None)
 
 
 def _first(source: Source, characters: int | None) -> Iterator[str]:

@@ -205,7 +205,7 @@ class PartWriter:
         write_atomic(self.folder / part.file, data)
         self.journal.add(part)
         self.parts[part.number] = part
-        if bundle.place:
+        if bundle.place and self.source.let_go:
             self.source.let_go(bundle.place)
         self.meter.finish(f"part {part.number}", kept, part.tokens, bundle.share)
         return last

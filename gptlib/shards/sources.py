@@ -78,7 +78,7 @@ class Source:
     places: bool = False
     remote: bool = False
     val_fraction: float | None = None
-    let_go: Callable[[Place | None], object] = lambda place: None
+    let_go: Callable[[Place | None], object] | None = None
 
     def documents(self, start: Place | None = None) -> Iterator[Document]:
         """Yield every document that is not blank, its lines ended by "\\n".

@@ -162,7 +162,8 @@ def _by_parts(
         shards = gather(journal, writer.write_all(workers), encoder.dtype, meter)
         journal.seal(shards)
     shutil.rmtree(parts, ignore_errors=True)
-    stream.let_go(None)
+    if stream.let_go:
+        stream.let_go(None)
     return json.loads((journal.folder / MANIFEST).read_bytes())
 
 
