@@ -96,6 +96,32 @@ DRAWN = {
          "network": [[0.18 - k / 30] * 2 for k in range(5)]},
     ),
     pretraining.shard_spikes: (SPIKES,),
+    pretraining.schedules: (
+        {"cosine": np.linspace(1, 0.1, 99), "wsd": np.linspace(1, 0, 99), "constant": np.ones(99)},
+    ),
+    pretraining.faulty_logs: (
+        {letter: [{"step": 20 * n, "val": val + k / 2, "grad_norm": 0.1 * 3**k + val / 9}
+                  for n, val in enumerate(FALL[:30])] for k, letter in enumerate("ABCD")}, 0.5,
+    ),
+    pretraining.tokens_and_loss: (
+        {"10M": [(8e5 * 1.1**n, 2 * loss + 3) for n, loss in enumerate(FALL[:30])],
+         "124M": [(8e3, 10.9), (2.4e5, 7.5), (7.3e5, 6.6)]},
+        {"published": (1e10, 3.09)},
+    ),
+    pretraining.bars: (
+        {"somebody, a card, 16 windows of 1,024": [(f"change {n}", 9_000.0 * 2**n)
+                                                   for n in range(6)],
+         "this machine, two threads": [("transformers, float32", 117.0), ("ours", 105.0)]},
+        "times as fast as the first; tokens/s at the bars",
+    ),
+    pretraining.hellaswag: (
+        {f"{name}, {how}": (0.25 + n / 99, 0.24 + n / 99, 0.26 + n / 99)
+         for name in ("untrained", "10M") for n, how in enumerate(("acc", "acc_norm_tokens"))},
+        {"GPT-2, by characters": 0.311, "FineWeb, three passes": 0.325},
+    ),
+    pretraining.changes: (
+        {"muon": [-0.12, -0.13], "relu2-qk-norm": [0.04, 0.05]}, {"untied-zero": 0.25},
+    ),
     resume.resumed: (LOG, LOG, 30, 20),
     scaling.overfitting: (
         [(n, loss) for n, loss in enumerate(FALL)],
@@ -178,7 +204,7 @@ def test_every_figure_is_small_and_all_of_it_follows_the_page(draw):
     assert "<image" not in svg and "<tspan" not in svg, "neither pixels nor small exponents"
 
 
-MODULES = [attention, bigram, digits, resume, scaling, speedrun, transformer]
+MODULES = [attention, bigram, digits, pretraining, resume, scaling, speedrun, tokens, transformer]
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
