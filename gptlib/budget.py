@@ -107,6 +107,8 @@ def plan_run(
 ) -> Budget:
     """Fit a run to a device and count what it takes.
 
+    Derived in chapter 6, *What will it cost?*
+
     Args:
         tokens: how long to train, in whole steps; by default `train.steps`.
         keep: of accumulate, recompute and loss_chunk, those that are to stay as they are.

@@ -28,6 +28,8 @@ def chunked_cross_entropy(
 ) -> Tensor:
     """Cross-entropy in nats, `chunk` tokens at a time: loss and gradients of the plain one.
 
+    Derived in chapter 6, *What fits on a card?*
+
     A chunk's logits are dropped once its loss is known and made again in the backward pass, which
     costs one more product with the head: a third more of the head's FLOPs.
 

@@ -157,6 +157,8 @@ def kept_of_logits(config: GPTConfig, step: Step) -> int:
 def memory(config: GPTConfig, step: Step) -> Memory:
     """The memory of a training step at its worst moment, in bytes, of one process.
 
+    Derived in chapter 6, *What fits on a card?*
+
     There are few such moments. At the loss everything that was kept is still there, and the
     logits' gradient is made: three numbers of 4 bytes for each logit. At the end of the backward
     pass all gradients are there, a tied table's three times: the head's, the look-up's, and their

@@ -110,7 +110,10 @@ class Runtime:
 
     def grad_scaler(self) -> torch.amp.GradScaler:
         """A gradient scaler: active in float16 only, where small gradients would become zero
-        (Micikevicius et al. 2018, section 3.2)."""
+        (Micikevicius et al. 2018, section 3.2).
+
+        Derived in chapter 6, *How small may a gradient be?*
+        """
         return torch.amp.GradScaler(self.kind, enabled=self.dtype == "float16")
 
     def name(self) -> str:

@@ -135,6 +135,8 @@ def hellaswag(
 ) -> Result:
     """Ask a model which ending of each item is the likeliest.
 
+    Derived in chapter 6, *Does it know anything?*
+
     `acc` and `acc_norm` are those of lm-eval's task, item by item: an ending follows its context
     after a space, and its tokens are those that the context's text gains by it. Neither the batch
     size nor the order of the items moves a score beyond rounding.

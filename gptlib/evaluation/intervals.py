@@ -25,6 +25,8 @@ Z = NormalDist().inv_cdf(0.975)  # 1.96: of a normal variable, 95% lies within s
 def wilson(right: int, n: int) -> tuple[float, float]:
     """The 95% interval of a share, `right` of `n` (Wilson 1927; Newcombe 1998a, method 3).
 
+    Derived in chapter 6, *Does it know anything?*
+
     It never leaves [0, 1] and holds what it promises for few questions and for shares near 0 or 1,
     where the share plus and minus 1.96 standard errors does not.
 
@@ -65,6 +67,8 @@ class Comparison:
 
 def compare(a: Sequence[bool], b: Sequence[bool]) -> Comparison:
     """Whether one of two models is better on the same questions, answer by answer.
+
+    Derived in chapter 6, *Does it know anything?*
 
     Questions that both answer alike say nothing about which is better. The test looks at the rest
     only, where a fair coin would decide between equal models (McNemar 1947, in its exact form); it

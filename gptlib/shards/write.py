@@ -70,6 +70,8 @@ def prepare(
 ) -> dict:
     """Encode a source into a shard folder, or finish what was begun there.
 
+    Derived in chapter 6, *What does a shard look like from inside?*
+
     Args:
         source, text_field, separator, name, revision: see `sources.open_source`. To go on
             with an iterable, give one that starts at the beginning again.

@@ -22,6 +22,9 @@ DERIVED = """
     sampling.processors.divide_by_temperature trainer.Trainer batches.TokenBatches
     course.scaling.law.fit_law course.speedrun.ablation.ablate course.sweep.run_sweep
     grammar.grammar.Grammar
+    chunked_loss.chunked_cross_entropy footprint.memory runtime.Runtime.grad_scaler
+    budget.plan_run shards.write.prepare course.pretraining.communication.scaling
+    evaluation.hellaswag.hellaswag evaluation.intervals.wilson evaluation.intervals.compare
 """.split()
 
 

@@ -95,6 +95,8 @@ def ring_trips(strategy: str, accumulate: int = 1) -> int:
 def scaling(job: Job, processes: Sequence[int]) -> list[dict[str, float]]:
     """A row for each number of processes: how long a step takes, and what for.
 
+    Derived in chapter 6, *What do eight cards say to one another?*
+
     `step` is the time with sending hidden behind computing, `speedup` against one process.
     """
     return [
