@@ -110,8 +110,8 @@ ALTERNATIVES = (
     ("'(?:[sdmt]|ll|ve|re)", "an English ending", VERMILION),
     (" ?\\p{L}++", "letters", BLUE),
     (" ?\\p{N}++", "digits", GREEN),
-    (" ?[^\\s\\p{L}\\p{N}]++", "other signs", INK),
-    ("\\s++$|\\s+(?!\\S)|\\s", "blanks left over", FAINT),
+    (" ?[^\\s\\p{L}\\p{N}]++", "other symbols", INK),
+    ("\\s++$|\\s+(?!\\S)|\\s", "white space left", FAINT),
 )
 
 

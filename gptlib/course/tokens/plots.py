@@ -37,7 +37,7 @@ def sweep(
         ax.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=30)
         ax.minorticks_off()
         ax.set_ylabel(label)
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(0, 1.15 * max(values))
     axes[-1].set_xlabel("V, ids in the vocabulary")
     return Plot(fig, alt)
 
