@@ -52,7 +52,7 @@ def judged(run: Path, items: Sequence[Item]) -> Record:
 
 def pretraining_hellaswag() -> Record:
     """Train the ten million parameters of `pretraining-10m` anew, and ask them the official items:
-    two hours and a quarter on one thread."""
+    two hours on one thread."""
     with tempfile.TemporaryDirectory() as home:
         _, run = train_small(cache_folder() / TEXTS, Path(home), SMALL_STEPS)
         return judged(run, read_items())
