@@ -216,7 +216,7 @@ def pretraining_10m() -> Record:
     texts = cache_folder() / TEXTS
     with tempfile.TemporaryDirectory() as home:
         shards, run = train_small(texts, Path(home), SMALL_STEPS)
-        steps = (50, 100, 250, 500, SMALL_STEPS)
+        steps = (50, 100, 250, 500, 1000, SMALL_STEPS)
         return record_of_run("pretraining-10m", run, shards, texts, steps)
 
 
