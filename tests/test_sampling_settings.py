@@ -32,13 +32,25 @@ def test_stops_are_sequences():
 
 def test_the_chain_in_its_order():
     def names(**settings):
-        return [function.__qualname__.split(".")[0] for function in Sampling(3, **settings).chain()]
+        chain = Sampling(3, **settings).chain()
+        return [f.__qualname__.split(".")[0] for functions in chain for f in functions]
 
     all_of_them = dict(temperature=0.5, top_k=3, top_p=0.5, processors=[keep_top_k(9)])
     assert names() == ["divide_by_temperature"]
     expected = ["keep_top_k", "divide_by_temperature", "keep_top_k", "keep_top_p"]
     assert names(**all_of_them) == expected
     assert names(**all_of_them | {"temperature": 0}) == ["keep_top_k"]  # no draw, nothing to limit
+    penalties = dict(
+        repetition_penalty=1.2, no_repeat_ngram_size=3, presence_penalty=0.5, frequency_penalty=0.5
+    )
+    limits = dict(typical_p=0.9, min_p=0.1, top_p=0.9, allowed_ids=[1])
+    before = [
+        "penalize_repetition", "no_repeated_ngrams", "penalize_presence", "penalize_frequency",
+        "allow_only",
+    ]  # fmt: skip
+    after = ["divide_by_temperature", "keep_top_p", "keep_min_p", "keep_typical"]
+    assert names(**penalties, **limits) == before + after
+    assert names(**penalties, **limits, temperature=0) == before
 
 
 def test_more_than_the_vocabulary_is_refused():

@@ -1,18 +1,20 @@
 """Dice: from the scores of the next token to the token.
 
-One job: `drawing`, which gives each row dice of its own, so that what it draws is the same in any
+One job: `processed`, which applies what the settings say to the scores, and `drawing`, which gives each row dice of its own, so that what it draws is the same in any
 company, and keeps them on the CPU, so that it is the same on any device.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from gptlib.errors import ConfigError, DataError
+from gptlib.sampling.processors import Processor
+from gptlib.sampling.reading import Reader, Seen
 from gptlib.sampling.settings import Sampling
 
 
@@ -27,25 +29,34 @@ def fresh_seed() -> int:
     return torch.Generator().seed() >> 1  # of 64 bits, one more than a given seed may have
 
 
-def drawing(settings: Sampling, rows: Iterable[int]) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the function that chooses a token for each of `rows`.
-
-    It takes logits (B, V) and the ids (B, T) that were read, and returns (B,) int64.
-    """
+def processed(settings: Sampling) -> Callable[[Tensor, Reader], Tensor]:
+    """Return the function that sends logits (B, V) of a reader's next tokens through the chain."""
     chain = settings.chain()
+
+    def by_ids(logits: Tensor, seen: Seen) -> Tensor:
+        logits = _through(chain.of_window, logits, seen.window)
+        logits = _through(chain.of_text, logits, seen.text)
+        return _through(chain.of_new, logits, seen.new)
+
+    def process(logits: Tensor, reader: Reader) -> Tensor:
+        if chain.reads:
+            parts = reader.seen()
+            rows = logits.split([len(seen.text) for seen in parts])
+            logits = torch.cat([by_ids(*both) for both in zip(rows, parts, strict=True)])
+        return _through(chain.of_logits, logits, logits.new_empty(len(logits), 0).long())
+
+    return process
+
+
+def drawing(settings: Sampling, rows: Iterable[int]) -> Callable[[Tensor], Tensor]:
+    """Return the function that chooses a token for each of `rows`, from processed logits (B, V) to
+    (B,) int64."""
     seed = fresh_seed() if settings.seed is None else settings.seed
     dice = [torch.Generator().manual_seed(row_seed(seed, row)) for row in rows]
 
-    def draw(logits: Tensor, ids: Tensor) -> Tensor:
-        expected = logits.shape
-        for processor in chain:
-            logits = processor(logits, ids)
-            _check(processor, logits, expected)
+    def draw(logits: Tensor) -> Tensor:
         if settings.greedy:
-            best, tokens = logits.max(dim=-1)  # NaN is the largest, for torch
-            if not torch.isfinite(best).all():
-                raise _nothing_to_draw(f"the largest logit is {best.tolist()}")
-            return tokens
+            return likeliest(logits)
         probs = logits.softmax(dim=-1).cpu()
         try:
             drawn = [
@@ -57,6 +68,26 @@ def drawing(settings: Sampling, rows: Iterable[int]) -> Callable[[Tensor, Tensor
         return torch.cat(drawn).squeeze(-1).to(logits.device)
 
     return draw
+
+
+def likeliest(logits: Tensor) -> Tensor:
+    """The token of the largest of the logits (B, V) in each row, (B,) int64.
+
+    Raises:
+        DataError: it is not finite.
+    """
+    best, tokens = logits.max(dim=-1)  # NaN is the largest, for torch
+    if not torch.isfinite(best).all():
+        raise _nothing_to_draw(f"the largest logit is {best.tolist()}")
+    return tokens
+
+
+def _through(processors: Sequence[Processor], logits: Tensor, ids: Tensor) -> Tensor:
+    expected = logits.shape
+    for processor in processors:
+        logits = processor(logits, ids)
+        _check(processor, logits, expected)
+    return logits
 
 
 def _nothing_to_draw(why: object) -> DataError:

@@ -8,17 +8,70 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, TypedDict
 
 from gptlib.errors import ConfigError
+from gptlib.sampling.penalties import (
+    no_repeated_ngrams,
+    penalize_frequency,
+    penalize_presence,
+    penalize_repetition,
+)
 from gptlib.sampling.processors import (
     Processor,
+    allow_only,
     divide_by_temperature,
     is_real,
     is_whole,
+    keep_min_p,
     keep_top_k,
     keep_top_p,
+    keep_typical,
 )
-from gptlib.sampling.stops import Stop, as_sequences
+from gptlib.sampling.stops import Stop, as_stops
+from gptlib.tokenizers.base import Tokenizer
+
+
+class More(TypedDict, total=False):
+    """The settings of `generate` and `stream` that are given by name only.
+
+    Attributes:
+        min_p: draw from the tokens that are at least so many times as likely as the likeliest.
+        typical_p: draw from the tokens whose surprise is nearest to the expected one, as many as
+            reach p together.
+        repetition_penalty: above 1, makes every token of the text so far less likely.
+        presence_penalty: is taken from the logits of the tokens that were generated.
+        frequency_penalty: likewise, once for each time that they were.
+        no_repeat_ngram_size: n, so that no n tokens stand in the text twice.
+        allowed_ids: draw from these ids only.
+        num_samples: texts for each prompt, which is read once.
+        tokenizer: what spells the texts, if `stop` names strings.
+    """
+
+    min_p: float | None
+    typical_p: float | None
+    repetition_penalty: float
+    presence_penalty: float
+    frequency_penalty: float
+    no_repeat_ngram_size: int | None
+    allowed_ids: Sequence[int] | None
+    num_samples: int
+    tokenizer: Tokenizer | None
+
+
+class Chain(NamedTuple):
+    """What logits go through, from left to right, by what each is shown beside them: what the model
+    read (at most `block_size` tokens), the whole text, the text without its prompt, or nothing."""
+
+    of_window: list[Processor]
+    of_text: list[Processor]
+    of_new: list[Processor]
+    of_logits: list[Processor]
+
+    @property
+    def reads(self) -> bool:
+        """Whether any of them looks at ids."""
+        return bool(self.of_window or self.of_text or self.of_new)
 
 
 @dataclass(frozen=True)
@@ -37,6 +90,15 @@ class Sampling:
     seed: int | None = None
     use_cache: bool = True
     processors: Sequence[Processor] = ()
+    min_p: float | None = None
+    typical_p: float | None = None
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    no_repeat_ngram_size: int | None = None
+    allowed_ids: Sequence[int] | None = None
+    num_samples: int = 1
+    tokenizer: Tokenizer | None = None
 
     def __post_init__(self) -> None:
         if not is_whole(self.max_new_tokens, 0):
@@ -56,30 +118,51 @@ class Sampling:
                 f"processors is {self.processors!r}; give a list of functions "
                 "(logits, ids) -> logits"
             )
-        object.__setattr__(self, "stop", as_sequences(self.stop))
-        self.chain()  # refuses its own numbers
+        if not is_whole(self.num_samples, 1):
+            raise ConfigError(f"num_samples is {self.num_samples!r}; give a whole number from 1")
+        object.__setattr__(self, "stop", as_stops(self.stop, self.tokenizer))
+        self.limits()  # they refuse their own numbers, also those that greedy choice leaves out
+        self.chain()
 
     @property
     def greedy(self) -> bool:
         """Whether the likeliest token is taken and no dice are thrown."""
         return self.temperature == 0
 
-    def chain(self) -> list[Processor]:
-        """What the logits go through, in order: the caller's own, temperature, top_k, top_p."""
+    def chain(self) -> Chain:
+        """What the logits go through: the caller's own processors, penalties, what is allowed, and
+        where dice are thrown, temperature and the limits, in transformers' order."""
+        text = [] if self.repetition_penalty == 1 else [penalize_repetition(self.repetition_penalty)]
+        if self.no_repeat_ngram_size is not None:
+            text.append(no_repeated_ngrams(self.no_repeat_ngram_size))
+        new = [] if self.presence_penalty == 0 else [penalize_presence(self.presence_penalty)]
+        if self.frequency_penalty != 0:
+            new.append(penalize_frequency(self.frequency_penalty))
+        rest = [] if self.allowed_ids is None else [allow_only(self.allowed_ids)]
+        if not self.greedy:
+            rest += [divide_by_temperature(self.temperature), *self.limits()]
+        return Chain([*self.processors], text, new, rest)
+
+    def limits(self) -> list[Processor]:
+        """What keeps the unlikely from being drawn."""
         filters = [] if self.top_k is None else [keep_top_k(self.top_k)]
         filters += [] if self.top_p is None else [keep_top_p(self.top_p)]
-        if self.greedy:  # the others leave the likeliest token where it is
-            return [*self.processors]
-        return [*self.processors, divide_by_temperature(self.temperature), *filters]
+        filters += [] if self.min_p is None else [keep_min_p(self.min_p)]
+        return filters + ([] if self.typical_p is None else [keep_typical(self.typical_p)])
 
     def check_vocabulary(self, vocab_size: int) -> None:
-        """Refuse to keep more tokens than there are.
+        """Refuse to keep more tokens than there are, or others.
 
         Raises:
-            ConfigError: top_k exceeds `vocab_size`.
+            ConfigError: top_k exceeds `vocab_size`, or an allowed id is none of the model's.
         """
         if self.top_k is not None and self.top_k > vocab_size:
             raise ConfigError(
                 f"top_k is {self.top_k!r}; give a whole number from 1 to the vocabulary's "
                 f"{vocab_size}, or leave it out to draw from all"
+            )
+        if self.allowed_ids is not None and max(self.allowed_ids) >= vocab_size:
+            raise ConfigError(
+                f"allowed_ids has {max(self.allowed_ids)}, but the model knows 0 to "
+                f"{vocab_size - 1}; was it encoded by another tokenizer?"
             )
