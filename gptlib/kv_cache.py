@@ -50,7 +50,7 @@ class KVCache:
         return self.length
 
     def places(self, places: Tensor) -> Tensor:
-        """The positions of the next tokens, which are `places` (T,) where all rows have the same."""
+        """The positions of the next tokens: `places` (T,), where all rows have the same."""
         return places
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:

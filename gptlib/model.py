@@ -57,8 +57,9 @@ def fused_attention(
 ) -> Tensor:
     """The same in torch's fused kernel; shapes as in `naive_attention`.
 
-    A `mask`, True where a key may be seen, takes the place of `causal`. Under autocast on a CPU it runs in float32: the kernel's backward pass in bfloat16 is slower,
-    four times at a context of 64.
+    A `mask`, True where a key may be seen, takes the place of `causal`. Under autocast on a CPU it
+    runs in float32: the kernel's backward pass in bfloat16 is slower, four times at a context of
+    64.
 
     Derived in chapter 2, *What does the square cost?*
     """

@@ -1,4 +1,6 @@
-"""What was said already: penalties are transformers' and vLLM's, and see the right part of a text."""
+"""What was said already: penalties are transformers' and OpenAI's, and see their part of a text."""
+
+import itertools
 
 import pytest
 import torch
@@ -85,7 +87,7 @@ def test_a_prompt_counts_for_repetition_and_not_for_presence(model):
 def test_no_ngram_comes_again_however_long_ago_it_was(model):
     """The context is 8 tokens; the text is remembered whole."""
     new = generate(model, [1], 40, temperature=0, no_repeat_ngram_size=2)[0].tolist()
-    pairs = list(zip(new, new[1:], strict=False))
+    pairs = list(itertools.pairwise(new))
     assert len(set(pairs)) == len(pairs)
     with pytest.raises(DataError, match="no token can be drawn"):  # 49 pairs and no more
         generate(model, [1], 60, temperature=0, no_repeat_ngram_size=2)

@@ -1,5 +1,6 @@
 """From logits to text: `generate`, `stream`, and what may be drawn."""
 
+from gptlib.sampling.beams import Beams, beam_search
 from gptlib.sampling.generation import generate, stream
 from gptlib.sampling.penalties import (
     no_repeated_ngrams,
@@ -18,11 +19,15 @@ from gptlib.sampling.processors import (
     keep_typical,
 )
 from gptlib.sampling.settings import Sampling
+from gptlib.sampling.speculation import Tally, speculate
 
 __all__ = [
+    "Beams",
     "Processor",
     "Sampling",
+    "Tally",
     "allow_only",
+    "beam_search",
     "divide_by_temperature",
     "filter_logits",
     "generate",
@@ -34,5 +39,6 @@ __all__ = [
     "penalize_frequency",
     "penalize_presence",
     "penalize_repetition",
+    "speculate",
     "stream",
 ]

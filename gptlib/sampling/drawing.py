@@ -1,13 +1,14 @@
 """Dice: from the scores of the next token to the token.
 
-One job: `processed`, which applies what the settings say to the scores, and `drawing`, which gives each row dice of its own, so that what it draws is the same in any
-company, and keeps them on the CPU, so that it is the same on any device.
+One job: `processed`, which applies what the settings say to the scores, and `drawing`, which gives
+each row dice of its own, so that what it draws is the same in any company, and keeps them on the
+CPU, so that it is the same on any device.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -48,11 +49,21 @@ def processed(settings: Sampling) -> Callable[[Tensor, Reader], Tensor]:
     return process
 
 
-def drawing(settings: Sampling, rows: Iterable[int]) -> Callable[[Tensor], Tensor]:
-    """Return the function that chooses a token for each of `rows`, from processed logits (B, V) to
-    (B,) int64."""
+def drawing(settings: Sampling, rows: int) -> Callable[[Tensor], Tensor]:
+    """Return the function that chooses a token for each of so many rows, from processed logits
+    (B, V) to (B,) int64.
+
+    Raises:
+        ConfigError: there is a seed for each row, but of other rows than these.
+    """
     seed = fresh_seed() if settings.seed is None else settings.seed
-    dice = [torch.Generator().manual_seed(row_seed(seed, row)) for row in rows]
+    if isinstance(seed, Sequence):
+        seeds = list(seed)
+    else:
+        seeds = [row_seed(seed, row) for row in range(rows)]
+    if len(seeds) != rows:
+        raise ConfigError(f"seed has {len(seeds)} numbers and there are {rows} rows; give as many")
+    dice = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def draw(logits: Tensor) -> Tensor:
         if settings.greedy:

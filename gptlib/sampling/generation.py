@@ -14,12 +14,13 @@ from torch import Tensor
 
 from gptlib.errors import ConfigError
 from gptlib.model import GPT
+from gptlib.sampling.beams import search
 from gptlib.sampling.drawing import drawing, processed
 from gptlib.sampling.processors import Processor
-from gptlib.sampling.prompts import Prompt, Prompts, as_prompt, lengths_differ, padded
-from gptlib.sampling.ragged import RaggedReader
+from gptlib.sampling.prompts import Prompt, Prompts, as_prompt, padded
+from gptlib.sampling.ragged import RaggedReader, reader_of
 from gptlib.sampling.reading import Reader
-from gptlib.sampling.settings import More, Sampling
+from gptlib.sampling.settings import More, Sampling, Seed
 from gptlib.sampling.stops import Ending, Stop
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def _steps(reader: Reader, settings: Sampling) -> Iterator[Tensor]:
     """
     process = processed(settings)
     samples = settings.num_samples
-    draw = drawing(settings, range(samples * len(reader)))
+    draw = drawing(settings, samples * len(reader))
     for step in range(settings.max_new_tokens):
         with reader.at_work():
             logits = reader.read()
@@ -69,7 +70,7 @@ def stream(
     top_k: int | None = None,
     top_p: float | None = None,
     stop: Stop = (),
-    seed: int | None = None,
+    seed: Seed = None,
     use_cache: bool = True,
     processors: Sequence[Processor] = (),
     **more: Unpack[More],
@@ -86,8 +87,11 @@ def stream(
     prompt = as_prompt(model, ids)
     if prompt.size(0) != 1:
         raise ConfigError(f"stream takes one prompt, not {prompt.size(0)}; use generate")
-    if settings.num_samples != 1:
-        raise ConfigError(f"num_samples is {settings.num_samples}; stream writes one, use generate")
+    if settings.num_samples * settings.num_beams != 1:
+        raise ConfigError(
+            f"num_samples is {settings.num_samples} and num_beams {settings.num_beams}; stream "
+            "writes one text and takes nothing back, so use generate"
+        )
     return _tokens(Reader(model, prompt, use_cache), settings)
 
 
@@ -100,7 +104,7 @@ def generate(
     top_k: int | None = ...,
     top_p: float | None = ...,
     stop: Stop = ...,
-    seed: int | None = ...,
+    seed: Seed = ...,
     use_cache: bool = ...,
     processors: Sequence[Processor] = ...,
     **more: Unpack[More],
@@ -116,7 +120,7 @@ def generate(
     top_k: int | None = ...,
     top_p: float | None = ...,
     stop: Stop = ...,
-    seed: int | None = ...,
+    seed: Seed = ...,
     use_cache: bool = ...,
     processors: Sequence[Processor] = ...,
     **more: Unpack[More],
@@ -131,7 +135,7 @@ def generate(
     top_k: int | None = None,
     top_p: float | None = None,
     stop: Stop = (),
-    seed: int | None = None,
+    seed: Seed = None,
     use_cache: bool = True,
     processors: Sequence[Processor] = (),
     **more: Unpack[More],
@@ -150,7 +154,8 @@ def generate(
             `tokenizer` also strings: a row ends with the token that completes one.
         seed: the draw is the same for the same seed; None draws a fresh one. Each row draws for
             itself, from the seed and its place: equal prompts give different texts, and a row's
-            does not depend on its neighbors.
+            does not depend on its neighbors. A list has a seed for each row, which then gives
+            what its prompt gives alone with that seed.
         use_cache: keep keys and values; changes the speed, not the tokens.
         processors: functions (logits, ids) -> logits, applied in turn before all others; see
             `gptlib.sampling.processors`. `ids` is what the model read, `block_size` at most.
@@ -161,6 +166,7 @@ def generate(
         row that stopped earlier repeats its last token. For prompts of different lengths, a pair:
         such a tensor padded at the right in the same way, and the list of the rows' lengths. With
         `num_samples` the texts of a prompt follow one another, and the rows are B * num_samples.
+        With `num_beams` they are the best that were found, see `gptlib.sampling.beam_search`.
 
     Raises:
         ConfigError, DataError: an argument outside its range, an empty prompt, an unknown id.
@@ -169,21 +175,17 @@ def generate(
         max_new_tokens, temperature, top_k, top_p, stop, seed, use_cache, processors, **more
     )
     settings.check_vocabulary(model.config.known_ids)
-    if lengths_differ(ids):
-        rows = [as_prompt(model, row)[0] for row in ids]
-        reader: Reader = RaggedReader(model, rows, use_cache)
-        lengths = _write(reader, settings)
-        return padded([t[:n] for t, n in zip(reader.texts(), lengths, strict=True)], model.device)
-    reader = Reader(model, as_prompt(model, ids), use_cache)
-    lengths = _write(reader, settings)
-    text = reader.text[:, : max(lengths)].clone()
-    for row, length in enumerate(lengths):
-        text[row, length:] = text[row, length - 1]
-    return text
+    reader = reader_of(model, ids, use_cache)
+    if settings.num_beams > 1:
+        found = [text.ids for texts in search(reader, settings) for text in texts]
+    else:
+        found = _write(reader, settings)
+    rows, lengths = padded(found, model.device)
+    return (rows, lengths) if isinstance(reader, RaggedReader) else rows
 
 
-def _write(reader: Reader, settings: Sampling) -> list[int]:
-    """Let every row go on until it stops; return the length of each, its prompt included."""
+def _write(reader: Reader, settings: Sampling) -> list[list[int]]:
+    """Let every row go on until it stops; return its ids, prompt included."""
     begun = [n for n in reader.lengths() for _ in range(settings.num_samples)]
     endings = [Ending(settings.stop, settings.tokenizer) for _ in begun]
     ends: list[int | None] = [None] * len(begun)
@@ -197,4 +199,4 @@ def _write(reader: Reader, settings: Sampling) -> list[int]:
                 break
     if new == 0:
         reader.select(_each(reader, settings.num_samples))
-    return [n + new if end is None else end for n, end in zip(begun, ends, strict=True)]
+    return [reader.row(row)[:end] for row, end in enumerate(ends)]

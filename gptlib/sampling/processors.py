@@ -96,9 +96,7 @@ def keep_min_p(p: float) -> Processor:
 
     def keep(logits: Tensor, ids: Tensor) -> Tensor:
         probs = logits.softmax(dim=-1)
-        return logits.masked_fill(
-            probs < p * probs.max(dim=-1, keepdim=True).values, float("-inf")
-        )
+        return logits.masked_fill(probs < p * probs.max(dim=-1, keepdim=True).values, float("-inf"))
 
     return keep
 

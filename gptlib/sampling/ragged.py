@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gptlib.kv_cache import KVCache, RaggedCache
 from gptlib.model import GPT
+from gptlib.sampling.prompts import Prompts, as_prompt, lengths_differ
 from gptlib.sampling.reading import Reader, Seen
 
 
@@ -30,9 +31,6 @@ class RaggedReader(Reader):
         self.cache: RaggedCache | None = None
         if use_cache:
             self.cache = RaggedCache(model.config, len(prompts), model.dtype, model.device)
-
-    def texts(self) -> list[list[int]]:
-        return [row[:end] for row, end in zip(self._ids.tolist(), self.ends, strict=True)]
 
     def lengths(self) -> list[int]:
         return self.ends
@@ -84,6 +82,17 @@ class RaggedReader(Reader):
         for name in ("ends", "starts", "prompt_lengths"):
             held = getattr(self, name)
             setattr(self, name, [held[row] for row in rows.tolist()])
+
+
+def reader_of(model: GPT, ids: Prompts, use_cache: bool) -> Reader:
+    """A reader of what a caller gave.
+
+    Raises:
+        DataError: it is no prompts; see `as_prompt`.
+    """
+    if lengths_differ(ids):
+        return RaggedReader(model, [as_prompt(model, row)[0] for row in ids], use_cache)
+    return Reader(model, as_prompt(model, ids), use_cache)
 
 
 def _padded(rows: Sequence[Tensor]) -> Tensor:

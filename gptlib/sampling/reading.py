@@ -12,7 +12,6 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from gptlib.kv_cache import KVCache
@@ -66,9 +65,9 @@ class Reader:
         """The texts so far, prompts included: (B, end)."""
         return self._ids[:, : self.end]
 
-    def texts(self) -> list[list[int]]:
-        """The same as lists."""
-        return self.text.tolist()
+    def row(self, row: int) -> list[int]:
+        """One of the texts so far."""
+        return self._ids[row, : self.lengths()[row]].tolist()
 
     def lengths(self) -> list[int]:
         """How long each text is, its prompt included."""
@@ -91,11 +90,14 @@ class Reader:
         """Likewise, after each of the last n tokens, which were not read yet: (B, n, V)."""
         return self.scores(self._hidden()[:, -n:])
 
-    def _hidden(self) -> Tensor:
+    def _slide(self) -> None:
         if self.end - self.start > self.block_size:
             self.start = self.end - self.keep
             if self.cache is not None:
                 self.cache.length = 0
+
+    def _hidden(self) -> Tensor:
+        self._slide()
         # The first time the whole prompt is read, then only what the cache has not seen.
         held = self.cache.length if self.cache is not None else 0
         return self.model.hidden(self._ids[:, self.start + held : self.end], self.cache)
@@ -109,15 +111,27 @@ class Reader:
         self._ids[:, self.end] = tokens
         self.end += 1
 
+    def ids(self, token: int) -> Tensor:
+        """A token for `append`, where there is one text: (1,) int64."""
+        return self._ids.new_tensor([token])
+
+    def room(self) -> int:
+        """How many tokens can be appended and read before the window slides again."""
+        self._slide()
+        return self.block_size - (self.end - self.start)
+
     def rewind(self, n: int) -> None:
-        """Take the last n tokens away; the model forgets that it read them."""
+        """Take the last n tokens away, to append others or some of them again; then `forget`."""
         self.end -= n
-        if self.end <= self.start:  # the window had moved on
+
+    def forget(self) -> None:
+        """Forget what was read where the last token stands now, and after it."""
+        if self.end <= self.start:  # the window has slid in the meantime
             self.start = max(0, self.end - self.keep)
             if self.cache is not None:
                 self.cache.length = 0
         elif self.cache is not None:
-            self.cache.length = min(self.cache.length, self.end - self.start)
+            self.cache.length = min(self.cache.length, self.end - 1 - self.start)
 
     def select(self, rows: Tensor) -> None:
         """Let row i go on from what row rows[i] was; rows (N,) int64, N may be another than B."""

@@ -31,6 +31,9 @@ from gptlib.sampling.processors import (
 from gptlib.sampling.stops import Stop, as_stops
 from gptlib.tokenizers.base import Tokenizer
 
+#: One number, of which each row makes one of its own; a list with one for each row; None for any.
+Seed = int | Sequence[int] | None
+
 
 class More(TypedDict, total=False):
     """The settings of `generate` and `stream` that are given by name only.
@@ -46,6 +49,12 @@ class More(TypedDict, total=False):
         allowed_ids: draw from these ids only.
         num_samples: texts for each prompt, which is read once.
         tokenizer: what spells the texts, if `stop` names strings.
+        num_beams: above 1, search for likely texts with so many beams instead of drawing.
+        length_penalty: a sum of log-probabilities is divided by the length to this power; above
+            0 it favors long texts.
+        num_beam_groups: groups of beams that keep away from one another's tokens.
+        diversity_penalty: what a beam's score loses for each beam of the groups before it that
+            chose the same token.
     """
 
     min_p: float | None
@@ -57,6 +66,10 @@ class More(TypedDict, total=False):
     allowed_ids: Sequence[int] | None
     num_samples: int
     tokenizer: Tokenizer | None
+    num_beams: int
+    length_penalty: float
+    num_beam_groups: int
+    diversity_penalty: float
 
 
 class Chain(NamedTuple):
@@ -87,7 +100,7 @@ class Sampling:
     top_k: int | None = None
     top_p: float | None = None
     stop: Stop = ()
-    seed: int | None = None
+    seed: Seed = None
     use_cache: bool = True
     processors: Sequence[Processor] = ()
     min_p: float | None = None
@@ -99,6 +112,10 @@ class Sampling:
     allowed_ids: Sequence[int] | None = None
     num_samples: int = 1
     tokenizer: Tokenizer | None = None
+    num_beams: int = 1
+    length_penalty: float = 1.0
+    num_beam_groups: int = 1
+    diversity_penalty: float = 0.0
 
     def __post_init__(self) -> None:
         if not is_whole(self.max_new_tokens, 0):
@@ -109,7 +126,8 @@ class Sampling:
             raise ConfigError(
                 f"temperature is {self.temperature!r}; give 0 (greedy) or a positive number"
             )
-        if self.seed is not None and not is_whole(self.seed, 0, 2**63 - 1):
+        seeds = self.seed if isinstance(self.seed, list | tuple | range) else [self.seed]
+        if not all(seed is None or is_whole(seed, 0, 2**63 - 1) for seed in seeds):
             raise ConfigError(
                 f"seed is {self.seed!r}; give a whole number from 0 to 2**63 - 1, or None"
             )
@@ -123,6 +141,45 @@ class Sampling:
         object.__setattr__(self, "stop", as_stops(self.stop, self.tokenizer))
         self.limits()  # they refuse their own numbers, also those that greedy choice leaves out
         self.chain()
+        self._check_beams()
+
+    def _check_beams(self) -> None:
+        beams, groups = self.num_beams, self.num_beam_groups
+        if not is_whole(beams, 1):
+            raise ConfigError(f"num_beams is {beams!r}; give a whole number, 1 for no beams")
+        if not is_whole(groups, 1) or beams % groups:
+            raise ConfigError(
+                f"num_beam_groups is {groups!r} and num_beams {beams}; give a divisor of it"
+            )
+        if not (is_real(self.length_penalty) and math.isfinite(self.length_penalty)):
+            raise ConfigError(
+                f"length_penalty is {self.length_penalty!r}; give a number, such as 1"
+            )
+        if not (is_real(self.diversity_penalty) and 0 <= self.diversity_penalty < math.inf):
+            raise ConfigError(
+                f"diversity_penalty is {self.diversity_penalty!r}; give 0 or a positive number"
+            )
+        if beams == 1 and self.length_penalty != 1:
+            raise ConfigError("length_penalty is a matter of beam search; give num_beams too")
+        if groups == 1 and self.diversity_penalty:
+            raise ConfigError("diversity_penalty keeps groups apart; give num_beam_groups too")
+        if beams == 1:
+            return
+        if self.temperature not in (0, 1) or self.limits():
+            raise ConfigError(
+                f"num_beams is {beams}, and beams are not drawn; leave out temperature, top_k, "
+                "top_p, min_p and typical_p"
+            )
+        if self.num_samples > beams:
+            raise ConfigError(
+                f"num_samples is {self.num_samples} and num_beams {beams}; a search finds no more "
+                "texts than it has beams"
+            )
+        if any(isinstance(stop, str) for stop in self.stop):
+            raise ConfigError(
+                "beams end at token ids; encode the strings in stop, such as "
+                "[tokenizer.encode('\n\n')]"
+            )
 
     @property
     def greedy(self) -> bool:
@@ -132,14 +189,16 @@ class Sampling:
     def chain(self) -> Chain:
         """What the logits go through: the caller's own processors, penalties, what is allowed, and
         where dice are thrown, temperature and the limits, in transformers' order."""
-        text = [] if self.repetition_penalty == 1 else [penalize_repetition(self.repetition_penalty)]
+        text = (
+            [] if self.repetition_penalty == 1 else [penalize_repetition(self.repetition_penalty)]
+        )
         if self.no_repeat_ngram_size is not None:
             text.append(no_repeated_ngrams(self.no_repeat_ngram_size))
         new = [] if self.presence_penalty == 0 else [penalize_presence(self.presence_penalty)]
         if self.frequency_penalty != 0:
             new.append(penalize_frequency(self.frequency_penalty))
         rest = [] if self.allowed_ids is None else [allow_only(self.allowed_ids)]
-        if not self.greedy:
+        if not self.greedy and self.num_beams == 1:
             rest += [divide_by_temperature(self.temperature), *self.limits()]
         return Chain([*self.processors], text, new, rest)
 
