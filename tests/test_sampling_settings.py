@@ -3,9 +3,11 @@
 import dataclasses
 
 import pytest
+import torch
 
 from gptlib.errors import ConfigError
-from gptlib.sampling import Sampling, keep_top_k
+from gptlib.model import GPT, GPTConfig
+from gptlib.sampling import Sampling, generate, keep_top_k
 
 
 @pytest.mark.parametrize(
@@ -24,6 +26,26 @@ def test_a_wrong_setting_is_refused_where_it_is_written(wrong):
 def test_it_does_not_change():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Sampling(3).temperature = 2.0
+
+
+def test_one_that_was_made_goes_to_generate():
+    model = GPT(GPTConfig(8, 5, 1, 1, 4))
+    settings = Sampling(6, 0.7, top_k=3, seed=4, stop=[9], num_samples=2, presence_penalty=0.5)
+    rows = generate(model, [1, 2], 6, 0.7, 3, None, [9], 4, num_samples=2, presence_penalty=0.5)
+    assert torch.equal(generate(model, [1, 2], **vars(settings)), rows)
+
+
+def test_each_row_may_have_a_seed_of_its_own():
+    model = GPT(GPTConfig(8, 5, 1, 1, 4))
+    rows = generate(model, [[1], [2]], 9, seed=[7, 3])
+    assert [row.tolist() for row in rows] == [
+        generate(model, [prompt], 9, seed=seed)[0].tolist() for prompt, seed in ((1, 7), (2, 3))
+    ]
+    with pytest.raises(ConfigError, match="seed has 2 numbers and there are 3 rows"):
+        generate(model, [[1], [2], [3]], 9, seed=[7, 3])
+    for wrong in ([1, -1], [1.5], "ab"):
+        with pytest.raises(ConfigError, match="seed is"):
+            generate(model, [[1], [2]], 9, seed=wrong)
 
 
 def test_stops_are_sequences():

@@ -76,10 +76,10 @@ class Chain(NamedTuple):
     """What logits go through, from left to right, by what each is shown beside them: what the model
     read (at most `block_size` tokens), the whole text, the text without its prompt, or nothing."""
 
-    of_window: list[Processor]
-    of_text: list[Processor]
-    of_new: list[Processor]
-    of_logits: list[Processor]
+    of_window: list[Processor]  #: the caller's own
+    of_text: list[Processor]  #: of repetitions
+    of_new: list[Processor]  #: of presence and frequency
+    of_logits: list[Processor]  #: what is allowed, temperature and limits
 
     @property
     def reads(self) -> bool:
@@ -90,6 +90,8 @@ class Chain(NamedTuple):
 @dataclass(frozen=True)
 class Sampling:
     """The settings of `generate` and `stream`, which explain them and make one of their arguments.
+
+    One that was made goes to them as `generate(model, ids, **vars(settings))`.
 
     Raises:
         ConfigError: one is outside its range.
