@@ -128,27 +128,31 @@ def plain_groups(model, prompt, new, groups, size, penalty):
 def test_groups_are_those_of_the_paper(small, groups, size):
     texts, scores = plain_groups(small, [2, 0], 4, groups, size, 0.8 * (groups > 1))
     found = beam_search(
-        small, [2, 0], 4, groups * size, num_samples=groups * size, num_beam_groups=groups,
-        diversity_penalty=0.8 * (groups > 1),
+        small, [2, 0], 4, num_beams=groups * size, num_samples=groups * size,
+        num_beam_groups=groups, diversity_penalty=0.8 * (groups > 1),
     )  # fmt: skip
     assert found.ids.tolist() == texts
     assert found.scores == pytest.approx(scores)
 
 
 def test_far_apart_groups_begin_with_other_tokens(small):
-    found = beam_search(small, [2], 3, 4, num_samples=4, num_beam_groups=4, diversity_penalty=1e6)
+    found = beam_search(
+        small, [2], 3, num_beams=4, num_samples=4, num_beam_groups=4, diversity_penalty=1e6
+    )
     assert len(set(found.ids[:, 1].tolist())) == 4
 
 
 def test_what_is_forbidden_is_not_found(small):
-    found = beam_search(small, [2], 4, 4, num_samples=4, allowed_ids=[1, 3], processors=[])
+    found = beam_search(
+        small, [2], 4, num_beams=4, num_samples=4, allowed_ids=[1, 3], processors=[]
+    )
     assert set(found.ids[:, 1:].flatten().tolist()) <= {1, 3}
     with pytest.raises(DataError, match="found 1 texts where 2"):
-        beam_search(small, [2], 4, 4, num_samples=2, processors=[allow_only([1])])
+        beam_search(small, [2], 4, num_beams=4, num_samples=2, processors=[allow_only([1])])
 
 
 def test_no_new_tokens(small):
-    found = beam_search(small, [2, 1], 0, 3, num_samples=2)
+    found = beam_search(small, [2, 1], 0, num_beams=3, num_samples=2)
     assert found.ids.tolist() == [[2, 1]] * 2 and found.scores == [0, 0]
 
 

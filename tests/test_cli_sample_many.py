@@ -86,8 +86,8 @@ def test_another_command_does_not_add_to_a_file(prompts, tmp_path, capsys, other
 
 def test_prompts_in_json_lines(tmp_path):
     place = tmp_path / "p.jsonl"
-    place.write_text('"a\\nb"\n{"prompt": "c", "id": 7}\n', encoding="utf-8")
-    assert sample_many.read_prompts(place) == ["a\nb", "c"]
+    place.write_text('"a\\nb\u2028"\r\n{"prompt": "c", "id": 7}\n', encoding="utf-8")
+    assert sample_many.read_prompts(place) == ["a\nb\u2028", "c"]
 
 
 @pytest.mark.parametrize(

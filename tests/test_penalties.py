@@ -61,7 +61,7 @@ def test_ngrams_are_theirs(theirs, texts, seed, n, length):
 def test_presence_and_frequency_are_openai_s_formula(texts, seed, a, b):
     """mu[j] - c[j] * alpha_frequency - float(c[j] > 0) * alpha_presence"""
     ids, mu = torch.tensor(texts), logits(len(texts), seed)
-    c = torch.stack([torch.bincount(row, minlength=V) for row in ids])
+    c = torch.stack([torch.bincount(row, minlength=V) for row in ids]).double()
     found = penalize_presence(a)(penalize_frequency(b)(mu, ids), ids)
     torch.testing.assert_close(found, mu - c * b - (c > 0) * a)
 

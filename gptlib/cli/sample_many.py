@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from gptlib.cli.arguments import plain_text
 from gptlib.cli.writer import Writer
 from gptlib.errors import DataError
 from gptlib.files import append_line, mend_jsonl, way_out
@@ -84,7 +85,7 @@ def read_prompts(path: Path) -> list[str]:
         DataError: it cannot be read, has no line, or one that is no prompt.
     """
     try:
-        lines = path.read_bytes().decode("utf-8-sig").splitlines()
+        text = plain_text(path.read_bytes().decode("utf-8-sig")).removesuffix("\n")
     except OSError as error:
         raise DataError(
             f"the prompts in {path} cannot be read ({error.strerror}); give a file"
@@ -94,6 +95,7 @@ def read_prompts(path: Path) -> list[str]:
             f"{path} is not UTF-8: byte 0x{error.object[error.start]:02x} at offset "
             f"{error.start:,}; save it as UTF-8"
         ) from error
+    lines = text.split("\n") if text else []
     if path.suffix == ".jsonl":
         lines = [_prompt(line, f"line {number} of {path}") for number, line in enumerate(lines, 1)]
     if not lines:

@@ -12,7 +12,7 @@ scores are transformers', whose rule of when to stop is kept (`early_stopping=Fa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Unpack
 
 import torch
 from torch import Tensor
@@ -25,10 +25,7 @@ from gptlib.sampling.prompts import Prompts, padded
 from gptlib.sampling.ragged import reader_of
 from gptlib.sampling.reading import Reader
 from gptlib.sampling.settings import More, Sampling
-from gptlib.sampling.stops import Stop
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
+from gptlib.sampling.stops import Ending, Stop
 
 
 class Beams(NamedTuple):
@@ -43,7 +40,6 @@ def beam_search(
     model: GPT,
     ids: Prompts,
     max_new_tokens: int,
-    num_beams: int,
     stop: Stop = (),
     use_cache: bool = True,
     processors: Sequence[Processor] = (),
@@ -51,16 +47,15 @@ def beam_search(
 ) -> Beams:
     """Find likely continuations of prompts, and say how likely; arguments as for `generate`.
 
+    `num_beams` is among those that go by name; with one beam the likeliest token is taken.
+
     Processors and penalties are applied to the log-probabilities, as in transformers, and what
     they return is added up as it is.
 
     Raises:
         ConfigError, DataError: what `generate` refuses.
     """
-    settings = Sampling(
-        max_new_tokens, stop=stop, use_cache=use_cache, processors=processors,
-        num_beams=num_beams, **more,
-    )  # fmt: skip
+    settings = Sampling(max_new_tokens, 0, None, None, stop, None, use_cache, processors, **more)
     settings.check_vocabulary(model.config.known_ids)
     found = [text for texts in search(reader_of(model, ids, use_cache), settings) for text in texts]
     return Beams(*padded([text.ids for text in found], model.device), [x.score for x in found])
@@ -135,7 +130,8 @@ class Search:
         self.prompts, self.groups = len(reader), settings.num_beam_groups
         self.beams = settings.num_beams // self.groups  # of a group
         self.pools = [[Pool(self.beams) for _ in range(self.groups)] for _ in range(self.prompts)]
-        self.longest = max(map(len, settings.stop), default=0)
+        self.stops = Ending(settings.stop).stops
+        self.longest = max(map(len, self.stops), default=0)
         self.tails: list[tuple] = [()] * (self.prompts * settings.num_beams)
         # All beams of a group begin alike, so at first only one of them counts.
         self.number = torch.promote_types(reader.model.dtype, torch.float32)  # sums are of many
@@ -160,7 +156,7 @@ class Search:
             less = self.settings.diversity_penalty * chosen[:, None]
             total = (self.scores[:, group, :, None] + logits[:, group] - less).flatten(1)
             # So many that `beams` of them go on, though each stop may end a text of every beam.
-            width = max(2, 1 + len(self.settings.stop)) * self.beams
+            width = max(2, 1 + len(self.stops)) * self.beams
             best = total.topk(min(width, total.size(1)))
             for prompt, candidates in enumerate(
                 zip(best.values.tolist(), best.indices.tolist(), strict=True)
@@ -202,7 +198,7 @@ class Search:
 
     def _ends(self, row: int, token: int) -> bool:
         tail = (*self.tails[row], token)
-        return any(tail[-len(stop) :] == stop for stop in self.settings.stop)
+        return any(tail[-len(stop) :] == stop for stop in self.stops)
 
     def _apply(self, steps: list[list[Step]]) -> None:
         device, flat = self.scores.device, [step for groups in steps for step in groups]

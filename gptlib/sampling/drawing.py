@@ -44,7 +44,10 @@ def processed(settings: Sampling) -> Callable[[Tensor, Reader], Tensor]:
             parts = reader.seen()
             rows = logits.split([len(seen.text) for seen in parts])
             logits = torch.cat([by_ids(*both) for both in zip(rows, parts, strict=True)])
-        return _through(chain.of_logits, logits, logits.new_empty(len(logits), 0).long())
+        if chain.of_logits:
+            no_ids = logits.new_empty((len(logits), 0), dtype=torch.int64)
+            logits = _through(chain.of_logits, logits, no_ids)
+        return logits
 
     return process
 

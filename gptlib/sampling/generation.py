@@ -7,7 +7,7 @@ One job: the loop, `_steps`, and the two that read it: `stream` hands tokens on 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, overload
+from typing import Unpack, overload
 
 import torch
 from torch import Tensor
@@ -17,14 +17,11 @@ from gptlib.model import GPT
 from gptlib.sampling.beams import search
 from gptlib.sampling.drawing import drawing, processed
 from gptlib.sampling.processors import Processor
-from gptlib.sampling.prompts import Prompt, Prompts, as_prompt, padded
+from gptlib.sampling.prompts import Prompt, Prompts, padded
 from gptlib.sampling.ragged import RaggedReader, reader_of
 from gptlib.sampling.reading import Reader
 from gptlib.sampling.settings import More, Sampling, Seed
 from gptlib.sampling.stops import Ending, Stop
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 
 @torch.inference_mode()
@@ -84,15 +81,15 @@ def stream(
         max_new_tokens, temperature, top_k, top_p, stop, seed, use_cache, processors, **more
     )
     settings.check_vocabulary(model.config.known_ids)
-    prompt = as_prompt(model, ids)
-    if prompt.size(0) != 1:
-        raise ConfigError(f"stream takes one prompt, not {prompt.size(0)}; use generate")
+    reader = reader_of(model, ids, use_cache)
+    if len(reader) != 1:
+        raise ConfigError(f"stream takes one prompt, not {len(reader)}; use generate")
     if settings.num_samples * settings.num_beams != 1:
         raise ConfigError(
             f"num_samples is {settings.num_samples} and num_beams {settings.num_beams}; stream "
             "writes one text and takes nothing back, so use generate"
         )
-    return _tokens(Reader(model, prompt, use_cache), settings)
+    return _tokens(reader, settings)
 
 
 @overload

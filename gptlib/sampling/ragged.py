@@ -28,9 +28,10 @@ class RaggedReader(Reader):
         self.prompt_lengths = self.ends
         self.starts = [max(0, end - self.block_size) for end in self.ends]
         self._ids = _padded(prompts)
-        self.cache: RaggedCache | None = None
+        self._held = None
         if use_cache:
-            self.cache = RaggedCache(model.config, len(prompts), model.dtype, model.device)
+            self._held = RaggedCache(model.config, len(prompts), model.dtype, model.device)
+        self.cache = self._held
 
     def lengths(self) -> list[int]:
         return self.ends
@@ -50,13 +51,14 @@ class RaggedReader(Reader):
             self.starts[row] = self.ends[row] - self.keep
         ends = torch.tensor(self.ends, device=self._ids.device)
         rows = torch.arange(len(self), device=self._ids.device)
-        if self.cache is None:
+        if self._held is None:
             windows = _padded([part.window[0] for part in self.seen()])
             last = ends - torch.tensor(self.starts, device=ends.device) - 1
             return self.scores(self.model.hidden(windows)[rows, last])
-        if due := slid if self.cache.length else range(len(self)):
-            self._read_in(due, self.cache)
-        return self.scores(self.model.hidden(self._ids[rows, ends - 1][:, None], self.cache)[:, -1])
+        if due := slid if self._held.length else range(len(self)):
+            self._read_in(due, self._held)
+        last_tokens = self._ids[rows, ends - 1][:, None]  # (B, 1)
+        return self.scores(self.model.hidden(last_tokens, self._held)[:, -1])
 
     def _read_in(self, rows: Sequence[int], cache: RaggedCache) -> None:
         """Begin rows anew with all of their window but its last token."""

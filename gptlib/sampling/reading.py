@@ -39,7 +39,7 @@ class Reader:
         self._ids, self.end = prompts, prompts.size(1)
         self.prompt_length = self.end
         self.start = max(0, self.end - model.config.block_size)
-        self.cache = None
+        self.cache: KVCache | None = None
         if use_cache:
             self.cache = KVCache(model.config, len(prompts), model.dtype, model.device)
 

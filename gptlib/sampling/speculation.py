@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Unpack
 
 import torch
 from torch import Tensor
@@ -25,9 +25,6 @@ from gptlib.sampling.prompts import Prompt, as_prompt
 from gptlib.sampling.reading import Reader
 from gptlib.sampling.settings import More, Sampling
 from gptlib.sampling.stops import Ending, Stop
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 Distribution = Callable[[Tensor, Reader], Tensor]
 
