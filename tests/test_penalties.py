@@ -80,8 +80,14 @@ def test_a_prompt_counts_for_repetition_and_not_for_presence(model):
                 new = row[length - 4 : length]
                 assert len(set(new)) == 4
                 assert name != "repetition_penalty" or not set(new) & set(prompt)
-    free = generate(model, [0, 1, 2, 3, 4, 5, 6], 1, temperature=0)
-    assert torch.equal(generate(model, free[0, :7], 1, temperature=0, presence_penalty=99), free)
+    for given_ in ([[0], [2]], [[0], [0, 2]]):  # a reward for what is there, and nothing is yet
+        free, found = (
+            generate(model, given_, 1, temperature=0, presence_penalty=-p, frequency_penalty=-p)
+            for p in (0, 99)
+        )
+        assert str(found) == str(free)
+        rows = free[0] if isinstance(free, tuple) else free
+        assert rows[0, 1] != 0 and rows[1, -1] not in (0, 2)  # which it would choose otherwise
 
 
 def test_no_ngram_comes_again_however_long_ago_it_was(model):
