@@ -19,7 +19,7 @@ from gptlib.errors import GptlibError
 from gptlib.model import GPT, GPTConfig, naive_attention
 from gptlib.runs import Run, load_run
 from gptlib.runtime import Runtime
-from gptlib.sampling import generate, stream
+from gptlib.sampling import Sampling, beam_search, generate, speculate, stream
 from gptlib.tokenizers import BPETokenizer, CharTokenizer, load_tokenizer
 from gptlib.train_config import TrainConfig
 from gptlib.trainer import Trainer
@@ -37,13 +37,16 @@ __all__ = [
     "Record",
     "Run",
     "Runtime",
+    "Sampling",
     "TrainConfig",
     "Trainer",
+    "beam_search",
     "generate",
     "load_corpus",
     "load_record",
     "load_run",
     "load_tokenizer",
     "naive_attention",
+    "speculate",
     "stream",
 ]

@@ -52,11 +52,14 @@ def naive_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = True) -> Ten
     return scores.softmax(dim=-1) @ v
 
 
-def fused_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool, dropout: float) -> Tensor:
+def fused_attention(
+    q: Tensor, k: Tensor, v: Tensor, causal: bool | Tensor, dropout: float
+) -> Tensor:
     """The same in torch's fused kernel; shapes as in `naive_attention`.
 
-    Under autocast on a CPU it runs in float32: the kernel's backward pass in bfloat16 is slower,
-    four times at a context of 64.
+    `causal` may also be a mask that broadcasts to (B, H, T, S), True where a key may be seen. Under
+    autocast on a CPU it runs in float32: the kernel's backward pass in bfloat16 is slower, four
+    times at a context of 64.
 
     Derived in chapter 2, *What does the square cost?*
     """
@@ -64,6 +67,8 @@ def fused_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool, dropout: floa
         with torch.autocast("cpu", enabled=False):
             return fused_attention(q.float(), k.float(), v.float(), causal, dropout)
     T, S = q.size(2), k.size(2)
+    if isinstance(causal, Tensor):
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=causal, dropout_p=dropout)
     if causal and S != T:  # there the kernel's own mask would let query t see keys up to t
         past = torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=past, dropout_p=dropout)
@@ -124,14 +129,16 @@ class CausalSelfAttention(nn.Module):
         if self.rotary is not None:
             # Only q and k: a place decides who is heard, not what is said (v). Keys are cached as
             # turned, since a token's place in the window never changes.
-            start = cache.length if cache is not None else 0
+            start = cache.start if cache is not None else 0
             q, k = (self.rotary(part, start) for part in (q, k))
-        if cache is not None:
-            k, v = cache.append(layer, k, v)
-        dropout = self.attn_dropout if self.training else 0.0
         # One new token may see everything in the cache, so it needs no mask. Without a cache the
         # answer does not hang on T, which torch.export leaves open.
-        y = fused_attention(q, k, v, causal=cache is None or T > 1, dropout=dropout)
+        causal: bool | Tensor = cache is None or T > 1
+        if cache is not None:
+            k, v = cache.append(layer, k, v)
+            causal = causal if cache.mask is None else cache.mask
+        dropout = self.attn_dropout if self.training else 0.0
+        y = fused_attention(q, k, v, causal=causal, dropout=dropout)
         y = y.transpose(1, 2).reshape(B, T, C)  # heads side by side again
         return self.resid_dropout(self.c_proj(y))
 
@@ -267,7 +274,8 @@ class GPT(nn.Module):
             explain_lookup(error, idx, self.config.vocab_size)
             raise
         if not self.config.rotary:
-            x = x + self.transformer.wpe(torch.arange(start, start + T, device=idx.device))
+            places = torch.arange(start, start + T, device=idx.device)
+            x = x + self.transformer.wpe(places if cache is None else cache.places(places))
         x = self.transformer.drop(x)
         for layer, block in enumerate(self.transformer.h):
             if self.recompute and cache is None:  # dropout draws the same again

@@ -28,8 +28,15 @@ class Rotary(nn.Module):
         self.register_buffer("cos", angles.cos(), persistent=False)  # not part of a checkpoint
         self.register_buffer("sin", angles.sin(), persistent=False)
 
-    def forward(self, x: Tensor, start: int = 0) -> Tensor:
-        """Turn x (B, H, T, D), whose tokens stand at positions start … start + T - 1."""
-        cos, sin = (table[start : start + x.size(2)] for table in (self.cos, self.sin))
+    def forward(self, x: Tensor, start: int | Tensor = 0) -> Tensor:
+        """Turn x (B, H, T, D), whose tokens stand at positions start … start + T - 1.
+
+        Where `start` is a tensor (B,), T is 1 and each row stands at a position of its own.
+        """
+        tables = (self.cos, self.sin)
+        if isinstance(start, Tensor):
+            cos, sin = (table[start][:, None, None] for table in tables)  # (B, 1, 1, D / 2)
+        else:
+            cos, sin = (table[start : start + x.size(2)] for table in tables)
         a, b = x.chunk(2, dim=-1)  # the two coordinates of each point
         return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1).type_as(x)

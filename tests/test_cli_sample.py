@@ -20,7 +20,7 @@ def write(monkeypatch, capsys):
         model = GPT(GPTConfig(8, tokenizer.vocab_size, 1, 1, 4))
         asked = []
 
-        def stream(model, ids, n, *settings, seed):
+        def stream(model, ids, n, temperature, *, seed, **more):
             asked.append((tokenizer.decode(ids), n, seed))
             return iter(tokens[:n])
 

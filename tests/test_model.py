@@ -353,7 +353,7 @@ def test_rotary_products_depend_on_the_distance_only(m, n, shift):
 def test_rotary_attention_reads_the_distance_not_the_place():
     """Six tokens at positions 9 to 14 attend as the same six do at 0 to 5."""
     attention, x = tiny(rotary=True).transformer.h[0].attn, torch.randn(1, 6, 16)
-    later = mock.Mock(length=9, append=lambda layer, k, v: (k, v))
+    later = mock.Mock(length=9, start=9, mask=None, append=lambda layer, k, v: (k, v))
     torch.testing.assert_close(attention(x), attention(x, later))
 
 

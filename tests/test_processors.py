@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 
 from gptlib.errors import ConfigError, DataError
 from gptlib.model import GPT, GPTConfig
-from gptlib.sampling import divide_by_temperature, generate, keep_top_k, keep_top_p, stream
+from gptlib.sampling import (
+    allow_only,
+    divide_by_temperature,
+    generate,
+    keep_min_p,
+    keep_top_k,
+    keep_top_p,
+    keep_typical,
+    stream,
+)
 
 V = 31
 NO_IDS = torch.zeros(3, 0, dtype=torch.int64)
@@ -47,6 +56,32 @@ def test_top_k_is_theirs(warpers, seed, k):
 def test_top_p_is_theirs(warpers, seed, p):
     theirs = warpers.TopPLogitsWarper(p)(NO_IDS, logits(seed))
     assert torch.equal(keep_top_p(p)(logits(seed), NO_IDS), theirs)
+
+
+@given(seed=st.integers(0, 1000), p=st.floats(0.01, 1.0))
+def test_min_p_is_theirs(warpers, seed, p):
+    theirs = warpers.MinPLogitsWarper(p)(NO_IDS, logits(seed))
+    assert torch.equal(keep_min_p(p)(logits(seed), NO_IDS), theirs)
+
+
+@given(seed=st.integers(0, 1000), p=st.floats(0.01, 0.99), k=st.integers(1, V))
+def test_typical_is_theirs_also_where_some_may_not_be_drawn(warpers, seed, p, k):
+    some = keep_top_k(k)(logits(seed), NO_IDS)
+    theirs = warpers.TypicalLogitsWarper(p)(NO_IDS, some)
+    assert torch.equal(keep_typical(p)(some, NO_IDS), theirs)
+
+
+def test_typical_may_drop_the_likeliest():
+    """Half of the mass is on one token; the other 64 have a surprise nearer to the entropy."""
+    flat = torch.cat([torch.tensor([[0.5]]), torch.full((1, 64), 0.5 / 64)], dim=1).log()
+    assert keep_typical(0.4)(flat, NO_IDS[:1]).isfinite().tolist() == [[False] + [True] * 64]
+
+
+@given(seed=st.integers(0, 1000), allowed=st.sets(st.integers(0, V - 1), min_size=1))
+def test_a_choice_is_theirs(warpers, seed, allowed):
+    ids = torch.zeros(3, 1, dtype=torch.int64)
+    theirs = warpers.PrefixConstrainedLogitsProcessor(lambda row, text: sorted(allowed), 1)
+    assert torch.equal(allow_only(allowed)(logits(seed), ids), theirs(ids, logits(seed)))
 
 
 def test_of_equal_logits_top_k_keeps_all():
@@ -121,7 +156,9 @@ def test_what_no_token_can_be_drawn_from_is_one_error(model, processor, error, s
 @pytest.mark.parametrize(
     ("make", "value"),
     [(divide_by_temperature, 0), (divide_by_temperature, float("nan")), (keep_top_k, 0),
-     (keep_top_k, 2.5), (keep_top_k, True), (keep_top_p, 0), (keep_top_p, 1.5), (keep_top_p, "1")],
+     (keep_top_k, 2.5), (keep_top_k, True), (keep_top_p, 0), (keep_top_p, 1.5), (keep_top_p, "1"),
+     (keep_min_p, 0), (keep_min_p, 1.1), (keep_typical, 0), (keep_typical, 2), (allow_only, []),
+     (allow_only, [-1]), (allow_only, [1.5]), (allow_only, 3), (allow_only, "ab")],
 )  # fmt: skip
 def test_numbers_that_mean_nothing_are_refused(make, value):
     with pytest.raises(ConfigError, match=" is .*; give a "):

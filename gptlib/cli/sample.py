@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import itertools
+import json
 import secrets
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from gptlib.cli.arguments import add_run, path, plain_text, typed_text
+from gptlib.cli import sample_many
+from gptlib.cli.arguments import add_run, count, flag_of, path, plain_text, typed_text
+from gptlib.cli.sample_options import add_options, settings_of, temperature_of
 from gptlib.cli.texts import load_writer
+from gptlib.cli.writer import Writer, between_documents
 from gptlib.errors import ConfigError, DataError, TokenizerError
 from gptlib.model import GPT
-from gptlib.sampling import stream
-from gptlib.sampling.text_stream import until_stop
-from gptlib.tokenizers import END_OF_TEXT, Tokenizer
+from gptlib.sampling import Sampling, beam_search, speculate, stream
+from gptlib.sampling.settings import More
 
 HELP = """\
 Let a trained model write. The text is shown as it comes, and ends at
@@ -23,6 +26,11 @@ Let a trained model write. The text is shown as it comes, and ends at
 
   gptlib sample tales --prompt "How " --seed 1
   gptlib sample runs/mine --prompt-file begin.txt --samples 3 --stop "The end."
+  gptlib sample runs/mine --prompts many.jsonl --out texts.jsonl
+
+--prompts has a prompt in each line; in a file that ends in .jsonl a line is
+JSON, a string or an object with "prompt". --out gets a JSON record for each
+text, as it is written, and the same command goes on after a kill.
 
 `tales` is the model that ships with gptlib; ./tales is a run folder of that
 name here."""
@@ -40,23 +48,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--prompt-file", type=path, metavar="FILE",
         help="a UTF-8 file that says how it begins, - for stdin; a last newline does not count",
     )  # fmt: skip
+    prompt.add_argument(
+        "--prompts", type=path, metavar="FILE",
+        help="a UTF-8 file with a prompt in each line, or JSON in each; goes with --out or --json",
+    )  # fmt: skip
     parser.add_argument(
         "--max-new-tokens", type=int, default=1000, metavar="N",
         help="where the text ends at the latest (default 1000)",
     )  # fmt: skip
-    parser.add_argument(
-        "--temperature", type=float, default=0.8, metavar="X",
-        help="how freely it draws: 0 always takes the likeliest token, 1 follows the model, more "
-        "is wilder (default 0.8)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--top-k", type=int, metavar="N",
-        help="draw from the N likeliest tokens only (default: from all)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--top-p", type=float, metavar="X",
-        help="draw from the likeliest tokens that together reach probability X (default: from all)",
-    )  # fmt: skip
+    add_options(parser)
     parser.add_argument(
         "--stop", type=typed_text, action="append", default=[], metavar="TEXT",
         help="end before this text, whatever its tokens; may be given again",
@@ -68,72 +68,117 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--samples", type=int, default=1, metavar="N",
         help="write so many texts, each below a line with its seed: --seed, --seed + 1, ... "
-        "(default 1)",
+        "(default 1); of --prompts, so many of each",
     )  # fmt: skip
+    parser.add_argument(
+        "--out", type=path, metavar="FILE",
+        help="add the texts of --prompts to this file, a JSON record a line; goes on where it ends",
+    )  # fmt: skip
+    parser.add_argument(
+        "--batch-size", type=count, metavar="N",
+        help="prompts of --prompts that are read at a time (default 8)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--json", action="store_true", help="print a JSON record for each text, for scripts"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.samples < 1:
-        raise ConfigError(f"--samples is {args.samples}; give 1 or more")
-    if "" in args.stop:
-        raise ConfigError("--stop is empty; give a text, or leave it out")
+    _check(args)
     prompt = args.prompt if args.prompt_file is None else read_prompt(args.prompt_file)
     model, tokenizer, manifest = load_writer(args.run, device=args.device)
     begin, stop = between_documents(manifest)
-    ids = _ids(tokenizer, begin, prompt)
     stops = [*args.stop, stop] if stop else args.stop
+    more = settings_of(args, tokenizer)
+    writer = Writer(model, tokenizer, begin, stops, args.max_new_tokens, temperature_of(args), more)
+    if args.prompts is not None:
+        return sample_many.run(args, writer)
+    if args.num_beams is not None:
+        return _search(args, writer, prompt)
+    draft = _draft(args, writer)
+    ids = writer.ids(prompt)
     first = secrets.randbelow(2**32) if args.seed is None else args.seed
     seeds = range(first, first + args.samples)
-    _text(model, tokenizer, ids, args, seeds[-1], stops)  # refused before anything is shown
+    _tokens(writer, draft, ids, args, seeds[-1])  # refused before anything is shown
     for number, seed in enumerate(seeds, 1):
+        if args.json:
+            new = list(writer.until_end(_tokens(writer, draft, ids, args, seed)))
+            print(json.dumps(writer.record(prompt, new, seed=seed)), flush=True)
+            continue
         if args.samples > 1:
             print(f"=== sample {number} of {args.samples}, --seed {seed} ===")
         print(prompt, end="", flush=True)
-        for piece in _text(model, tokenizer, ids, args, seed, stops):
+        for piece in writer.pieces(_tokens(writer, draft, ids, args, seed)):
             print(piece, end="", flush=True)
         print()
     return 0
 
 
-def between_documents(manifest: dict) -> tuple[str, str]:
-    """What a model trained on documents is shown before one, and writes after it; else empty.
-
-    The model that ships says so itself; a run trained with --separator has it in its note.
-    """
-    hints, note = (manifest.get(part) for part in ("sampling", "note"))
-    if isinstance(hints, dict):
-        begin, stop = hints.get("begin"), hints.get("stop")
-    else:
-        begin = stop = note.get("separator") if isinstance(note, dict) else None
-    return (begin if isinstance(begin, str) else ""), (stop if isinstance(stop, str) else "")
-
-
-def _text(
-    model: GPT,
-    tokenizer: Tokenizer,
-    ids: list[int],
-    args: argparse.Namespace,
-    seed: int,
-    stops: list[str],
-) -> Iterator[str]:
-    """The pieces of one sample's text; its settings are checked at once."""
-    new = stream(
-        model, ids, args.max_new_tokens, args.temperature, args.top_k, args.top_p, seed=seed
-    )
-    end = tokenizer.special_tokens.get(END_OF_TEXT)
-    return until_stop(tokenizer.decode_each(itertools.takewhile(lambda i: i != end, new)), stops)
-
-
-def _ids(tokenizer: Tokenizer, begin: str, prompt: str) -> list[int]:
-    """What the model is shown; a newline where that would be nothing."""
-    ids = tokenizer.encode(begin) + tokenizer.encode(prompt)
-    try:
-        return ids or tokenizer.encode("\n")
-    except TokenizerError as error:
+def _check(args: argparse.Namespace) -> None:
+    """Refuse what has no effect, before a model is loaded."""
+    if args.samples < 1:
+        raise ConfigError(f"--samples is {args.samples}; give 1 or more")
+    if "" in args.stop:
+        raise ConfigError("--stop is empty; give a text, or leave it out")
+    if args.prompts is None:
+        for name in ("out", "batch_size"):
+            if getattr(args, name) is not None:
+                raise ConfigError(
+                    f"{flag_of(name)} goes with --prompts, a file of them; give that too"
+                )
+    elif args.out is None and not args.json:
         raise ConfigError(
-            "the prompt is empty, and this model knows no newline to begin with; give --prompt "
-            "at least one character that it was trained on"
-        ) from error
+            "--prompts writes to --out FILE, or to the terminal with --json; give one"
+        )
+    elif args.draft is not None or args.num_beams is not None:
+        flag = "--draft" if args.draft is not None else "--num-beams"
+        raise ConfigError(f"{flag} takes one prompt at a time; leave out --prompts, or {flag}")
+
+
+def _draft(args: argparse.Namespace, writer: Writer) -> GPT | None:
+    if args.draft is None:
+        return None
+    draft, tokenizer, _ = load_writer(args.draft, device=args.device)
+    if tokenizer != writer.tokenizer:
+        raise ConfigError(
+            f"{args.draft} has another tokenizer than {args.run}; a draft has to write in the same "
+            "tokens"
+        )
+    return draft
+
+
+def _tokens(
+    writer: Writer, draft: GPT | None, ids: list[int], args: argparse.Namespace, seed: int
+) -> Iterator[int]:
+    """The new tokens of one sample; its settings are checked at once."""
+    model, _, _, _, n, temperature, more = writer
+    if draft is None:
+        return stream(model, ids, n, temperature, seed=seed, **more)
+    guesses = 4 if args.guesses is None else args.guesses
+    return speculate(model, draft, ids, n, temperature, seed=seed, guesses=guesses, **more)
+
+
+def _search(args: argparse.Namespace, writer: Writer, prompt: str) -> int:
+    """Write the best texts that beams find, each below a line with its score."""
+    ids = writer.ids(prompt)
+    stop: list[list[int]] = [] if writer.end is None else [[writer.end]]
+    for text in writer.stops:
+        with suppress(TokenizerError):  # what it cannot spell it cannot write
+            stop.append(writer.tokenizer.encode(text))
+    more: More = {**writer.more, "num_samples": args.samples}
+    Sampling(args.max_new_tokens, writer.temperature, stop=stop, **more)  # refuses a temperature
+    found = beam_search(writer.model, ids, args.max_new_tokens, stop=stop, **more)
+    for number, (row, length, score) in enumerate(
+        zip(found.ids.tolist(), found.lengths, found.scores, strict=True), 1
+    ):
+        record = writer.record(prompt, row[len(ids) : length], score=score)
+        if args.json:
+            print(json.dumps(record))
+            continue
+        if args.samples > 1:
+            print(f"=== text {number} of {args.samples}, score {score:.4f} ===")
+        print(prompt + record["text"])
+    return 0
 
 
 def read_prompt(path: Path) -> str:

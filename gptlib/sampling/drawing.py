@@ -1,18 +1,21 @@
 """Dice: from the scores of the next token to the token.
 
-One job: `drawing`, which gives each row dice of its own, so that what it draws is the same in any
-company, and keeps them on the CPU, so that it is the same on any device.
+One job: `processed`, which applies what the settings say to the scores, and `drawing`, which gives
+each row dice of its own, so that what it draws is the same in any company, and keeps them on the
+CPU, so that it is the same on any device.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from gptlib.errors import ConfigError, DataError
+from gptlib.sampling.processors import Processor
+from gptlib.sampling.reading import Reader, Seen
 from gptlib.sampling.settings import Sampling
 
 
@@ -27,25 +30,47 @@ def fresh_seed() -> int:
     return torch.Generator().seed() >> 1  # of 64 bits, one more than a given seed may have
 
 
-def drawing(settings: Sampling, rows: Iterable[int]) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the function that chooses a token for each of `rows`.
-
-    It takes logits (B, V) and the ids (B, T) that were read, and returns (B,) int64.
-    """
+def processed(settings: Sampling) -> Callable[[Tensor, Reader], Tensor]:
+    """Return the function that sends logits (B, V) of a reader's next tokens through the chain."""
     chain = settings.chain()
-    seed = fresh_seed() if settings.seed is None else settings.seed
-    dice = [torch.Generator().manual_seed(row_seed(seed, row)) for row in rows]
 
-    def draw(logits: Tensor, ids: Tensor) -> Tensor:
-        expected = logits.shape
-        for processor in chain:
-            logits = processor(logits, ids)
-            _check(processor, logits, expected)
+    def by_ids(logits: Tensor, seen: Seen) -> Tensor:
+        logits = _through(chain.of_window, logits, seen.window)
+        logits = _through(chain.of_text, logits, seen.text)
+        return _through(chain.of_new, logits, seen.new)
+
+    def process(logits: Tensor, reader: Reader) -> Tensor:
+        if chain.reads:
+            parts = reader.seen()
+            rows = logits.split([len(seen.text) for seen in parts])
+            logits = torch.cat([by_ids(*both) for both in zip(rows, parts, strict=True)])
+        if chain.of_logits:
+            no_ids = logits.new_empty((len(logits), 0), dtype=torch.int64)
+            logits = _through(chain.of_logits, logits, no_ids)
+        return logits
+
+    return process
+
+
+def drawing(settings: Sampling, rows: int) -> Callable[[Tensor], Tensor]:
+    """Return the function that chooses a token for each of so many rows, from processed logits
+    (B, V) to (B,) int64.
+
+    Raises:
+        ConfigError: there is a seed for each row, but of other rows than these.
+    """
+    seed = fresh_seed() if settings.seed is None else settings.seed
+    if isinstance(seed, Sequence):
+        seeds = list(seed)
+    else:
+        seeds = [row_seed(seed, row) for row in range(rows)]
+    if len(seeds) != rows:
+        raise ConfigError(f"seed has {len(seeds)} numbers and there are {rows} rows; give as many")
+    dice = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def draw(logits: Tensor) -> Tensor:
         if settings.greedy:
-            best, tokens = logits.max(dim=-1)  # NaN is the largest, for torch
-            if not torch.isfinite(best).all():
-                raise _nothing_to_draw(f"the largest logit is {best.tolist()}")
-            return tokens
+            return likeliest(logits)
         probs = logits.softmax(dim=-1).cpu()
         try:
             drawn = [
@@ -57,6 +82,26 @@ def drawing(settings: Sampling, rows: Iterable[int]) -> Callable[[Tensor, Tensor
         return torch.cat(drawn).squeeze(-1).to(logits.device)
 
     return draw
+
+
+def likeliest(logits: Tensor) -> Tensor:
+    """The token of the largest of the logits (B, V) in each row, (B,) int64.
+
+    Raises:
+        DataError: it is not finite.
+    """
+    best, tokens = logits.max(dim=-1)  # NaN is the largest, for torch
+    if not torch.isfinite(best).all():
+        raise _nothing_to_draw(f"the largest logit is {best.tolist()}")
+    return tokens
+
+
+def _through(processors: Sequence[Processor], logits: Tensor, ids: Tensor) -> Tensor:
+    expected = logits.shape
+    for processor in processors:
+        logits = processor(logits, ids)
+        _check(processor, logits, expected)
+    return logits
 
 
 def _nothing_to_draw(why: object) -> DataError:

@@ -1,72 +1,59 @@
 """From logits to text: choose a next token, again and again.
 
 One job: the loop, `_steps`, and the two that read it: `stream` hands tokens on as they come,
-`generate` collects them. A KV cache makes each step cost one token instead of the whole context.
-When the context is full, its last half is kept and read in again; with the cache and without, the
-windows are the same, and so are the tokens.
+`generate` collects them. What the model reads at each step is `gptlib.sampling.reading`'s matter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from typing import overload
+from collections.abc import Iterator, Sequence
+from typing import Unpack, overload
 
 import torch
 from torch import Tensor
 
 from gptlib.errors import ConfigError
-from gptlib.kv_cache import KVCache
-from gptlib.model import GPT, evaluating
-from gptlib.products import large_layers, quick_products
-from gptlib.sampling.drawing import drawing, fresh_seed
+from gptlib.model import GPT
+from gptlib.sampling.beams import search
+from gptlib.sampling.drawing import drawing, processed
 from gptlib.sampling.processors import Processor
-from gptlib.sampling.prompts import Prompt, Prompts, as_prompt, lengths_differ, padded
-from gptlib.sampling.settings import Sampling
+from gptlib.sampling.prompts import Prompt, Prompts, padded
+from gptlib.sampling.ragged import RaggedReader, reader_of
+from gptlib.sampling.reading import Reader
+from gptlib.sampling.settings import More, Sampling, Seed
 from gptlib.sampling.stops import Ending, Stop
 
 
 @torch.inference_mode()
-def _steps(
-    model: GPT, ids: Tensor, settings: Sampling, draw: Callable[[Tensor, Tensor], Tensor]
-) -> Iterator[Tensor]:
+def _steps(reader: Reader, settings: Sampling) -> Iterator[Tensor]:
     """Yield, `max_new_tokens` times, the next token of every row, (B,) int64.
 
     Between two of them the model is as it was: others may use it meanwhile, and whoever drops the
     generator leaves nothing behind.
     """
-    rows, block_size = ids.size(0), model.config.block_size
-    modules = list(model.modules())
-    layers = large_layers(modules)
-    # One place more than the model reads: the last token drawn waits there for the window to slide.
-    window = ids.new_empty(rows, block_size + 1)
-    end = min(ids.size(1), block_size)
-    window[:, :end] = ids[:, ids.size(1) - end :]
-    cache = KVCache(model.config, rows, model.dtype, ids.device) if settings.use_cache else None
-    for _ in range(settings.max_new_tokens):
-        if end > block_size:
-            # Half, not all but one: in a new window every token has a new position, so the cache is
-            # worthless, and filling it must not happen at each step.
-            keep = max(1, block_size // 2)
-            window[:, :keep] = window[:, end - keep : end].clone()  # the two may overlap
-            end = keep
-            if cache is not None:
-                cache.length = 0
-        with evaluating(model, modules), quick_products(layers):
-            # The first time the whole prompt is read, then only what the cache has not seen.
-            fresh = window[:, cache.length if cache is not None else 0 : end]
-            hidden = model.hidden(fresh, cache)[:, -1]  # the other positions' guesses are known
-            logits = model.logits(hidden)[:, : model.config.known_ids]  # of no token: never drawn
-            token = draw(logits, window[:, :end])
-        window[:, end] = token
-        end += 1
+    process = processed(settings)
+    samples = settings.num_samples
+    draw = drawing(settings, samples * len(reader))
+    for step in range(settings.max_new_tokens):
+        with reader.at_work():
+            logits = reader.read()
+            if step == 0 and samples > 1:  # the prompt was read once for all of its texts
+                reader.select(_each(reader, samples))
+                logits = logits.repeat_interleave(samples, dim=0)
+            token = draw(process(logits, reader))
+        reader.append(token)
         yield token
 
 
-def _tokens(model: GPT, prompt: Tensor, settings: Sampling, row: int = 0) -> Iterator[int]:
-    """Yield the new tokens of one prompt (1, T), which is number `row` of those that were given."""
-    ending = Ending(settings.stop)
-    for token in _steps(model, prompt, settings, drawing(settings, [row])):
+def _each(reader: Reader, times: int) -> Tensor:
+    """The rows of a reader, each so many times: 0, 0, 1, 1, …"""
+    return torch.arange(len(reader), device=reader.model.device).repeat_interleave(times)
+
+
+def _tokens(reader: Reader, settings: Sampling) -> Iterator[int]:
+    """Yield the new tokens of one prompt."""
+    ending = Ending(settings.stop, settings.tokenizer)
+    for token in _steps(reader, settings):
         yield int(token)
         if ending.reached(int(token)):
             return
@@ -80,9 +67,10 @@ def stream(
     top_k: int | None = None,
     top_p: float | None = None,
     stop: Stop = (),
-    seed: int | None = None,
+    seed: Seed = None,
     use_cache: bool = True,
     processors: Sequence[Processor] = (),
+    **more: Unpack[More],
 ) -> Iterator[int]:
     """Yield new token ids for one prompt as they are drawn; arguments as for `generate`.
 
@@ -90,13 +78,18 @@ def stream(
     any time, and several may be read in turn.
     """
     settings = Sampling(
-        max_new_tokens, temperature, top_k, top_p, stop, seed, use_cache, processors
+        max_new_tokens, temperature, top_k, top_p, stop, seed, use_cache, processors, **more
     )
     settings.check_vocabulary(model.config.known_ids)
-    prompt = as_prompt(model, ids)
-    if prompt.size(0) != 1:
-        raise ConfigError(f"stream takes one prompt, not {prompt.size(0)}; use generate")
-    return _tokens(model, prompt, settings)
+    reader = reader_of(model, ids, use_cache)
+    if len(reader) != 1:
+        raise ConfigError(f"stream takes one prompt, not {len(reader)}; use generate")
+    if settings.num_samples * settings.num_beams != 1:
+        raise ConfigError(
+            f"num_samples is {settings.num_samples} and num_beams {settings.num_beams}; stream "
+            "writes one text and takes nothing back, so use generate"
+        )
+    return _tokens(reader, settings)
 
 
 @overload
@@ -108,9 +101,10 @@ def generate(
     top_k: int | None = ...,
     top_p: float | None = ...,
     stop: Stop = ...,
-    seed: int | None = ...,
+    seed: Seed = ...,
     use_cache: bool = ...,
     processors: Sequence[Processor] = ...,
+    **more: Unpack[More],
 ) -> Tensor: ...
 
 
@@ -123,9 +117,10 @@ def generate(
     top_k: int | None = ...,
     top_p: float | None = ...,
     stop: Stop = ...,
-    seed: int | None = ...,
+    seed: Seed = ...,
     use_cache: bool = ...,
     processors: Sequence[Processor] = ...,
+    **more: Unpack[More],
 ) -> Tensor | tuple[Tensor, list[int]]: ...
 
 
@@ -137,9 +132,10 @@ def generate(
     top_k: int | None = None,
     top_p: float | None = None,
     stop: Stop = (),
-    seed: int | None = None,
+    seed: Seed = None,
     use_cache: bool = True,
     processors: Sequence[Processor] = (),
+    **more: Unpack[More],
 ) -> Tensor | tuple[Tensor, list[int]]:
     """Continue prompts.
 
@@ -151,48 +147,53 @@ def generate(
         max_new_tokens: how many tokens to add at most.
         temperature: divides the logits; 0 is greedy (the likeliest token, no draw).
         top_k, top_p: draw from the k likeliest tokens, or from the fewest that reach p together.
-        stop: token ids, or sequences of them; a row ends when its new tokens end in one.
+        stop: token ids, or sequences of them; a row ends when its new tokens end in one. With
+            `tokenizer` also strings: a row ends with the token that completes one.
         seed: the draw is the same for the same seed; None draws a fresh one. Each row draws for
             itself, from the seed and its place: equal prompts give different texts, and a row's
-            does not depend on its neighbors.
+            does not depend on its neighbors. A list has a seed for each row, which then gives
+            what its prompt gives alone with that seed.
         use_cache: keep keys and values; changes the speed, not the tokens.
         processors: functions (logits, ids) -> logits, applied in turn before all others; see
             `gptlib.sampling.processors`. `ids` is what the model read, `block_size` at most.
+        more: further settings, by name; see `gptlib.sampling.settings.More`.
 
     Returns:
         (B, T + new) int64, prompts included; new < max_new_tokens only if every row stopped, and a
         row that stopped earlier repeats its last token. For prompts of different lengths, a pair:
-        such a tensor padded at the right in the same way, and the list of the rows' lengths.
+        such a tensor padded at the right in the same way, and the list of the rows' lengths. With
+        `num_samples` the texts of a prompt follow one another, and the rows are B * num_samples.
+        With `num_beams` they are the best that were found, see `gptlib.sampling.beam_search`.
 
     Raises:
         ConfigError, DataError: an argument outside its range, an empty prompt, an unknown id.
     """
     settings = Sampling(
-        max_new_tokens, temperature, top_k, top_p, stop, seed, use_cache, processors
+        max_new_tokens, temperature, top_k, top_p, stop, seed, use_cache, processors, **more
     )
     settings.check_vocabulary(model.config.known_ids)
-    if lengths_differ(ids):  # one by one: no padding can then leak into a row
-        prompts = [as_prompt(model, row) for row in ids]
-        settings = replace(settings, seed=fresh_seed()) if seed is None else settings
-        new = (_tokens(model, prompt, settings, row) for row, prompt in enumerate(prompts))
-        texts = [[*p[0].tolist(), *tokens] for p, tokens in zip(prompts, new, strict=True)]
-        return padded(texts, model.device)
-    return _collect(model, as_prompt(model, ids), settings)
+    reader = reader_of(model, ids, use_cache)
+    if settings.num_beams > 1:
+        found = [text.ids for texts in search(reader, settings) for text in texts]
+    else:
+        found = _write(reader, settings)
+    rows, lengths = padded(found, model.device)
+    return (rows, lengths) if isinstance(reader, RaggedReader) else rows
 
 
-def _collect(model: GPT, prompt: Tensor, settings: Sampling) -> Tensor:
-    """Prompts (B, T) and what follows them, until every row has stopped: (B, T + new)."""
-    endings = [Ending(settings.stop) for _ in prompt]
-    done = [False] * len(endings)
-    columns = [prompt]
-    for token in _steps(model, prompt, settings, drawing(settings, range(len(endings)))):
-        if any(done):
-            stopped = torch.tensor(done, device=token.device)
-            token = torch.where(stopped, columns[-1][:, -1], token)
-        columns.append(token.unsqueeze(1))
+def _write(reader: Reader, settings: Sampling) -> list[list[int]]:
+    """Let every row go on until it stops; return its ids, prompt included."""
+    begun = [n for n in reader.lengths() for _ in range(settings.num_samples)]
+    endings = [Ending(settings.stop, settings.tokenizer) for _ in begun]
+    ends: list[int | None] = [None] * len(begun)
+    new = 0
+    for new, token in enumerate(_steps(reader, settings), 1):
         if settings.stop:
-            reached = [e.reached(t) for e, t in zip(endings, token.tolist(), strict=True)]
-            done = [d or r for d, r in zip(done, reached, strict=True)]
-            if all(done):
+            for row, drawn in enumerate(token.tolist()):
+                if ends[row] is None and endings[row].reached(drawn):
+                    ends[row] = begun[row] + new
+            if None not in ends:
                 break
-    return torch.cat(columns, dim=1)
+    if new == 0:
+        reader.select(_each(reader, settings.num_samples))
+    return [reader.row(row)[:end] for row, end in enumerate(ends)]

@@ -1,7 +1,8 @@
 """What may be drawn, and how eagerly: functions from logits to logits, applied one after another.
 
-One job: the three that every sampler has. Each is made by a function that takes its number and
-returns a `Processor`; one of your own has the same form, and goes to `generate(processors=[...])`:
+One job: those that look at the logits alone; `gptlib.sampling.penalties` has those that look at the
+text. Each is made by a function that takes its number and returns a `Processor`; one of your own
+has the same form, and goes to `generate(processors=[...])`:
 
     def no_newline(logits, ids):
         return logits.index_fill(-1, torch.tensor([newline]), float("-inf"))
@@ -10,12 +11,14 @@ returns a `Processor`; one of your own has the same form, and goes to `generate(
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 
+import torch
 from torch import Tensor
 
 from gptlib.errors import ConfigError
+from gptlib.tokenizers.base import shorten
 
 #: (logits (B, V) of the next token, ids (B, T) int64 that were read) -> logits (B, V); -inf is
 #: never drawn. Neither argument is to be changed in place.
@@ -77,6 +80,73 @@ def keep_top_p(p: float) -> Processor:
         before = probs.cumsum(dim=-1) - probs  # mass of the tokens ahead of each
         late = before >= p
         return logits.masked_fill(late.scatter(-1, order, late), float("-inf"))  # rank to token
+
+    return keep
+
+
+def keep_min_p(p: float) -> Processor:
+    """Keep the tokens that are at least p times as likely as the likeliest (min-p sampling: Nguyen
+    et al. 2024, section 3): many where the model is unsure, few where it is not.
+
+    Raises:
+        ConfigError: p is not in (0, 1].
+    """
+    if not (is_real(p) and 0 < p <= 1):
+        raise ConfigError(f"min_p is {p!r}; give a number above 0 and at most 1, such as 0.05")
+
+    def keep(logits: Tensor, ids: Tensor) -> Tensor:
+        probs = logits.softmax(dim=-1)
+        return logits.masked_fill(probs < p * probs.max(dim=-1, keepdim=True).values, float("-inf"))
+
+    return keep
+
+
+def keep_typical(p: float) -> Processor:
+    """Keep the tokens whose surprise, -log of their probability, is nearest to the expected one,
+    the entropy, as many as reach probability p together (locally typical sampling: Meister et al.
+    2023, section 4). The likeliest token may be among those that go.
+
+    Raises:
+        ConfigError: p is not in (0, 1].
+    """
+    if not (is_real(p) and 0 < p <= 1):
+        raise ConfigError(f"typical_p is {p!r}; give a number above 0 and at most 1, such as 0.95")
+
+    def keep(logits: Tensor, ids: Tensor) -> Tensor:
+        if p == 1:  # all of them, whatever rounding makes of their sum
+            return logits
+        log_probs = logits.log_softmax(dim=-1)
+        # Of what may not be drawn, 0 times infinity: nothing.
+        entropy = -(log_probs * log_probs.exp()).nansum(dim=-1, keepdim=True)
+        distance, order = (-log_probs - entropy).abs().sort(dim=-1)
+        mass = logits.gather(-1, order).softmax(dim=-1).cumsum(dim=-1)
+        last = (mass < p).sum(dim=-1, keepdim=True).clamp(max=logits.size(-1) - 1)
+        far = distance > distance.gather(-1, last)  # what is as near as the last stays
+        return logits.masked_fill(far.scatter(-1, order, far), float("-inf"))  # rank to token
+
+    return keep
+
+
+def allow_only(allowed: Sequence[int]) -> Processor:
+    """Keep the tokens with these ids, whatever their logits: a choice between given answers.
+
+    Raises:
+        ConfigError: no ids, or something else.
+    """
+    if (
+        not isinstance(allowed, Sequence | set | frozenset | range)
+        or not allowed
+        or not all(is_whole(i, 0) for i in allowed)
+    ):
+        raise ConfigError(
+            f"allowed_ids is {shorten(allowed)}; give a list of token ids, at least one, such as "
+            "tokenizer.encode('yes no')"
+        )
+    kept = torch.tensor(sorted(set(map(int, allowed))))
+
+    def keep(logits: Tensor, ids: Tensor) -> Tensor:
+        index = kept.to(logits.device)
+        return torch.full_like(logits, float("-inf")).index_copy(-1, index, logits[:, index])
 
     return keep
 

@@ -56,7 +56,7 @@ def as_prompt(model: GPT, ids: Prompts) -> Tensor:
         warnings.warn(
             f"the prompt has {ids.size(1)} tokens and block_size is {block_size}: the model reads "
             f"the last {block_size} of them; shorten it, or train with a longer block_size",
-            stacklevel=3,
+            stacklevel=4,
         )
     return ids
 

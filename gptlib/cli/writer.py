@@ -1,0 +1,80 @@
+"""A model that is asked for texts: what it is shown, where its text ends, and what is said of it.
+
+One job: `Writer`, which all ways of `gptlib sample` share.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from gptlib.errors import ConfigError, TokenizerError
+from gptlib.model import GPT
+from gptlib.sampling.settings import More
+from gptlib.sampling.stops import Ending
+from gptlib.sampling.text_stream import until_stop
+from gptlib.tokenizers import END_OF_TEXT, Tokenizer
+
+
+class Writer(NamedTuple):
+    """A model, and what it is asked for."""
+
+    model: GPT
+    tokenizer: Tokenizer
+    begin: str  #: what a document begins with
+    stops: list[str]
+    max_new_tokens: int
+    temperature: float
+    more: More
+
+    @property
+    def end(self) -> int | None:
+        """The token that ends a document."""
+        return self.tokenizer.special_tokens.get(END_OF_TEXT)
+
+    def ids(self, prompt: str) -> list[int]:
+        """What the model is shown; a newline where that would be nothing."""
+        ids = self.tokenizer.encode(self.begin) + self.tokenizer.encode(prompt)
+        try:
+            return ids or self.tokenizer.encode("\n")
+        except TokenizerError as error:
+            raise ConfigError(
+                "the prompt is empty, and this model knows no newline to begin with; give --prompt "
+                "at least one character that it was trained on"
+            ) from error
+
+    def pieces(self, new: Iterable[int]) -> Iterator[str]:
+        """The text of new tokens, a piece at a time, up to its end."""
+        ids = itertools.takewhile(lambda i: i != self.end, new)
+        return until_stop(self.tokenizer.decode_each(ids), self.stops)
+
+    def until_end(self, new: Iterable[int]) -> list[int]:
+        """New tokens up to the one that ends the text."""
+        ends = [*self.stops, *([] if self.end is None else [self.end])]
+        ending, tokens = Ending(ends, self.tokenizer), []
+        for token in new:
+            tokens.append(token)
+            if ending.reached(token):
+                break
+        return tokens
+
+    def record(self, prompt: str, new: list[int], **about: object) -> dict:
+        """What `--json` and `--out` say of a text."""
+        text = "".join(self.pieces(new))
+        whole = self.end not in new and text == "".join(self.tokenizer.decode_each(new))
+        ended = "length" if whole else "stop"
+        return {"prompt": prompt, "text": text, "tokens": len(new), "ended": ended, **about}
+
+
+def between_documents(manifest: dict) -> tuple[str, str]:
+    """What a model trained on documents is shown before one, and writes after it; else empty.
+
+    The model that ships says so itself; a run trained with --separator has it in its note.
+    """
+    hints, note = (manifest.get(part) for part in ("sampling", "note"))
+    if isinstance(hints, dict):
+        begin, stop = hints.get("begin"), hints.get("stop")
+    else:
+        begin = stop = note.get("separator") if isinstance(note, dict) else None
+    return (begin if isinstance(begin, str) else ""), (stop if isinstance(stop, str) else "")
