@@ -92,7 +92,7 @@ def _follow(
     book: Storybook, match: Match, moment: _Moment, pos: int, failed: dict[int, str]
 ) -> Iterator[_Moment]:
     """All worlds to which a sentence can lead; where there is none, note why."""
-    kind, reason = match.kind, ""
+    kind = match.kind
     if moment.genre:
         failed.setdefault(pos, "the story is over: its moral has been told")
         return
@@ -100,33 +100,26 @@ def _follow(
     if empty := next((p for p, who in cast.items() if not who), None):
         failed.setdefault(pos, _nobody(kind, empty, match))
         return
+    reasons = [(-1, "one and the same is there twice")]
     for chosen in product(*(sorted(who) for who in cast.values())):
-        who = dict(zip(cast, chosen, strict=True))
         if len(set(chosen)) < len(chosen):
-            reason = reason or "one and the same is there twice"
             continue
-        broken = moment.world.broken(kind.needs, who)
-        if not broken:
-            yield _Moment(
-                moment.world.after(kind.then, who),
-                frozenset(chosen),
-                moment.seen | frozenset(chosen) if pos else frozenset(),
-                kind.ends,
-                pos,
-            )
-        reason = reason or broken
-    if reason:
-        failed.setdefault(pos, reason)
+        who = dict(zip(cast, chosen, strict=True))
+        reasons.append(moment.world.follow(kind.needs, who))
+        if not reasons[-1][1]:
+            seen = moment.seen | frozenset(chosen) if pos else moment.seen
+            world = moment.world.after(kind.then, who)
+            yield _Moment(world, frozenset(chosen), seen, kind.ends, pos)
+    failed.setdefault(pos, max(reasons, key=lambda reason: reason[0])[1])
 
 
 def _cast(book: Storybook, match: Match, moment: _Moment) -> dict[str, set[str]]:
     """For each parameter of a sentence, who or what it can be."""
-    known = {word for fact in moment.world.facts for word in fact}
     cast = {}
     for parameter, kind in match.kind.takes.items():
         who = match.can_be.get(parameter)
         if who is None:
-            who = book.members(kind) & known
+            who = book.members(kind) & moment.seen
         elif parameter in match.by_pronoun:
             who = who & moment.named
         cast[parameter] = who

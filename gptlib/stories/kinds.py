@@ -80,6 +80,7 @@ class Storybook:
                 for row in rows:
                     words.setdefault(row[at], []).append(row[known])
             self._words[title, ""] = {row[known]: [row[known]] for row in rows}
+        self._all = {word for (_, column), words in self._words.items() if not column for word in words}
         self.kinds = [self._kind(name, spec) for name, spec in source["sentences"].items()]
 
     def words(self, kind: str, column: str) -> dict[str, list[str]]:
@@ -116,13 +117,11 @@ class Storybook:
         return {w[:1].upper() + w[1:]: owners for w, owners in words.items()} if capital else words
 
     def _kind(self, name: str, spec: dict[str, Any]) -> Kind:
-        kind = Kind(
-            name,
-            parameters(spec.get("takes", "")),
-            claims(name, spec.get("needs", "")),
-            claims(name, spec.get("then", "")),
-            spec.get("ends", ""),
-        )
+        needs, then = claims(name, spec.get("needs", "")), claims(name, spec.get("then", ""))
+        kind = Kind(name, parameters(spec.get("takes", "")), needs, then, spec.get("ends", ""))
+        literals = {word for claim in needs + then for word in claim.words[::2]}
+        if mixed := (literals - kind.takes.keys()) & self._all:
+            raise GrammarError(f"sentence {name} has {mixed} in a fact, which a table has too")
         kind.pattern = re.compile(self._any_of(spec["text"], kind) + r"(?=[ \n]|\Z)")
         return kind
 

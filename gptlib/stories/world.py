@@ -71,13 +71,13 @@ class World:
             facts.add(fact)
         return World(frozenset(facts))
 
-    def broken(self, claims: tuple[Claim, ...], who: Mapping[str, str]) -> str:
-        """Why these claims do not all hold: the first that does not, in words; "" if all do."""
-        for claim in claims:
+    def follow(self, claims: tuple[Claim, ...], who: Mapping[str, str]) -> tuple[int, str]:
+        """How many claims hold before one does not, and why not, in words; "" if all hold."""
+        for count, claim in enumerate(claims):
             fact = claim.of(who)
             if self.holds(fact) != claim.holds:
-                return self._why(fact, claim.holds)
-        return ""
+                return count, self._why(fact, claim.holds)
+        return len(claims), ""
 
     def _why(self, fact: Triple, wanted: bool) -> str:
         subject, verb, thing = fact
