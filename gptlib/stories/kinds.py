@@ -80,7 +80,9 @@ class Storybook:
                 for row in rows:
                     words.setdefault(row[at], []).append(row[known])
             self._words[title, ""] = {row[known]: [row[known]] for row in rows}
-        self._all = {word for (_, column), words in self._words.items() if not column for word in words}
+        self._all = {
+            word for (_, column), words in self._words.items() if not column for word in words
+        }
         self.kinds = [self._kind(name, spec) for name, spec in source["sentences"].items()]
 
     def words(self, kind: str, column: str) -> dict[str, list[str]]:
