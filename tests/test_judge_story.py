@@ -79,29 +79,34 @@ def test_a_story_that_no_derivation_made_can_pass():
     ("old", "new", "sentence", "reason"),
     [
         # somebody speaks who is elsewhere
-        ("So Omar walked to the school. ", "", '"My lamp for your pig," said Omar.', "not in one place"),
-        # what another has is given
-        ("and Rosa handed over", "and Vera handed over", "He carried the ladder to the school, and Vera", ""),
+        ("So Omar walked to the school. ", "",
+         '"My lamp for your pig," said Omar.', "not in one place"),
+        # what somebody else has is given
+        ("and Rosa handed over", "and Vera handed over",
+         "He carried the ladder to the school, and Vera", "Vera is at barn, not at school"),
         # nobody has it
-        ("went to the barn and swapped the lamp", "went to the barn and swapped the bell",
-         "So Omar went to the barn and swapped the bell for the ladder.", "does not have the bell"),
+        ("swapped the lamp", "swapped the bell",
+         "So Omar went to the barn and swapped the bell", "does not have the bell"),
         # given twice
-        ("On the way home Vera", "He carried the ladder to the school, and Rosa handed over the pig. On the way home Vera",
-         "He carried the ladder to the school, and Rosa handed over the pig.", "does not have the ladder"),
+        ("On the way home",
+         "He carried the ladder to the school, and Rosa handed over the pig. On the way home",
+         "He carried the ladder to the school, and Rosa", "does not have the ladder"),
         # a trait that was not told
-        ("He had never said no to anyone. ", "", "Omar, who could not say no, took the lamp", "obliging"),
+        ("He had never said no to anyone. ", "",
+         "Omar, who could not say no, took the lamp", "obliging"),
         # a pronoun of nobody
         ("He had never", "She had never", "She had never said no to anyone.", "pronoun"),
-        # words of another table
-        ("walked to the school", "walked to the lamp", "So Omar walked to the lamp.", "no sentence of a kind"),
+        # a word of another table
+        ("to the school.", "to the lamp.", "So Omar walked to the lamp.", "no sentence of a kind"),
         # home is somewhere else
         ("back at the mill", "back at the inn", "In the evening Omar was back at the inn", "lives"),
         # another plot's moral
-        ("a no saves the shoes", "nothing sells like a closed lid", "Moral: nothing sells", "calm"),
+        ("a no saves the shoes", "nothing sells like a closed lid",
+         "Moral: nothing sells", "calm"),
         # another genre was asked for
         ("<|barter|>", "<|wager|>", "Moral: a no saves the shoes.", "was asked for"),
         # the title promises something else
-        ("The Lamp and the Pig", "The Lamp and the Goat", "Omar lived at the mill", "about pig"),
+        ("the Pig<", "the Goat<", "Omar lived at the mill", "about pig"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(old, new, sentence, reason):

@@ -34,7 +34,7 @@ class Verdict:
 class _Moment:
     """One way in which the story can be understood so far."""
 
-    world: World = World()
+    world: World
     named: frozenset[str] = frozenset()  # in the sentence before
     seen: frozenset[str] = frozenset()
     genre: str = ""  # once a moral has been told
@@ -66,7 +66,7 @@ def judge_story(text: str, name: str = "stories") -> Verdict:
 
 
 def _replay(body: str, book: Storybook, asked: str, whole: bool) -> Verdict:
-    ways: dict[int, set[_Moment]] = {0: {_Moment()}}
+    ways: dict[int, set[_Moment]] = {0: {_Moment(World())}}
     failed: dict[int, str] = {}
     last: set[_Moment] = set()
     while ways:

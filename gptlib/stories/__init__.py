@@ -1,4 +1,4 @@
-"""The second embedded corpus: stories whose every sentence says what it needs and what it changes."""
+"""The corpus of stories: every sentence says what it needs and what it changes."""
 
 from gptlib.stories.kinds import Kind, Storybook
 from gptlib.stories.marks import END, START, TITLE, TITLE_END, special_tokens
