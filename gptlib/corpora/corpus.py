@@ -113,7 +113,7 @@ def load_corpus(
     """Load a corpus by name, or from a UTF-8 file of the reader's own.
 
     Args:
-        name_or_path: a name of the registry ("tales", "shakespeare", "kalevala"), or a path. A
+        name_or_path: a name of the registry ("tales", "stories", "shakespeare"), or a path. A
             name wins over a file of that name; "./tales" or a Path means the file.
         size: embedded corpora: documents are drawn until there are so many characters (default a
             million). Others: only the first `size` characters (default all).

@@ -10,12 +10,15 @@ from gptlib.evaluation.loss import (
     split_loss,
     token_losses,
 )
+from gptlib.evaluation.stories import Verdict, judge_story
 from gptlib.evaluation.texts import parse_rate
 
 __all__ = [
+    "Verdict",
     "bits_per_byte",
     "compare",
     "hellaswag",
+    "judge_story",
     "loss_by_position",
     "measure_split",
     "parse_rate",

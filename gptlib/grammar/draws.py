@@ -55,10 +55,38 @@ class Table:
     def __init__(self, name: str, columns: list[str], rows: list[list[str]]) -> None:
         self.name, self.columns, self.rows = name, columns, rows
         self.weights = Weights(zipf(len(rows)))
+        self._joints: dict[int, list[tuple[tuple[int, ...], float]]] = {}
+        self._marginals: dict[Any, list[float]] = {}
 
     def partner(self, entry: int) -> int:
         """The entry whose attributes are the wrong answers in a probe."""
         return entry ^ 1
+
+    def joint(self, n: int) -> list[tuple[tuple[int, ...], float]]:
+        """All draws of n different entries with their probabilities, worked out once."""
+        if n not in self._joints:
+            p = self.weights.p
+            rows: list[tuple[tuple[int, ...], float, float]] = [((), 1.0, 1.0)]
+            for _ in range(n):
+                rows = [
+                    (drawn + (k,), prob * p[k] / left, left - p[k])
+                    for drawn, prob, left in rows
+                    for k in range(len(p))
+                    if k not in drawn
+                ]
+            self._joints[n] = [(drawn, prob) for drawn, prob, _ in rows]
+        return self._joints[n]
+
+    def marginal(self, at: int, known: tuple[int, ...]) -> list[float]:
+        """P(entry at place `at` of a draw | the known entries, UNKNOWN elsewhere)."""
+        if (at, known) not in self._marginals:
+            weights = [0.0] * len(self.rows)
+            for drawn, prob in self.joint(len(known)):
+                if all(k in (UNKNOWN, d) for k, d in zip(known, drawn, strict=True)):
+                    weights[drawn[at]] += prob
+            total = sum(weights)
+            self._marginals[at, known] = [w / total for w in weights]
+        return self._marginals[at, known]
 
 
 class Group:
@@ -66,8 +94,6 @@ class Group:
 
     def __init__(self, table: Table, slots: list[int]) -> None:
         self.table, self.slots = table, slots
-        self._marginals: dict[Any, list[float]] = {}
-        self._joint: list[tuple[tuple[int, ...], float]] = []
 
     def draw(self, random: Any) -> tuple[int, ...]:
         """Draw one entry for each slot."""
@@ -98,34 +124,14 @@ class Group:
         worth = [(e, self.logprob(tuple(e[slot] for slot in self.slots))) for e in filled]
         return [(e, logp) for e, logp in worth if logp > -inf]
 
-    def joint(self) -> list[tuple[tuple[int, ...], float]]:
-        """All draws with their probabilities."""
-        if not self._joint:
-            p = self.table.weights.p
-            rows: list[tuple[tuple[int, ...], float, float]] = [((), 1.0, 1.0)]
-            for _ in self.slots:
-                rows = [
-                    (drawn + (k,), prob * p[k] / left, left - p[k])
-                    for drawn, prob, left in rows
-                    for k in range(len(p))
-                    if k not in drawn
-                ]
-            self._joint = [(drawn, prob) for drawn, prob, _ in rows]
-        return self._joint
-
     def entropy(self) -> float:
         """Entropy of the draw in nats."""
         return -sum(prob * log(prob) for _, prob in self.joint())
 
+    def joint(self) -> list[tuple[tuple[int, ...], float]]:
+        """All draws with their probabilities."""
+        return self.table.joint(len(self.slots))
+
     def marginal(self, slot: int, env: Env) -> list[float]:
         """P(entry of `slot` | what `env` knows of this group)."""
-        known = tuple(env[s] for s in self.slots)
-        key = (slot, known)
-        if key not in self._marginals:
-            at, weights = self.slots.index(slot), [0.0] * len(self.table.rows)
-            for drawn, prob in self.joint():
-                if all(k in (UNKNOWN, d) for k, d in zip(known, drawn, strict=True)):
-                    weights[drawn[at]] += prob
-            total = sum(weights)
-            self._marginals[key] = [w / total for w in weights]
-        return self._marginals[key]
+        return self.table.marginal(self.slots.index(slot), tuple(env[s] for s in self.slots))

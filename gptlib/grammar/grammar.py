@@ -88,8 +88,8 @@ class Grammar:
 
     @classmethod
     def load(cls, name: str = "tales") -> "Grammar":
-        """Load the grammar that ships as `data/grammars/NAME.toml`."""
-        return cls(read_source(data_path(f"grammars/{name}.toml")), name)
+        """Load the grammar that ships as `data/grammars/NAME.toml`, or as a folder of that name."""
+        return cls(shipped(name), name)
 
     # How much the grammar says: exact, from the rules.
 
@@ -221,6 +221,12 @@ class Grammar:
             f"column {column}) stands {found}, where {shown} was expected; give it one whole "
             "document at a time, without the blank line that separates documents"
         )
+
+
+def shipped(name: str) -> dict[str, Any]:
+    """The source of a grammar that ships with gptlib."""
+    folder = data_path("grammars") / name
+    return read_source(folder if folder.is_dir() else data_path(f"grammars/{name}.toml"))
 
 
 def sample_corpus(grammar: Grammar, size: int, seed: int = 0) -> list[Document]:

@@ -6,9 +6,16 @@ One job: read the TOML file, check it, and build the nodes of `grammar_nodes`. I
     {hero.they}    for an attribute of a variable that a rule above has drawn,
     {thing.one}    for an attribute of an entry drawn from a table on the spot,
     [this|that]    for a choice, the commonest first; [3 this|1 that] gives weights instead,
-    /              for the end of a line.
+    {swap hero x}  for a sentence of [sentences], told of the variables hero and x,
+    /              for the end of a line, except in </.
 
 Rules must not reach themselves. So every derivation ends, and the longest text is known.
+
+A sentence is a rule with parameters: `takes = "a b: person, x: tool"` names them and the tables
+they are drawn from; [classes] may give several tables one name. `gptlib.stories` explains what
+else is said of a sentence there; a grammar only writes its text.
+
+A grammar is one file, or a folder of files whose sections are read as if they stood in one.
 """
 
 import re
@@ -28,13 +35,14 @@ class Builder:
 
     def __init__(self, source: dict[str, Any], name: str) -> None:
         self.source, self.name, self.slots = source, name, 0
-        for section in ("genres", "tables", "rules", "probes"):
+        for section in ("genres", "tables", "classes", "rules", "sentences", "probes"):
             if not isinstance(source.get(section, {}), dict):
                 self.refuse(f"{section} is {source[section]!r}, not a section [{section}]")
         self.tables = {
             title: self.table(title, spec) for title, spec in source.get("tables", {}).items()
         }
         self._built: dict[Any, Any] = {}
+        self._cells: dict[tuple[str, str], list[Any]] = {}
         self._open: list[str] = []
 
     def refuse(self, what: str) -> NoReturn:
@@ -126,6 +134,29 @@ class Builder:
                 return self._spec(text, names)
         self.refuse(f"rule {self._open[-1]} is {spec!r}: no text, options, or table with a text")
 
+    def sentence(self, name: str, told_of: list[str], names: Names) -> Any:
+        """Build a sentence told of variables in sight, one for each of its parameters."""
+        spec = self.source.get("sentences", {}).get(name)
+        if not (isinstance(spec, dict) and isinstance(spec.get("takes", ""), str)):
+            self.refuse(f"{{{' '.join([name, *told_of])}}} calls no sentence of [sentences]")
+        if name in self._open:
+            self.refuse(f"sentence {name} reaches itself: {' > '.join([*self._open, name])}")
+        takes = parameters(spec.get("takes", ""))
+        if len(told_of) != len(takes):
+            self.refuse(f"sentence {name} takes {list(takes)}, but is told of {told_of}")
+        inner = {f" {n}": drawn for n, drawn in names.items()}  # out of sight; their slots are kept
+        for (parameter, kind), variable in zip(takes.items(), told_of, strict=True):
+            if variable not in names:
+                self.refuse(f"sentence {name} is told of {variable}, which nobody has drawn")
+            title = names[variable][0].table.name
+            if title not in self.source.get("classes", {}).get(kind, kind).split():
+                self.refuse(f"sentence {name} needs a {kind} as {parameter}, not a {title}")
+            inner[parameter] = names[variable]
+        self._open.append(name)
+        built = self._spec(spec.get("text"), inner)
+        self._open.pop()
+        return built
+
     def draws(self, draw: str, names: Names) -> tuple[list[Group], Names]:
         """Read `hero rival: villager, gift: thing`; what stands before one colon differs."""
         groups, inner = [], dict(names)
@@ -188,6 +219,9 @@ class Builder:
         """Build `{rule}`, `{variable.attribute}` or `{table.attribute}`, capitalized or not."""
         if name[:1].isupper():
             return self.capitalize(self.reference(name[:1].lower() + name[1:], names))
+        if " " in name or name in self.source.get("sentences", {}):
+            head, *told_of = name.split()
+            return self.sentence(head, told_of, names)
         owner, dot, column = name.partition(".")
         if not dot:
             return self.rule(name, names)
@@ -195,13 +229,23 @@ class Builder:
         table = group.table if group else self.tables.get(owner)
         if table is None or column not in table.columns:
             self.refuse(f"{{{name}}} names no attribute in sight")
-        cells = [row[table.columns.index(column)] for row in table.rows]
-        values = [self.text(fold(cell), names) for cell in cells]
+        values = self.cells(table, column, names)
         if group:
             return Show(group, slot, column, values)
         if all(isinstance(value, Literal) for value in values):
             return Words([value.text for value in values], zipf(len(values)))
         return Choice(values, zipf(len(values)))
+
+    def cells(self, table: Table, column: str, names: Names) -> list[Any]:
+        """The nodes of a column; those of a column without references are built once."""
+        key = (table.name, column)
+        if key not in self._cells:
+            cells = [row[table.columns.index(column)] for row in table.rows]
+            values = [self.text(fold(cell), names) for cell in cells]
+            if not all(isinstance(value, Literal) for value in values):
+                return values
+            self._cells[key] = values
+        return self._cells[key]
 
     def capitalize(self, node: Any) -> Any:
         """A copy of `node` whose first letter is a capital, whatever it chooses."""
@@ -228,7 +272,16 @@ def texts(rows: Any) -> bool:
 
 def fold(raw: str) -> str:
     """White space becomes one space, ` / ` becomes a line break."""
-    return re.sub(r" ?/ ?", "\n", " ".join(raw.split()))
+    return re.sub(r" ?(?<!<)/ ?", "\n", " ".join(raw.split()))
+
+
+def parameters(takes: str) -> dict[str, str]:
+    """Read `a b: person, x: tool` as parameters and what each must be, in order."""
+    found = {}
+    for clause in filter(str.strip, takes.split(",")):
+        variables, _, kind = clause.partition(":")
+        found |= dict.fromkeys(variables.split(), kind.strip())
+    return found
 
 
 def closing(raw: str, at: int) -> int:
@@ -254,12 +307,29 @@ def split_options(raw: str) -> list[str]:
 
 
 def read_source(path: Path) -> dict[str, Any]:
-    """Read a grammar file.
+    """Read a grammar file, or a folder of them.
 
     Raises:
-        GrammarError: the file is not TOML.
+        GrammarError: a file is not TOML, or two files of a folder give one name twice.
     """
+    if path.is_dir():
+        return merged(path)
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise GrammarError(f"{path.name} is not valid TOML: {error}; mend it there") from error
+
+
+def merged(folder: Path) -> dict[str, Any]:
+    """The sections of all files in a folder, by the files' names, as one source."""
+    whole: dict[str, Any] = {}
+    for path in sorted(folder.glob("*.toml")):
+        for section, content in read_source(path).items():
+            known = whole.setdefault(section, {})
+            if twice := known.keys() & content.keys():
+                raise GrammarError(
+                    f"{path.name} gives {', '.join(sorted(twice))} in [{section}] a second time; "
+                    "let one of the two have another name"
+                )
+            known |= content
+    return whole

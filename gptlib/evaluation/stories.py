@@ -1,0 +1,166 @@
+"""Whether a story makes sense: a small simulator of its world replays it from the text.
+
+One job: `judge_story`. It reads one sentence after the other, whoever wrote them. Each must be of
+a kind that the village knows (`gptlib.stories.kinds`), and the state of the world must allow it:
+nobody gives what somebody else has, speaks to somebody who is elsewhere, tells what they cannot
+know, or draws a moral from what has not happened. What the grammar would have written next plays no
+part: a story that it cannot write passes if its world holds together, and a story of its own
+sentences in another order is judged by what each finds done.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+
+from gptlib.stories.kinds import Kind, Match, Storybook, storybook
+from gptlib.stories.marks import END, START, genre_token
+from gptlib.stories.world import World
+
+_SENTENCE = re.compile(r"[^\n]*?[.?!]\"?(?=[ \n]|\Z)|[^\n]+|\n")
+_UNKNOWN = "no sentence of a kind that stories know"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Of a story: whether it holds together; if not, the first wrong sentence, and why."""
+
+    ok: bool
+    sentence: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """One way in which the story can be understood so far."""
+
+    world: World
+    named: frozenset[str] = frozenset()  # in the sentence before
+    seen: frozenset[str] = frozenset()
+    genre: str = ""  # once a moral has been told
+    start: int = 0  # of the last sentence
+
+
+def judge_story(text: str, name: str = "stories") -> Verdict:
+    """Replay a story, marks and all, from `<|start|>` to `<|end|>`.
+
+    Args:
+        text: the whole story; what a model wrote, or the grammar. White space around it is let be.
+        name: the grammar whose sentences and words are known.
+
+    A sentence is wrong if it is of no known kind, or if the world does not allow it when it comes.
+    The sentence of the verdict is the title where that promises what never comes, and the last one
+    where the story ends too early or leaves something open.
+    """
+    book = storybook(name)
+    text = text.strip()
+    head = re.match(re.escape(START) + r"(?:<\|(\w+)\|>(?=<\|title\|>))?", text)
+    if not head:
+        return Verdict(False, _first(text, 0), f"a story begins with {START} and a title")
+    asked = head[1] or ""
+    if asked and asked not in book.genres:
+        return Verdict(False, head[0], f"{genre_token(asked)} asks for no genre")
+    whole = text.endswith(END)
+    body = text[head.end() : len(text) - len(END) if whole else len(text)]
+    return _replay(body, book, asked, whole)
+
+
+def _replay(body: str, book: Storybook, asked: str, whole: bool) -> Verdict:
+    ways: dict[int, set[_Moment]] = {0: {_Moment(World())}}
+    failed: dict[int, str] = {}
+    last: set[_Moment] = set()
+    while ways:
+        pos = min(ways)
+        now = ways.pop(pos)
+        if pos > len(body):
+            last |= now
+            continue
+        matches = list(book.read(body, pos))
+        for match in matches:
+            for moment in now:
+                for then in _follow(book, match, moment, pos, failed):
+                    ways.setdefault(match.end + 1, set()).add(then)
+        if not matches:
+            failed.setdefault(pos, _UNKNOWN)
+    if last:
+        return _close(last, body, book, asked, whole)
+    pos = max(failed)
+    return Verdict(False, _first(body, pos), failed[pos])
+
+
+def _follow(
+    book: Storybook, match: Match, moment: _Moment, pos: int, failed: dict[int, str]
+) -> Iterator[_Moment]:
+    """All worlds to which a sentence can lead; where there is none, note why."""
+    kind = match.kind
+    if moment.genre:
+        failed.setdefault(pos, "the story is over: its moral has been told")
+        return
+    cast = _cast(book, match, moment)
+    if empty := next((p for p, who in cast.items() if not who), None):
+        failed.setdefault(pos, _nobody(kind, empty, match))
+        return
+    reasons = [(-1, "one and the same is there twice")]
+    for chosen in product(*(sorted(who) for who in cast.values())):
+        if len(set(chosen)) < len(chosen):
+            continue
+        who = dict(zip(cast, chosen, strict=True))
+        reasons.append(moment.world.follow(kind.needs, who))
+        if not reasons[-1][1]:
+            seen = moment.seen | frozenset(chosen) if pos else moment.seen
+            world = moment.world.after(kind.then, who)
+            yield _Moment(world, frozenset(chosen), seen, kind.ends, pos)
+    failed.setdefault(pos, max(reasons, key=lambda reason: reason[0])[1])
+
+
+def _cast(book: Storybook, match: Match, moment: _Moment) -> dict[str, set[str]]:
+    """For each parameter of a sentence, who or what it can be."""
+    cast = {}
+    for parameter, kind in match.kind.takes.items():
+        who = match.can_be.get(parameter)
+        if who is None:
+            who = book.members(kind) & moment.seen
+        elif parameter in match.by_pronoun:
+            who = who & moment.named
+        cast[parameter] = who
+    return cast
+
+
+def _nobody(kind: Kind, parameter: str, match: Match) -> str:
+    if parameter in match.by_pronoun:
+        return "its pronoun is of nobody in the sentence before"
+    if parameter in match.can_be:
+        return f"its words for one {kind.takes[parameter]} do not agree"
+    return f"no {kind.takes[parameter]} in the story that it could be about"
+
+
+def _close(last: set[_Moment], body: str, book: Storybook, asked: str, whole: bool) -> Verdict:
+    """Whether the story may end here; of several readings the best counts."""
+    verdicts = [_ending(moment, body, book, asked) for moment in sorted(last, key=repr)]
+    verdict = next((v for v in verdicts if v.ok), verdicts[0])
+    if verdict.ok and not whole:
+        return replace(verdict, ok=False, reason=f"the story is told, but {END} is missing")
+    return Verdict(True) if verdict.ok else verdict
+
+
+def _ending(moment: _Moment, body: str, book: Storybook, asked: str) -> Verdict:
+    sentence = body[moment.start :]
+    if not moment.genre:
+        return Verdict(False, sentence, "the story stops without a moral")
+    for _, _, about in moment.world.find(("story", "about", "_")):
+        if about not in moment.seen:
+            return Verdict(False, _first(body, 0), f"the story never comes to speak of {about}")
+    for fact in sorted(moment.world.facts):
+        if fact[1] in book.open:
+            subject, _, thing = fact
+            return Verdict(False, sentence, book.open[fact[1]].format(subject, thing))
+    if asked and asked != moment.genre:
+        reason = f"{genre_token(asked)} was asked for, and this is the moral of a {moment.genre}"
+        return Verdict(False, sentence, reason)
+    return Verdict(True, sentence)
+
+
+def _first(text: str, pos: int) -> str:
+    """The sentence that begins at `pos`, as far as one can tell."""
+    found = _SENTENCE.match(text, pos)
+    return found[0] if found else ""
