@@ -88,10 +88,10 @@ def search(reader: Reader, settings: Sampling) -> list[list[Found]]:
 
 
 class Found(NamedTuple):
-    """A text that has ended: its ids, prompt included, and its score."""
+    """A text that has ended."""
 
-    ids: list[int]
-    score: float
+    ids: list[int]  #: prompt included
+    score: float  #: as in `Beams`
 
 
 class Pool:
@@ -114,11 +114,11 @@ class Pool:
 
 
 class Step(NamedTuple):
-    """How a group goes on: a score, a row to continue and a token for each of its beams."""
+    """How a group goes on, by beam."""
 
-    scores: list[float]
-    rows: list[int]
-    tokens: list[int]
+    scores: list[float]  #: sums of log-probabilities
+    rows: list[int]  #: of the reader, which are continued
+    tokens: list[int]  #: by which
 
 
 class Search:
