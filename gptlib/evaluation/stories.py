@@ -8,6 +8,8 @@ part: a story that it cannot write passes if its world holds together, and a sto
 sentences in another order is judged by what each finds done.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

@@ -13,6 +13,8 @@ each parameter can be. A parameter that the sentence does not show can be anybod
 that it shows by a pronoun alone, somebody of the sentence before.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -6,6 +6,8 @@ corpus. So one model learns both to be asked for a genre (begin with `<|start|><
 choose one itself (begin with `<|start|><|title|>`).
 """
 
+from __future__ import annotations
+
 from gptlib.grammar.grammar import shipped
 
 START, TITLE, TITLE_END, END = "<|start|>", "<|title|>", "</|title|>", "<|end|>"

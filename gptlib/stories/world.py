@@ -10,6 +10,8 @@ Source: Fikes and Nilsson, STRIPS: a new approach to the application of theorem 
 solving, Artificial Intelligence 2 (1971), 189-208.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -56,7 +58,7 @@ class World:
         """Who has a thing."""
         return next((f[0] for f in self.facts if f[1:] == ("has", thing)), None)
 
-    def after(self, claims: tuple[Claim, ...], who: Mapping[str, str]) -> "World":
+    def after(self, claims: tuple[Claim, ...], who: Mapping[str, str]) -> World:
         """The world once these claims have been made true."""
         facts = set(self.facts)
         for claim in claims:

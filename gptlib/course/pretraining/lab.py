@@ -76,9 +76,7 @@ def judge(folder: str | Path, seconds: float = SECONDS, characters: int = 20_000
     if found > 8 * 0.6:
         return failed(f"{told}: a table of single letters does better; was it trained at all?")
     time = f"{took:,.0f} seconds" if took else "no clock kept"
-    return passed(
-        f"{told}, {time}, {manifest['step']:,} steps, {model.num_params():,} parameters"
-    )
+    return passed(f"{told}, {time}, {manifest['step']:,} steps, {model.num_params():,} parameters")
 
 
 def hour(

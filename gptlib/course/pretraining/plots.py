@@ -156,7 +156,7 @@ def bars(rungs: Mapping[str, Sequence[tuple[str, float]]], unit: str) -> Plot:
         ax.set_yticks(range(len(rows)), [what for what, _ in rows])
         ax.invert_yaxis()
         ax.set_xlim(0, max(times) * 1.22)
-        ax.set_title(whose, fontsize=SMALL, color=INK)
+        ax.set_title(whose, fontsize=SMALL, color=INK, loc="right")
         told.append(f"{whose}, {len(rows)} rungs, {times[-1]:.1f} times as fast at the end")
     axes[-1].set_xlabel(unit)
     return Plot(fig, f"Bars of speed, from the first rung down: {'; '.join(told)}.")
