@@ -47,8 +47,8 @@ class Kind:
     needs: tuple[Claim, ...]
     then: tuple[Claim, ...]
     ends: str
-    shown: list[Shown] = field(default_factory=list)
-    pattern: re.Pattern[str] = re.compile("")
+    shown: list[Shown] = field(default_factory=list, init=False)
+    pattern: re.Pattern[str] = field(default=re.compile(""), init=False)
 
 
 class Match(NamedTuple):

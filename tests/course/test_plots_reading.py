@@ -112,7 +112,7 @@ DRAWN = {
         {"somebody, a card, 16 windows of 1,024": [(f"change {n}", 9_000.0 * 2**n)
                                                    for n in range(6)],
          "this machine, two threads": [("transformers, float32", 117.0), ("ours", 105.0)]},
-        "times as fast as the first; tokens/s at the bars",
+        "times the first's tokens/s",
     ),
     pretraining.hellaswag: (
         {f"{name}, {how}": (0.25 + n / 99, 0.24 + n / 99, 0.26 + n / 99)
