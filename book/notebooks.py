@@ -3,7 +3,7 @@
 One job: `chapters/src/NN_name.md` is what a person edits, `chapters/NN_name.ipynb` is what a
 reader opens. A changed source is converted by jupytext, executed on one thread, run again as on
 other machines (`book.machines`), refused if an output that the tests compare differs on
-one of them, and stamped with the hash of its source and of `requirements.lock`. What says nothing
+one of them, and stamped with the hash of its source and of what it ran on. What says nothing
 to a reader (times, version numbers, random cell ids) is taken out, so that an unchanged result is
 an unchanged file.
 """
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from book.folding import fold_setup, hide_answers
+from book.lock import of_chapters
 from book.machines import GUARDS, environment
 from gptlib.files import sha256
 
@@ -59,7 +60,8 @@ def notebook_of(source: Path) -> Path:
 def stamp(source: Path, root: Path) -> dict[str, str]:
     """Return the hashes that a fresh notebook carries under `metadata.gptlib`."""
     lock = root / "requirements.lock"
-    return {"source": sha256(source), "lock": sha256(lock) if lock.exists() else ""}
+    pinned = of_chapters(lock.read_text("utf8")) if lock.exists() else ""
+    return {"source": sha256(source), "lock": hashlib.sha256(pinned.encode()).hexdigest()}
 
 
 def stale(source: Path, root: Path) -> bool:
