@@ -17,6 +17,7 @@ from gptlib.course.recorded import load_record
 from gptlib.course.records import Record
 from gptlib.errors import GptlibError
 from gptlib.model import GPT, GPTConfig, naive_attention
+from gptlib.resizing import resize_vocab
 from gptlib.runs import Run, load_run
 from gptlib.runtime import Runtime
 from gptlib.sampling import Sampling, beam_search, generate, speculate, stream
@@ -47,6 +48,7 @@ __all__ = [
     "load_run",
     "load_tokenizer",
     "naive_attention",
+    "resize_vocab",
     "speculate",
     "stream",
 ]

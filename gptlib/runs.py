@@ -22,9 +22,10 @@ from gptlib.files import may_not_read
 from gptlib.files import read_jsonl as read_jsonl  # the logs of a run folder are read by this name
 from gptlib.model import GPT, GPTConfig
 from gptlib.paths import user_path
+from gptlib.resizing import resize_vocab
 from gptlib.resources import data_path
 from gptlib.runtime import find_device
-from gptlib.tokenizers import Tokenizer, load_tokenizer
+from gptlib.tokenizers import BPETokenizer, Tokenizer, load_tokenizer
 from gptlib.train_config import FREE, OVERRIDABLE, TrainConfig
 
 # A setting that is younger than a run had its default then.
@@ -113,15 +114,23 @@ def initial_weights(model: GPT, run: str | Path, tokenizer: Tokenizer | None = N
     Args:
         model: of the run's shape; what is left out in training may differ (dropout).
         run: a run folder, or a model that ships with gptlib; its best checkpoint is taken.
-        tokenizer: of the new run; it has to be the old one, since ids mean nothing else.
+        tokenizer: of the new run; it has to be the old one, since ids mean nothing else, or the old
+            one with more special tokens, whose rows begin as `gptlib.resizing` says.
 
     Returns:
-        What to keep in the new run's note: which run, which step and which weights.
+        What to keep in the new run's note: which run, which step and which weights, and the special
+        tokens that were added.
 
     Raises:
         CheckpointError: it cannot be loaded, or is of another shape or another tokenizer.
     """
     source, old_tokenizer, manifest = load_run(run)
+    added: list[str] = []
+    if isinstance(tokenizer, BPETokenizer) and old_tokenizer is not None:
+        added = tokenizer.added_to(old_tokenizer)
+    if added:
+        source = resize_vocab(source, tokenizer, max(1, model.config.vocab_size))
+        old_tokenizer = tokenizer
     old, new = source.config.to_dict(), model.config.to_dict()
     differences = [
         f"{name} is {old[name]!r} there and {new[name]!r} here"
@@ -140,7 +149,8 @@ def initial_weights(model: GPT, run: str | Path, tokenizer: Tokenizer | None = N
         )
     checkpoint.load_weights(model, checkpoint.plain_weights(source))
     weights = manifest["sha256"][checkpoint.MODEL]
-    return {"run": str(run), "step": manifest["step"], "weights_sha256": weights}
+    note = {"run": str(run), "step": manifest["step"], "weights_sha256": weights}
+    return note | ({"added_tokens": added} if added else {})
 
 
 def _is_there(folder: Path) -> bool:

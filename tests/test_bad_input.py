@@ -428,9 +428,14 @@ TABLE = {
         DataError, ("sent 50 bytes", "instead of 200", "put the file there as"),
     ),
     "16 documents for a text": Row(
-        lambda h: load_corpus(h.file(b'{"text": "the fox sat."}\n' * 50, "a.jsonl")),
-        DataError, ("a.jsonl holds documents", "a corpus is one text", "gptlib data prepare"),
-        lambda h: h.train(h.file(b'{"text": "the fox sat."}\n' * 50, "a.jsonl")),
+        lambda h: load_corpus(h.file(b'{"text": "the fox sat."}\n' * 50, "a.json")),
+        DataError, ("a.json holds documents", "a corpus is one text", "gptlib data prepare"),
+        lambda h: h.train(h.file(b'{"text": "the fox sat."}\n' * 50, "a.json")),
+    ),
+    "16 a story without its text": Row(
+        lambda h: load_corpus(h.file(b'{"text": "the fox sat."}\n{"title": "x"}', "a.jsonl")),
+        DataError, ("malformed stories: a.jsonl, line 2: no text", "mend the data"),
+        lambda h: h.train(h.file(b'{"text": "the fox sat."}\n{"title": "x"}', "a.jsonl")),
     ),
     "17 unknown character": Row(
         lambda h: TOKENIZER.encode("the fox: ß"),

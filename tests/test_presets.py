@@ -6,14 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from gptlib import checkpoint
+from gptlib import BPETokenizer, checkpoint, load_corpus
+from gptlib.budget import plan_run
 from gptlib.cli import main
 from gptlib.corpora import Corpus, downloads
 from gptlib.corpora.http_file import Refused
 from gptlib.course.multi_head import runs, tales
 from gptlib.course.recipes import load_record
+from gptlib.devices import device
+from gptlib.footprint import parameters
 from gptlib.grammar import Grammar
+from gptlib.model_config import GPTConfig
 from gptlib.presets import PRESETS, preset
+from gptlib.stories import START, special_tokens
+from gptlib.tokenizers import learned_size
 from gptlib.train_config import TrainConfig
 
 TINY = {"n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 32}
@@ -26,6 +32,9 @@ RECORDED = {
     "kalevala-gpt": "kalevala-gpt",
     "nanogpt-cpu": "shakespeare-nanogpt-cpu",
 }
+
+
+MADE = ("tales", "stories")  # by gptlib itself, without a network
 
 
 def weights(run) -> bytes:
@@ -58,11 +67,13 @@ def test_the_text_of_a_preset_is_one_that_gptlib_knows(name, chosen):
     if chosen.corpus:
         entry = downloads.read_registry()[chosen.corpus]
         assert entry.kind in ("embedded", "text")
-        if chosen.separator:
+        if chosen.corpus == "stories":
+            assert chosen.separator == START
+        elif chosen.separator:
             assert chosen.separator == Grammar.load(chosen.corpus).separator
     else:
         assert chosen.corpus_size is None and chosen.separator is None
-    assert chosen.tokenizer in ("char", "gpt2")
+    assert chosen.tokenizer in ("char", "gpt2") or learned_size(chosen.tokenizer)
 
 
 def test_tales_by_one_word_has_the_recipes_weights(tmp_path, monkeypatch):
@@ -80,6 +91,48 @@ def test_tales_by_one_word_has_the_recipes_weights(tmp_path, monkeypatch):
     note = json.loads((tmp_path / "word" / "config.json").read_text())["note"]
     wanted = {"corpus": "tales", "corpus_size": 9000, "separator": "\n\n", "tokenizer": "char"}
     assert wanted.items() <= note.items()
+
+
+def test_stories_by_one_word_is_the_run_by_its_flags(tmp_path):
+    """As the run was begun that ships: its tokenizer learned before, and the separator given."""
+    short = ["--corpus-size", "9000", *FLAGS]
+    assert main(["train", "--preset", "stories", "--out", str(tmp_path / "word"), *short]) == 0
+    corpus = load_corpus("stories", size=9000)
+    BPETokenizer.train(corpus.train[:10_000_000], 2048, special_tokens()).save(tmp_path / "saved")
+    flags = "--lr 4e-3 --min-lr 1e-4 --warmup 200 --beta2 0.99 --optimizer muon --dtype fast"
+    flags += " --batch-size 16 --eval-windows 200 --separator <|start|>"
+    line = ["train", "--corpus", "stories", "--tokenizer", str(tmp_path / "saved")]
+    assert main([*line, "--out", str(tmp_path / "flags"), *flags.split(), *short]) == 0
+    assert weights(tmp_path / "word") == weights(tmp_path / "flags")
+    note = json.loads((tmp_path / "word" / "config.json").read_text())["note"]
+    assert (note["tokenizer"], note["separator"]) == ("bpe-2048", "<|start|>")
+
+
+def test_the_published_124m_is_162m_by_a_head_of_its_own():
+    """What the published model has more than GPT-2 124M, but for the length of its context."""
+    said = parameters(GPTConfig(**preset("stories-162m").model))
+    true = parameters(GPTConfig(**preset("stories-124m").model))
+    assert round(said.total / 1e6, 1) == 162.6 and round(true.total / 1e6, 1) == 124.0
+    assert said.total - true.total == said.head == 50_257 * 768
+    assert true.head == 0 and round(said.head / 1e6, 1) == 38.6
+
+
+@pytest.mark.parametrize("context", [512, 1024])
+def test_the_stories_for_a_t4_fit_one(context):
+    chosen, t4 = preset("stories-124m"), device("t4")
+    train = TrainConfig(**chosen.train | {"batch_size": 32 * 512 // context})
+    config = GPTConfig(**chosen.model | {"block_size": context, "vocab_size": 50_304})
+    kept = frozenset({"accumulate", "recompute", "loss_chunk"})
+    plan = plan_run(config, train, t4, keep=kept)
+    assert plan.fits and plan.memory.total < 8e9
+    assert plan.tokens_per_step == 16_384 and plan.train.dtype == "float16"
+
+
+def test_the_published_steps_are_twelve_epochs():
+    for name, epochs in (("stories-162m", 12), ("stories-124m", 6)):
+        chosen = preset(name)
+        tokens = chosen.model["block_size"] * chosen.train["batch_size"] * chosen.train["steps"]
+        assert tokens == pytest.approx(epochs * 3_049_258, rel=1e-3)
 
 
 @pytest.mark.parametrize("name", ["kalevala-gpt", "nanogpt-cpu"])
@@ -106,7 +159,7 @@ def test_the_others_by_one_word_have_their_recipes_weights(name, tmp_path, monke
         assert tensor.equal(again[key]), key
 
 
-@pytest.mark.parametrize("name", [n for n, p in PRESETS.items() if p.corpus not in (None, "tales")])
+@pytest.mark.parametrize("name", [n for n, p in PRESETS.items() if p.corpus not in (None, *MADE)])
 def test_without_a_network_its_text_is_one_clear_error(name, tmp_path, monkeypatch, capsys):
     def no_network(*args):
         raise Refused("there is no network here")

@@ -14,15 +14,24 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from gptlib import checkpoint, mirror
+from gptlib.cli.marked import ANYWHERE, SAMPLING, where_windows_begin, with_marks
 from gptlib.cli.texts import Text, load_writer, named_tokenizer, noted, noted_place, open_text
 from gptlib.cli.train_options import DEFAULT_PRESET, OPTIONS
 from gptlib.errors import CheckpointError, ConfigError
 from gptlib.files import may_not_read, take_lock
 from gptlib.model_config import GPTConfig
 from gptlib.presets import Preset, preset
-from gptlib.tokenizers import BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer
+from gptlib.tokenizers import (
+    BPETokenizer,
+    CharTokenizer,
+    Tokenizer,
+    learn_tokenizer,
+    learned_size,
+    load_tokenizer,
+)
 from gptlib.train_config import TrainConfig, with_changes
 
+ROUND = 64  # what a vocabulary that marks are added to is rounded up to a multiple of
 MOST_PADDING = 1 << 20  # more than any tokenizer's ids
 OF_ITS_TEXT = ("corpus", "corpus_size", "tokenizer", "separator")  # what a preset may name
 
@@ -30,7 +39,7 @@ OF_ITS_TEXT = ("corpus", "corpus_size", "tokenizer", "separator")  # what a pres
 @dataclass
 class Plan:
     """What a run is made of: the two configs' fields, what to note of it, its text, its tokenizer,
-    and the ids of its separator if it has one."""
+    the ids of its separator if it has one, and a line to say before it begins."""
 
     model: dict
     train: dict
@@ -38,6 +47,7 @@ class Plan:
     text: Text
     tokenizer: Tokenizer
     separator: list[int] | None = None
+    told: str = ""
 
 
 def given(args: argparse.Namespace, config: type) -> dict:
@@ -108,23 +118,34 @@ def begin(args: argparse.Namespace) -> Plan:
         model_args = dict(manifest["model"])
     note = noted(args.corpus, args.out) | {
         "corpus_size": args.corpus_size, "preset": args.preset, "init_from": args.init_from,
-        "tokenizer": args.tokenizer, "separator": args.separator or None,
+        "tokenizer": args.tokenizer,
     }  # fmt: skip
-    if args.pad_vocab is not None:
-        note["pad_vocab"] = args.pad_vocab
     text = open_text(note["corpus"], args.corpus_size)
     if tokenizer is None:
         own = None if text.corpus is None or chosen.tokenizer == "char" else chosen.tokenizer
         tokenizer = _tokenizer(args.tokenizer or own, text)
     elif args.tokenizer:
         _check_tokenizer(args.init_from, tokenizer, args.tokenizer, text)
+    known, tokenizer = tokenizer, with_marks(text.corpus, tokenizer)
+    if args.init_from and tokenizer != known and args.pad_vocab is None:
+        args.pad_vocab = ROUND
+    if args.pad_vocab is not None:
+        note["pad_vocab"] = args.pad_vocab
+    if args.separator is None and text.corpus is not None:
+        T = (model_args | given(args, GPTConfig)).get("block_size", GPTConfig.block_size)
+        args.separator = where_windows_begin(text.corpus, tokenizer, T)
+    marked = text.corpus is not None and bool(text.corpus.marks)
     separator = separator_ids(args.separator, tokenizer, text) if args.separator else None
+    note["separator"] = args.separator if marked else args.separator or None
+    if marked:
+        note["sampling"] = SAMPLING
     if text.corpus is not None and text.corpus.grammar is not None:
         note["val_floor"] = text.corpus.val_floor
     padding = None if args.pad_vocab is None else padding_ids(tokenizer.vocab_size, args.pad_vocab)
     return Plan(
         model_args | given(args, GPTConfig) | vocabulary(tokenizer, model_args, padding),
         with_changes(chosen.train, given(args, TrainConfig)), note, text, tokenizer, separator,
+        ANYWHERE if marked and args.separator is None else "",
     )  # fmt: skip
 
 
@@ -142,7 +163,9 @@ def go_on(args: argparse.Namespace, saved: dict) -> Plan:
     if args.preset and "preset" not in note:  # a run older than that note: go by what it says
         chosen = preset(again.pop("preset"))
         model_args, train_args = model_args | chosen.model, train_args | chosen.train
-    if args.separator is not None and "separator" in note:
+    if args.separator is not None and args.separator != (
+        note.get("separator", args.separator) or ""
+    ):
         again["separator"] = args.separator or None
     if args.init_from and isinstance(note.get("initial"), dict):  # by another path, the same run?
         _, _, first = load_writer(args.init_from)
@@ -162,7 +185,9 @@ def go_on(args: argparse.Namespace, saved: dict) -> Plan:
         note |= noted(args.corpus, args.out)
     text = open_text(args.corpus or noted_place(note, args.out), note.get("corpus_size"))
     tokenizer = load_tokenizer(args.out / "tokenizer")
-    if args.tokenizer:
+    if args.tokenizer and not (
+        learned_size(args.tokenizer) and args.tokenizer == note.get("tokenizer")
+    ):
         _check_tokenizer(args.out, tokenizer, args.tokenizer, text)
     data = saved["data"] if isinstance(saved.get("data"), dict) else {}
     separator = data.get("separator") or None
@@ -245,18 +270,17 @@ def saved_run(out: Path, mirror_to: Path | None) -> dict | None:
 
 def _tokenizer(choice: str | None, text: Text) -> Tokenizer:
     """The tokenizer that was asked for; shards bring their own, a text its characters."""
-    if text.corpus is None and choice == "char":
+    choice = choice or ("char" if text.corpus is not None else text.place)
+    size = learned_size(choice)
+    if text.corpus is None and (choice == "char" or size):
+        what = "char learns the characters" if choice == "char" else f"{choice} learns byte pairs"
         raise ConfigError(
-            f"--tokenizer char learns the characters of a text, but {text.place} is a folder of "
-            "shards, which are encoded already and bring their tokenizer; leave out --tokenizer"
+            f"--tokenizer {what} of a text, but {text.place} is a folder of shards, which are "
+            "encoded already and bring their tokenizer; leave out --tokenizer"
         )
-    if text.corpus is None:
-        return named_tokenizer(choice or text.place)
-    return (
-        CharTokenizer.train(text.corpus.text)
-        if choice in (None, "char")
-        else named_tokenizer(choice)
-    )
+    if text.corpus is None or not (choice == "char" or size):
+        return named_tokenizer(choice)
+    return learn_tokenizer(text.corpus, size) if size else CharTokenizer.train(text.corpus.text)
 
 
 def _check_tokenizer(run: Path | str, saved: Tokenizer, choice: str, text: Text) -> None:
@@ -266,11 +290,13 @@ def _check_tokenizer(run: Path | str, saved: Tokenizer, choice: str, text: Text)
         CheckpointError: they differ.
     """
     kind = {"char": CharTokenizer, "gpt2": BPETokenizer}.get(choice)
-    if kind and not isinstance(saved, kind):
-        now = choice  # need not be downloaded to differ
+    if learned_size(choice) or (kind and not isinstance(saved, kind)):
+        now = choice  # need not be learned or downloaded to differ
     else:
         other = _tokenizer(choice, text)
-        if other == saved:
+        if saved in (other, with_marks(text.corpus, other)) or other == with_marks(
+            text.corpus, saved
+        ):
             return
         now = f"{other}, sha256 {other.sha256[:8]}"
     raise CheckpointError(

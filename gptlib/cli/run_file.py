@@ -28,7 +28,7 @@ from gptlib.cli.train_options import (
 from gptlib.corpora.downloads import read_registry
 from gptlib.errors import ConfigError, nearest
 from gptlib.resources import data_path
-from gptlib.tokenizers import load_tokenizer
+from gptlib.tokenizers import learned_size, load_tokenizer
 from gptlib.versions import package_version
 
 PATHS = ("corpus", "tokenizer", "init_from", "out", "mirror_to")
@@ -163,14 +163,18 @@ def _names(key: str) -> set[str]:
     return {"char", "gpt2"} if key == "tokenizer" else set()
 
 
+def _is_learned(key: str, value: str) -> bool:
+    return key == "tokenizer" and learned_size(value) is not None
+
+
 def _seen_from_here(key: str, value: str, folder: Path) -> str:
-    if value in _names(key) or not value:
+    if value in _names(key) or not value or _is_learned(key, value):
         return value
     return _as_path(key, os.path.join(folder, os.path.expanduser(value)))
 
 
 def _seen_from(folder: Path, key: str, value: str) -> str:
-    if value in _names(key) or os.path.isabs(value):
+    if value in _names(key) or os.path.isabs(value) or _is_learned(key, value):
         return value
     try:
         return _as_path(key, os.path.relpath(value, folder))
@@ -181,7 +185,8 @@ def _seen_from(folder: Path, key: str, value: str) -> str:
 def _as_path(key: str, path: str) -> str:
     """A path that is not taken for a name."""
     path = os.path.normpath(path)
-    return os.path.join(os.curdir, path) if path in _names(key) else path
+    named = path in _names(key) or _is_learned(key, path)
+    return os.path.join(os.curdir, path) if named else path
 
 
 # --- writing --------------------------------------------------------------------------------------

@@ -52,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
     told = [make_tracker(args.tracker, args.out)] if args.tracker else []
     told += [TrainingProgress(lines=False)] if args.progress == "auto" else []
     report = None if args.progress == "none" else progress
+    if plan.told and report:
+        report(plan.told)
     trainer = Trainer(
         model, train, val, config, args.out, plan.tokenizer, report=report, note=plan.note,
         separator=plan.separator, mirror_to=args.mirror_to, callbacks=told,

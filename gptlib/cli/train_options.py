@@ -75,8 +75,9 @@ OPTIONS = {
     ),
     "tokenizer": Option(
         name_or_path, "what", "NAME",
-        "what cuts the text into tokens: char, its characters; gpt2; or a folder with a saved "
-        "tokenizer (default char; shards and --init-from bring their own)",
+        "what cuts the text into tokens: char, its characters; gpt2; bpe-N, such as bpe-2048, N "
+        "byte pairs learned from it; or a folder with a saved tokenizer (default char; shards and "
+        "--init-from bring their own)",
     ),
     "pad_vocab": Option(
         int, "what", "N",
@@ -86,8 +87,9 @@ OPTIONS = {
     ),
     "separator": Option(
         typed_text, "what", "TEXT",
-        "the text that stands after every document: windows then begin at one, in training and in "
-        "validation (default: windows begin anywhere)",
+        "the text that stands between documents: windows then begin at one, in training and in "
+        "validation (default: <|start|> for stories with marks that fit the context; else windows "
+        "begin anywhere, as they do with an empty one)",
     ),
     "preset": Option(
         str, "what", "NAME",
@@ -96,7 +98,8 @@ OPTIONS = {
     ),
     "init_from": Option(
         name_or_path, "what", "RUN",
-        "begin with the best weights of another run, in its shape and with its tokenizer",
+        "begin with the best weights of another run, in its shape and with its tokenizer; marks of "
+        "stories that this does not have are added to both",
     ),
     "mirror_to": Option(
         path, "saving", "FOLDER",

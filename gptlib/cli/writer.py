@@ -14,6 +14,7 @@ from gptlib.model import GPT
 from gptlib.sampling.settings import More
 from gptlib.sampling.stops import Ending
 from gptlib.sampling.text_stream import until_stop
+from gptlib.stories.marks import END, START
 from gptlib.tokenizers import END_OF_TEXT, Tokenizer
 
 
@@ -70,11 +71,15 @@ class Writer(NamedTuple):
 def between_documents(manifest: dict) -> tuple[str, str]:
     """What a model trained on documents is shown before one, and writes after it; else empty.
 
-    The model that ships says so itself; a run trained with --separator has it in its note.
+    The model that ships says so itself; a run has it in its note, one on stories with their marks
+    under "sampling", and one that was trained with --separator under that.
     """
     hints, note = (manifest.get(part) for part in ("sampling", "note"))
+    note = note if isinstance(note, dict) else {}
+    hints = hints if isinstance(hints, dict) else note.get("sampling")
     if isinstance(hints, dict):
         begin, stop = hints.get("begin"), hints.get("stop")
     else:
-        begin = stop = note.get("separator") if isinstance(note, dict) else None
+        begin = stop = note.get("separator")
+        stop = END if begin == START else stop
     return (begin if isinstance(begin, str) else ""), (stop if isinstance(stop, str) else "")

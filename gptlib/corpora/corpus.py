@@ -2,7 +2,7 @@
 
 One job: `load_corpus`. An embedded corpus is made by a grammar (`gptlib.grammar`), whose entropy is
 known; a registered one is downloaded once and checked every time (`gptlib.corpora.downloads`);
-anything else is the path of the reader's own UTF-8 file.
+anything else is the path of the reader's own UTF-8 file, or of stories (`gptlib.corpora.titled`).
 
 How an embedded corpus is counted: its text is document, separator, document, separator, and so on,
 with a separator after the last one too. The separator never occurs inside a document, so document
@@ -24,13 +24,18 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from gptlib.corpora import titled
 from gptlib.corpora.downloads import Entry, fetch, find_cached, read_registry, unknown_name
+from gptlib.corpora.text_file import check_permission, read_text
 from gptlib.errors import DataError
 from gptlib.grammar import Grammar, sample_corpus
+from gptlib.grammar.grammar import SEPARATOR
 from gptlib.paths import user_path
+from gptlib.stories.marks import END, START, TITLE, TITLE_END, genre_token, special_tokens
 
 TRAIN_SHARE = 0.9
-OF_DOCUMENTS = (".jsonl", ".ndjson", ".json", ".parquet")  # many texts, not one
+OF_STORIES = (".jsonl", ".ndjson")
+OF_DOCUMENTS = (".json", ".parquet")  # many texts, not one
 EMBEDDED_SIZE = 1_000_000  # characters
 
 
@@ -50,8 +55,10 @@ class Corpus:
         text: all of it, lines ended by "\\n".
         train, val: the first part and the rest.
         entropy: nats per character of the source that made it, or None where nobody knows.
-        train_documents, val_documents: the documents of an embedded corpus, without separators;
-            empty for others.
+        train_documents, val_documents: the documents of an embedded corpus or of stories, without
+            separators; empty for others.
+        separator: the text that stands after each of them, or "".
+        marks: the marks of its stories, each of which is to be one id; empty for other texts.
     """
 
     name: str
@@ -63,6 +70,8 @@ class Corpus:
     train_documents: tuple[str, ...] = ()
     val_documents: tuple[str, ...] = ()
     grammar: Grammar | None = None
+    separator: str = ""
+    marks: tuple[str, ...] = ()
 
     @functools.cached_property
     def sha256(self) -> str:
@@ -114,19 +123,22 @@ def load_corpus(
 
     Args:
         name_or_path: a name of the registry ("tales", "stories", "shakespeare"), or a path. A
-            name wins over a file of that name; "./tales" or a Path means the file.
+            name wins over a file of that name; "./tales" or a Path means the file. A `.jsonl` file,
+            a folder of `.txt` files and a text with marks are stories: see `gptlib.corpora.titled`.
         size: embedded corpora: documents are drawn until there are so many characters (default a
-            million). Others: only the first `size` characters (default all).
+            million). Others: only the first `size` characters, of stories about so many in whole
+            ones (default all).
         seed: which sample of an embedded corpus; no use to the others.
         registry: a registry other than the one that ships with gptlib.
 
-    The first 90% train: of the documents of an embedded corpus, of the characters of any other. A
-    byte-order mark is dropped, and "\\r\\n" and "\\r" become "\\n".
+    The first 90% train: of the documents of an embedded corpus, of the characters of any other. Of
+    stories every tenth validates, unless their records name the split. A byte-order mark is
+    dropped, and "\\r\\n" and "\\r" become "\\n".
 
     Raises:
-        DataError: no such name or file; a folder; not UTF-8; empty or blank; too short to split; a
-            size that cannot be had; a file of documents, such as .jsonl; a download that failed
-            (see `gptlib.corpora.downloads.fetch`).
+        DataError: no such name or file; a folder without texts; not UTF-8; empty or blank; too
+            short to split; a size that cannot be had; a malformed story; a file of documents, such
+            as .parquet; a download that failed (see `gptlib.corpora.downloads.fetch`).
     """
     if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
         raise DataError(f"size is {size!r}; expected a whole number of characters, at least 1")
@@ -147,6 +159,8 @@ def load_corpus(
                 "`gptlib train --corpus FOLDER` reads. If it is a text, let its name end in .txt"
             )
         licence = "the reader's own file; its terms are not known to gptlib"
+        if path.is_dir() or path.suffix.lower() in OF_STORIES:
+            return _of_stories(path, licence, size)
         return _from_file(path, path.name, licence, size)
     if entry.kind == "embedded":
         return _embedded(entry, EMBEDDED_SIZE if size is None else size, seed)
@@ -192,9 +206,12 @@ def _existing(name_or_path: str | Path, entries: dict[str, Entry]) -> Path:
         there, folder = False, False
     if folder:
         check_permission(path)
+        if not (path / "manifest.json").exists() and titled.text_files(path):
+            return path
         raise DataError(
-            f"{path} is a folder; give the path of one UTF-8 text file, or of token shards: a "
-            "folder with the manifest.json that `gptlib data prepare` wrote"
+            f"{path} is a folder; give the path of one UTF-8 text file, of a folder with stories, "
+            "a .txt file each, or of token shards: a folder with the manifest.json that `gptlib "
+            "data prepare` wrote"
         )
     if not there:
         check_permission(path)
@@ -202,39 +219,12 @@ def _existing(name_or_path: str | Path, entries: dict[str, Entry]) -> Path:
     return path
 
 
-def check_permission(path: Path) -> None:
-    """Say so where the reason why nothing is found at a path is that it may not be looked at.
-
-    Raises:
-        DataError: no permission to read the folder at `path`, or to pass one on the way.
-    """
-    refused = None
-    try:
-        if os.path.isdir(path) and not os.access(path, os.R_OK | os.X_OK):
-            refused = path
-        os.stat(path)
-    except PermissionError:
-        refused = path
-    except (OSError, ValueError):
-        pass  # nothing there, or no name that could be: for other reasons
-    if refused:
-        raise DataError(
-            f"{refused} cannot be read (Permission denied); check its permissions and those of the "
-            "folders that it is in"
-        )
-
-
-def plain_lines(text: str) -> str:
-    """`text` with every line ended by "\\n", whatever system it comes from."""
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
 def _from_file(path: Path, name: str, licence: str, size: int | None) -> Corpus:
-    text = _read(path)
+    text = read_text(path)
+    if titled.is_marked(text):
+        return _of_stories(path, licence, size)
     if size is not None and size > len(text):
-        raise DataError(
-            f"size is {size:,}, but {name} has {len(text):,} characters; ask for at most that many"
-        )
+        raise DataError(_too_much(size, name, len(text)))
     text = text[:size]
     if not text.strip():
         raise DataError(
@@ -247,22 +237,32 @@ def _from_file(path: Path, name: str, licence: str, size: int | None) -> Corpus:
     return Corpus(name, licence, text, text[:cut], text[cut:])
 
 
-def _read(path: Path) -> str:
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be read ({error.strerror}); check its permissions"
-        ) from error
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        guess = "UTF-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "Latin-1, or no text at all"
-        raise DataError(
-            f"{path} is not UTF-8: byte 0x{raw[error.start]:02x} at offset {error.start:,} "
-            f"(it may be {guess}); save it as UTF-8"
-        ) from error
-    return plain_lines(text)
+def _of_stories(path: Path, licence: str, size: int | None) -> Corpus:
+    stories = titled.read_stories(path)
+    documents = titled.deal(stories)
+    if size is not None:
+        total = sum(map(titled.characters, documents))
+        if size > total:
+            raise DataError(_too_much(size, path.name, total))
+        documents = titled.deal(stories, size)
+    marks = (START, TITLE, TITLE_END, END, *map(genre_token, titled.genres_of(stories)))
+    return _joined(path.name, licence, *documents, SEPARATOR, marks)
+
+
+def _too_much(size: int, name: str, found: int) -> str:
+    return f"size is {size:,}, but {name} has {found:,} characters; ask for at most that many"
+
+
+def _joined(
+    name: str, licence: str, train: list[str], val: list[str], separator: str,
+    marks: tuple[str, ...], grammar: Grammar | None = None,
+) -> Corpus:  # fmt: skip
+    """The corpus of documents, with the separator after each."""
+    first, rest = ("".join(text + separator for text in part) for part in (train, val))
+    return Corpus(
+        name, licence, first + rest, first, rest, grammar.rate if grammar else None, tuple(train),
+        tuple(val), grammar, separator, marks,
+    )  # fmt: skip
 
 
 def _embedded(entry: Entry, size: int, seed: int) -> Corpus:
@@ -274,18 +274,8 @@ def _embedded(entry: Entry, size: int, seed: int) -> Corpus:
             f"size={size:,} makes {len(documents)} document of {entry.name}, too few to have a "
             f"validation part; a document has about {grammar.mean_length:,.0f} characters"
         )
-    train, val = (
-        "".join(document + grammar.separator for document in part)
-        for part in (documents[:cut], documents[cut:])
-    )
-    return Corpus(
-        entry.name,
-        entry.licence,
-        train + val,
-        train,
-        val,
-        grammar.rate,
-        tuple(documents[:cut]),
-        tuple(documents[cut:]),
+    marks = tuple(special_tokens(entry.name)) if documents[0].startswith(START) else ()
+    return _joined(
+        entry.name, entry.licence, documents[:cut], documents[cut:], grammar.separator, marks,
         grammar,
-    )
+    )  # fmt: skip

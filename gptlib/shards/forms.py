@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from io import BufferedReader
 from pathlib import Path
 
-from gptlib.corpora.corpus import plain_lines
+from gptlib.corpora.text_file import plain_lines
 from gptlib.errors import DataError
 from gptlib.tokenizers import END_OF_TEXT
 

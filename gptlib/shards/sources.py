@@ -20,9 +20,10 @@ from fractions import Fraction
 from pathlib import Path
 
 from gptlib.corpora import Corpus, load_corpus
-from gptlib.corpora.corpus import TRAIN_SHARE, check_permission, plain_lines
+from gptlib.corpora.corpus import TRAIN_SHARE
 from gptlib.corpora.downloads import Entry, read_registry
 from gptlib.corpora.hub_files import HubFiles
+from gptlib.corpora.text_file import check_permission, plain_lines
 from gptlib.errors import ConfigError, DataError
 from gptlib.files import sha256
 from gptlib.paths import user_path
@@ -194,7 +195,6 @@ def _check_fraction(value: float | None) -> None:
 def _from_corpus(corpus: Corpus, val_fraction: float | None, revision: str | None) -> Source:
     """A corpus keeps its own split, of which its floor and the published figures speak."""
     train, val = corpus.train_documents, corpus.val_documents
-    ending = corpus.grammar.separator if corpus.grammar else ""
     if not train:
         cut = int((1 - val_fraction if val_fraction else TRAIN_SHARE) * len(corpus.text))
         train, val = (corpus.text[:cut],), (corpus.text[cut:],)
@@ -206,7 +206,7 @@ def _from_corpus(corpus: Corpus, val_fraction: float | None, revision: str | Non
             split = "train" if i < len(train) else "val"
             yield Document(text, split if own_split else None, (i + 1) / total)
 
-    return Source(corpus.name, revision or corpus.sha256, ending, read)
+    return Source(corpus.name, revision or corpus.sha256, corpus.separator, read)
 
 
 def _from_hub(entry: Entry, field: str, scratch: Path | None) -> Source:

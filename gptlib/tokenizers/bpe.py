@@ -144,6 +144,25 @@ class BPETokenizer(Tokenizer):
         pieces = [bytes(byte_of[c] for c in p) for p in sorted(rank, key=rank.__getitem__)]
         return cls(pieces, special)
 
+    def with_special(self, tokens: Iterable[str]) -> "BPETokenizer":
+        """The same pieces and special tokens under the same ids, and `tokens` after them.
+
+        `gptlib.resize_vocab` gives a model rows for them. One that is there already stays.
+
+        Raises:
+            TokenizerError: a special token that cannot be used.
+        """
+        new = [token for token in check_special(tokens) if token not in self.special_tokens]
+        return BPETokenizer(self._pieces, [*self.special_tokens, *new])
+
+    def added_to(self, other: Tokenizer) -> list[str]:
+        """The special tokens that `other.with_special` would need to become this tokenizer; none if
+        it cannot."""
+        if not isinstance(other, BPETokenizer):
+            return []
+        new = list(self.special_tokens)[len(other.special_tokens) :]
+        return new if other.with_special(new) == self else []
+
     @property
     def vocab_size(self) -> int:
         """The number of ids, V, special tokens included."""

@@ -25,7 +25,7 @@ FLOORS = {
     2: "model model_config rotary kv_cache id_checks chunked_loss products grammar"
     " stories parallel",
     3: "corpora batches muon optim checkpoint",
-    4: "tokenizers train_config train_state run_log mirror",
+    4: "tokenizers resizing train_config train_state run_log mirror",
     5: "shards sampling evaluation runs",
     6: "task trainer hub footprint devices budget",
     7: "presets course",
