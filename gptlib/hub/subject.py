@@ -93,7 +93,9 @@ class Subject:
                 "tokenizer_class": "PreTrainedTokenizerFast",
                 "model_max_length": self.model.config.block_size,
                 "clean_up_tokenization_spaces": False,
-                "bos_token": self.begin if self.begin in self.tokenizer.special_tokens else self.end,
+                "bos_token": self.begin
+                if self.begin in self.tokenizer.special_tokens
+                else self.end,
                 "eos_token": self.end,
             },
         )
