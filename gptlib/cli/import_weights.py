@@ -28,11 +28,9 @@ float32, rounded as they were."""
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = HELP
     parser.add_argument(
-        "name",
-        type=name_or_path,
-        metavar="NAME",
+        "name", type=name_or_path, metavar="NAME",
         help=f"{', '.join(SHAPES)}, a folder, or a .gguf file",
-    )
+    )  # fmt: skip
     parser.add_argument(
         "--out", required=True, type=path, metavar="FOLDER", help="the run folder, a new one"
     )

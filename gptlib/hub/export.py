@@ -46,9 +46,10 @@ def export_run(
         the folder.
 
     Raises:
-        ConfigError: no such format, or none that has such a quantization; the model has a part that the format cannot express; a package
-            is missing. TokenizerError: the same of the tokenizer. CheckpointError: what `load_run`
-            refuses. DataError: the folder is there already, or cannot be written.
+        ConfigError: no such format, or none that has such a quantization; the model has a part that
+            the format cannot express; a package is missing. TokenizerError: the same of the
+            tokenizer. CheckpointError: what `load_run` refuses. DataError: the folder is there
+            already, or cannot be written.
     """
     if to not in FORMATS:
         raise ConfigError(f"{to!r} is no format; use one of {', '.join(FORMATS)}")

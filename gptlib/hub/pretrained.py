@@ -2,8 +2,8 @@
 
 One job: `from_pretrained` and `import_run`. OpenAI's four GPT-2s are known by name
 (`data/pretrained.toml`): one file each, of a named revision, used only if its sha256 is right.
-Anything else is a folder that `transformers` saved, or a GGUF file. Weights are read from safetensors alone: a
-pickle may run any program when it is opened.
+Anything else is a folder that `transformers` saved, or a GGUF file. A pickle is never read: it may
+run any program when it is opened.
 """
 
 from __future__ import annotations

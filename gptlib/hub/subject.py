@@ -86,6 +86,7 @@ class Subject:
 
     def write_tokenizer(self, folder: Path) -> None:
         """Write the tokenizer's two files, which `transformers` and `tokenizers` read."""
+        special = self.tokenizer.special_tokens
         fast_tokenizer(self.tokenizer).save(str(folder / FILE))
         write_json(
             folder / "tokenizer_config.json",
@@ -93,9 +94,7 @@ class Subject:
                 "tokenizer_class": "PreTrainedTokenizerFast",
                 "model_max_length": self.model.config.block_size,
                 "clean_up_tokenization_spaces": False,
-                "bos_token": self.begin
-                if self.begin in self.tokenizer.special_tokens
-                else self.end,
+                "bos_token": self.begin if self.begin in special else self.end,
                 "eos_token": self.end,
             },
         )

@@ -191,6 +191,6 @@ def bpe_of_merges(
 
 def _foreign(reason: str) -> TokenizerError:
     return TokenizerError(
-        f"the tokenizer is none that gptlib could read exactly: {reason}; expected a byte-level BPE cut "
-        "as GPT-2's, or one that `gptlib export` wrote"
+        f"the tokenizer is none that gptlib could read exactly: {reason}; expected a byte-level "
+        "BPE cut as GPT-2's, or one that `gptlib export` wrote"
     )
