@@ -20,14 +20,17 @@ OpenAI's GPT-2 is downloaded once, and used only if its sha256 is right; a
 download that was cut off goes on where it stopped. A folder is one that
 save_pretrained or `gptlib export --to hf` wrote: config.json,
 model.safetensors and the tokenizer's files. A name wins over a folder of that
-name; ./gpt2 is the folder."""
+name; ./gpt2 is the folder. A file that ends in .gguf is a GPT-2 for llama.cpp,
+which `gptlib export --to gguf` wrote or another program; its weights become
+float32, rounded as they were."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = HELP
     parser.add_argument(
-        "name", type=name_or_path, metavar="NAME", help=f"{', '.join(SHAPES)}, or a folder"
-    )
+        "name", type=name_or_path, metavar="NAME",
+        help=f"{', '.join(SHAPES)}, a folder, or a .gguf file",
+    )  # fmt: skip
     parser.add_argument(
         "--out", required=True, type=path, metavar="FOLDER", help="the run folder, a new one"
     )

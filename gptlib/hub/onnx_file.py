@@ -79,7 +79,7 @@ def write_onnx(subject: Subject, folder: Path) -> None:
             external_data=weights > LARGE, verbose=False,
         )  # fmt: skip
     config = {"vocab_size": subject.model.config.vocab_size, "context": context,
-              "bos_token_id": subject.end_id, "eos_token_id": subject.end_id}  # fmt: skip
+              "bos_token_id": subject.begin_id, "eos_token_id": subject.end_id}  # fmt: skip
     write_json(folder / "config.json", config)
     how = _HOW.format(prompt=subject.prompt, context=context)
     subject.write_readme(folder, how.splitlines())

@@ -2,8 +2,8 @@
 
 One job: `from_pretrained` and `import_run`. OpenAI's four GPT-2s are known by name
 (`data/pretrained.toml`): one file each, of a named revision, used only if its sha256 is right.
-Anything else is a folder that `transformers` saved. Weights are read from safetensors alone: a
-pickle may run any program when it is opened.
+Anything else is a folder that `transformers` saved, or a GGUF file. A pickle is never read: it may
+run any program when it is opened.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import Tensor
 from gptlib import checkpoint
 from gptlib.corpora.downloads import fetch
 from gptlib.errors import CheckpointError, ConfigError
+from gptlib.hub.gguf_read import SUFFIX, from_gguf
 from gptlib.hub.new_folder import new_folder
 from gptlib.hub.tokenizer_file import read_fast
 from gptlib.hub.transformers_folder import CONFIG, WEIGHTS
@@ -45,7 +46,8 @@ def from_pretrained(name: str | Path, registry: str | Path | None = None) -> tup
         name: "gpt2", "gpt2-medium", "gpt2-large" or "gpt2-xl", which are downloaded once (see
             `gptlib.corpora.downloads`), or a folder with `config.json`, `model.safetensors` and
             the tokenizer's files, as `save_pretrained` and `gptlib export --to hf` write it. A name
-            wins over a folder of that name; "./gpt2" or a Path means the folder.
+            wins over a folder of that name; "./gpt2" or a Path means the folder. Or a file whose
+            name ends in .gguf, which `gptlib.hub.gguf_read` reads.
         registry: a registry other than the one that ships with gptlib.
 
     Returns:
@@ -63,6 +65,8 @@ def from_pretrained(name: str | Path, registry: str | Path | None = None) -> tup
         path = fetch(name, registry or data_path("pretrained.toml"))
         n_layer, n_head, n_embd = SHAPES[name]
         settings = _NO_DROPOUT | {"n_layer": n_layer, "n_head": n_head, "n_embd": n_embd}
+    elif Path(name).suffix.lower() == SUFFIX and not user_path(name).is_dir():
+        return from_gguf(name)
     else:
         folder = _folder(name)
         settings = _settings(folder)

@@ -17,6 +17,7 @@ from gptlib.hub.tokenizer_file import FILE, fast_tokenizer
 from gptlib.hub.weights import without_padding
 from gptlib.model import GPT
 from gptlib.runs import load_run, run_folder
+from gptlib.stories.marks import END, START, TITLE
 from gptlib.tokenizers import END_OF_TEXT, Tokenizer
 from gptlib.versions import package_version
 
@@ -28,7 +29,8 @@ class Subject:
     Attributes:
         name: of the run. model: in evaluation mode, without rows that no token stands for.
         tokenizer: its own. end: the text of the token that ends a document, or None.
-        begin: what the model was shown before a document in training, or nothing.
+        begin: what the model was shown before a document in training, or nothing. A model whose
+            tokenizer has the marks of a story begins and ends with those.
         step: of the checkpoint that was taken.
     """
 
@@ -56,6 +58,8 @@ class Subject:
         begin = _separator(tokenizer, manifest)
         special = tokenizer.special_tokens
         end = next((text for text in (END_OF_TEXT, begin) if text in special), None)
+        if {START, TITLE, END} <= special.keys():
+            begin, end = START, END
         model = without_padding(model, tokenizer.vocab_size)
         name = run_folder(run).resolve().name
         return cls(name, model, tokenizer, end, begin, manifest["step"])
@@ -66,8 +70,15 @@ class Subject:
         return None if self.end is None else self.tokenizer.special_tokens[self.end]
 
     @property
+    def begin_id(self) -> int | None:
+        """The id of `begin`, or of `end` where what begins a document is no token of its own."""
+        return self.tokenizer.special_tokens.get(self.begin, self.end_id)
+
+    @property
     def prompt(self) -> str:
         """A text for an example to begin with: one that the tokenizer knows."""
+        if self.begin == START:
+            return START + TITLE
         for text in ("Once upon a time", "The "):
             with suppress(TokenizerError):
                 return self.tokenizer.decode(self.tokenizer.encode(text))
@@ -75,6 +86,7 @@ class Subject:
 
     def write_tokenizer(self, folder: Path) -> None:
         """Write the tokenizer's two files, which `transformers` and `tokenizers` read."""
+        special = self.tokenizer.special_tokens
         fast_tokenizer(self.tokenizer).save(str(folder / FILE))
         write_json(
             folder / "tokenizer_config.json",
@@ -82,7 +94,7 @@ class Subject:
                 "tokenizer_class": "PreTrainedTokenizerFast",
                 "model_max_length": self.model.config.block_size,
                 "clean_up_tokenization_spaces": False,
-                "bos_token": self.end,
+                "bos_token": self.begin if self.begin in special else self.end,
                 "eos_token": self.end,
             },
         )
@@ -102,7 +114,12 @@ class Subject:
             "",
             "- It reads at most its context; a longer text has to be cut to its last tokens.",
         ]
-        if self.begin:
+        if self.begin == START:
+            about.append(
+                f"- A story is {START}{TITLE}title</|title|>, a line break, its text, {END}: begin "
+                f"with the first two, and stop at {END}."
+            )
+        elif self.begin:
             about.append(
                 f"- In training {self.begin!r} stood between documents: begin with it where a "
                 "document is to begin, and end where the model writes it."

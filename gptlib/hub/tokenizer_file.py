@@ -108,7 +108,7 @@ def read_fast(folder: Path) -> Tokenizer:
         if path.is_file():
             lines = (folder / "merges.txt").read_text("utf-8").splitlines()
             pairs = [line for line in lines if line and not line.startswith("#version")]
-            return _bpe(json.loads(path.read_bytes()), pairs, None)
+            return bpe_of_merges(json.loads(path.read_bytes()), pairs, None)
     except TokenizerError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -142,7 +142,7 @@ def _from_content(content: dict[str, Any]) -> Tokenizer:
     odd += [key for key in ("lstrip", "rstrip", "single_word") if any(a.get(key) for a in added)]
     if odd:
         raise _foreign(f"it has {', '.join(odd)}")
-    return _bpe(model["vocab"], model["merges"], added)
+    return bpe_of_merges(model["vocab"], model["merges"], added)
 
 
 _PARTS_OF_OTHERS = ("dropout", "byte_fallback", "continuing_subword_prefix", "end_of_word_suffix")
@@ -159,9 +159,18 @@ def _adds_tokens(post_processor: dict[str, Any]) -> bool:
     return kind not in (None, "ByteLevel")  # which moves offsets only
 
 
-def _bpe(
+def bpe_of_merges(
     vocab: dict[str, int], pairs: Iterable[str | list[str]], added: list[dict] | None
-) -> Tokenizer:
+) -> BPETokenizer:
+    """The tokenizer of which other programs' files know the merges.
+
+    Args:
+        vocab: each token's id, as files show tokens. pairs: the merges, in order. added: `content`
+            and `id` of each special token, or None where the file does not say which they are.
+
+    Raises:
+        TokenizerError: it has an order that a `BPETokenizer` cannot have.
+    """
     halves = [tuple(pair.split(" ") if isinstance(pair, str) else pair) for pair in pairs]
     special = {token["content"]: token["id"] for token in added or ()}
     if added is None:  # vocab.json does not say which they are: what no merge makes
@@ -182,6 +191,6 @@ def _bpe(
 
 def _foreign(reason: str) -> TokenizerError:
     return TokenizerError(
-        f"{FILE} is none that gptlib could read exactly: {reason}; expected a byte-level BPE cut "
-        "as GPT-2's, or one that `gptlib export` wrote"
+        f"the tokenizer is none that gptlib could read exactly: {reason}; expected a byte-level "
+        "BPE cut as GPT-2's, or one that `gptlib export` wrote"
     )

@@ -48,7 +48,7 @@ def write_transformers(subject: Subject, folder: Path) -> None:
         as_any_file(folder / WEIGHTS, write)
     except safetensors.SafetensorError as error:  # how it tells of a full disk
         raise OSError(str(error)) from error
-    ends = {"bos_token_id": subject.end_id, "eos_token_id": subject.end_id}
+    ends = {"bos_token_id": subject.begin_id, "eos_token_id": subject.end_id}
     write_json(
         folder / CONFIG,
         {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "dtype": "float32",

@@ -22,6 +22,7 @@ from gptlib.course.scaling import plots as scaling
 from gptlib.course.scaling.law import Law
 from gptlib.course.self_attention import plots as attention
 from gptlib.course.speedrun import plots as speedrun
+from gptlib.course.stories import bits
 from gptlib.course.tokens import plots as tokens
 
 LAW = Law(0.5, 40.0, 0.5, 300.0, 0.45)
@@ -56,6 +57,11 @@ SPIKES = Record(
 )  # fmt: skip
 
 DRAWN = {
+    bits.levels: (torch.sin(torch.arange(128) ** 1.5) * 0.1,),
+    bits.errors: (
+        {name: [(n, k / 2**n) for n in range(2, 9)]
+         for name, k in (("by row", 1.7), ("by block", 1.1))},
+    ),
     tokens.sweep: (
         [256, 1024, 4096, 8192, 16384], [1, 2.5, 3.6, 4.1, 4.6], [2.4, 4.5, 5.6, 6, 6.5],
         [3.4, 2.5, 2.2, 2.1, 2.1], "Alt.",
