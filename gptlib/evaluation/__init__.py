@@ -1,6 +1,13 @@
 """How good a model is: its loss, its choices between endings, the texts it writes."""
 
 from gptlib.evaluation.choices import score_endings, score_pairs, score_probes
+from gptlib.evaluation.diversity import (
+    copied_share,
+    distinct_n,
+    longest_shared_run,
+    longest_shared_runs,
+    self_bleu,
+)
 from gptlib.evaluation.hellaswag import hellaswag, read_items
 from gptlib.evaluation.intervals import compare, wilson
 from gptlib.evaluation.loss import (
@@ -17,8 +24,12 @@ __all__ = [
     "Verdict",
     "bits_per_byte",
     "compare",
+    "copied_share",
+    "distinct_n",
     "hellaswag",
     "judge_story",
+    "longest_shared_run",
+    "longest_shared_runs",
     "loss_by_position",
     "measure_split",
     "parse_rate",
@@ -26,6 +37,7 @@ __all__ = [
     "score_endings",
     "score_pairs",
     "score_probes",
+    "self_bleu",
     "split_loss",
     "token_losses",
     "wilson",

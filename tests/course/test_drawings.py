@@ -17,6 +17,8 @@ from gptlib.course.multi_head import drawings as multi_head
 from gptlib.course.picture import BLUE, PAPER, VARIABLES, VERMILION, Picture, themed
 from gptlib.course.pretraining import drawings as pretraining
 from gptlib.course.self_attention import drawings as self_attention
+from gptlib.course.stories import drawings_sampling as sampling
+from gptlib.course.stories.drawings_sampling import Node
 from gptlib.course.tokens import drawings as tokens
 from gptlib.model_config import GPTConfig
 
@@ -74,6 +76,41 @@ DRAWN = {
         },
     ),
     pretraining.eight_gpus: (512,),
+    sampling.sampler: (
+        ["goat", "sleep", "bell", "harbor"],
+        [0.4, 0.3, 0.2, 0.1],
+        [4 / 7, 3 / 7, 0, 0],
+    ),
+    sampling.beam_tree: (
+        [
+            [Node("no", None, 1, "kept")],
+            [
+                Node("sleep", 0, 0.5, "kept"),
+                Node("goat", 0, 0.4, "kept"),
+                Node("bell", 0, 0.1, "cut"),
+            ],
+            [
+                Node("at", 0, 0.35, "kept"),
+                Node(".", 0, 0.15, "cut"),
+                Node(".", 1, 0.36, "ended"),
+                Node("at", 1, 0.04, "kept"),
+            ],
+            [
+                Node("night", 0, 0.315, "kept"),
+                Node("noon", 0, 0.035, "cut"),
+                Node("night", 3, 0.036, "kept"),
+            ],
+            [Node(".", 0, 0.315, "ended"), Node(".", 2, 0.036, "ended")],
+        ],
+    ),
+    sampling.padding: ([["Ada", "had", "a", "bell"], ["Otto", "slept"], ["The", "goat", "left"]],),
+    sampling.speculation: (
+        ["goat", ".", "Otto", "ate"],
+        [0.4, 0.7, 0.05, 0.3],
+        [0.55, 0.6, 0.3, 0.3],
+        [0.31, 0.88, 0.62, 0.1],
+        "Ada",
+    ),
     multi_head.gpt: (GPTConfig(64, 45, n_layer=3, n_head=4, n_embd=32),),
 }
 
@@ -113,8 +150,8 @@ def test_equal_calls_give_equal_bytes(draw):
 
 def test_no_drawing_is_left_out():
     folder = Path(gptlib.course.__file__).parent
-    for path in folder.glob("*/drawings.py"):
-        module = importlib.import_module(f"gptlib.course.{path.parent.name}.drawings")
+    for path in folder.glob("*/drawings*.py"):
+        module = importlib.import_module(f"gptlib.course.{path.parent.name}.{path.stem}")
         made = {
             function
             for name, function in inspect.getmembers(module, inspect.isfunction)
@@ -302,3 +339,25 @@ class TestTheEye:
     def test_an_arrow_to_nowhere(self, d):
         d.arrow((300, 30), (300, 90))
         assert self.seen(d) == ["an arrow ends nowhere, at (300.0, 90.0)"]
+
+
+def test_a_sampler_s_bars_are_as_long_as_their_numbers():
+    svg = sampling.sampler(*DRAWN[sampling.sampler]).svg
+    assert ["goat", "0.57"] in rows(svg) and ["bell", "cut"] in rows(svg)
+    assert ["cut: 0.30 of the mass"] in rows(svg)
+    outlines = [
+        float(mark.get("width"))
+        for mark in ET.fromstring(svg)
+        if mark.tag.endswith("rect") and mark.get("fill") == "none"
+    ]
+    assert outlines == pytest.approx([outlines[0] * p / 0.4 for p in (0.4, 0.3, 0.2, 0.1)], abs=0.1)
+    nothing = sampling.sampler(["a", "b"], [0.6, 0.4], [0.7, 0.3])
+    assert "nothing is cut" in nothing.alt and "of the mass" not in nothing.svg
+
+
+@pytest.mark.parametrize(("throw", "kept"), [(0.62, 2), (0.1, 4)])
+def test_guesses_stay_up_to_the_first_that_the_dice_refuse(throw, kept):
+    guesses, p, q, _, new = DRAWN[sampling.speculation]
+    drawn = sampling.speculation(guesses, p, q, [0.31, 0.88, throw, 0.1], new)
+    assert ["text", *guesses[:kept], new] in rows(drawn.svg)
+    assert f"So one pass gives {kept + 1} tokens." in drawn.alt

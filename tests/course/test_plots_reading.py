@@ -23,6 +23,7 @@ from gptlib.course.scaling.law import Law
 from gptlib.course.self_attention import plots as attention
 from gptlib.course.speedrun import plots as speedrun
 from gptlib.course.stories import bits
+from gptlib.course.stories import plots_sampling as samplers
 from gptlib.course.tokens import plots as tokens
 
 LAW = Law(0.5, 40.0, 0.5, 300.0, 0.45)
@@ -56,11 +57,24 @@ SPIKES = Record(
     log=[line | {"order": name} for name in ORDERS for line in LOG],
 )  # fmt: skip
 
+
+def told(share: float, distinct: float, **settings: object) -> dict:
+    """A sampler's row of the record, as far as it is drawn."""
+    interval = [max(0, share - 0.06), min(1, share + 0.04)]
+    return {"ok": {"share": share, "ci95": interval}, "distinct_2": distinct, "settings": settings}
+
+
 DRAWN = {
     bits.levels: (torch.sin(torch.arange(128) ** 1.5) * 0.1,),
     bits.errors: (
         {name: [(n, k / 2**n) for n in range(2, 9)]
          for name, k in (("by row", 1.7), ("by block", 1.1))},
+    ),
+    samplers.quality_and_diversity: (
+        {"greedy": told(0.97, 0.19), "temperature 0.8": told(0.92, 0.235),
+         "no 4-gram twice": told(0.45, 0.29, no_repeat_ngram_size=4),
+         "4 beams, by mean": told(1, 0.18, num_beams=4), "repetition 1.2": told(0, 0.4)}
+        | {f"top-k {k}": told(0.9, 0.23) for k in range(5, 17)},
     ),
     tokens.sweep: (
         [256, 1024, 4096, 8192, 16384], [1, 2.5, 3.6, 4.1, 4.6], [2.4, 4.5, 5.6, 6, 6.5],
@@ -210,7 +224,10 @@ def test_every_figure_is_small_and_all_of_it_follows_the_page(draw):
     assert "<image" not in svg and "<tspan" not in svg, "neither pixels nor small exponents"
 
 
-MODULES = [attention, bigram, digits, pretraining, resume, scaling, speedrun, tokens, transformer]
+MODULES = [
+    attention, bigram, digits, pretraining, resume, samplers, scaling, speedrun, tokens,
+    transformer,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
