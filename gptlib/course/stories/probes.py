@@ -15,8 +15,9 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 
-from gptlib.course.stories.replay import Event, grammar, replay
+from gptlib.course.stories.replay import Event, grammar, refusal, replay
 from gptlib.errors import ConfigError, DataError
 from gptlib.evaluation import judge_story
 from gptlib.grammar import Probe
@@ -56,8 +57,7 @@ def story_probes(stories: Iterable[str], seed: int = 0) -> Iterator[Probe]:
     Args:
         stories: whole and marked; each must hold together. seed: chooses places and wrong answers.
     """
-    rng = random.Random(seed)
-    morals = _morals()
+    rng, morals = random.Random(seed), _morals()
     for text in stories:
         events = replay(text)
         yield from _swapped_words(text, events, rng)
@@ -71,45 +71,40 @@ def _swapped_words(text: str, events: list[Event], rng: random.Random) -> Iterat
     known = re.compile(r" (" + "|".join([*names, *things]) + r")\b")
     places = [(e, m) for e in events[2:] for m in known.finditer(text, e.start, e.end)]
     rng.shuffle(places)
-    open_kinds = {"name", "owner", "gone"}
+    wanted = {"name", "owner", "gone"}
     for event, match in places:
         same = names if match[1] in names else things
         before = text[: match.start()]
-        told = sorted(word for word in same if re.search(rf"\b{word}\b", before))
+        told = sorted(same.keys() & set(re.findall(r"\w+", before)))
         if match[1] not in told:
             continue
-        others = [word for word in told if word != match[1]]
         strangers = sorted(names.keys() - set(told)) if same is names else []
-        for wrong in others + rng.sample(strangers, min(1, len(strangers))):
-            kind = _refusal(text, events, event, match, wrong)
-            if wrong in strangers and kind:
-                kind = "name"
-            if kind in open_kinds:
-                open_kinds.remove(kind)
+        for wrong in [*told, *rng.sample(strangers, min(1, len(strangers)))]:
+            start, end = match.span(1)
+            reason = refusal(event, text[event.start : start] + wrong + text[end : event.end])
+            kind = _kind(reason, event, events, wrong in strangers)
+            if kind in wanted and not judge_story(text[:start] + wrong + text[end:]).ok:
+                wanted.remove(kind)
                 distance = match.start() - before.rindex(match[1])
                 yield Probe(kind, before, f" {match[1]}", f" {wrong}", distance)
 
 
-def _refusal(
-    text: str, events: list[Event], event: Event, match: re.Match[str], wrong: str
-) -> str:
-    """The kind of probe that an exchange of one word makes; "" where it is none."""
-    start, end = match.span(1)
-    verdict = judge_story(text[:start] + wrong + text[end:])
-    sentence = text[event.start : start] + wrong + text[end : event.end]
-    if verdict.ok or not sentence.startswith(verdict.sentence):
-        return ""  # allowed, or the contradiction comes to light only later
-    refused = _REFUSED.fullmatch(verdict.reason)
+def _kind(reason: str, event: Event, events: list[Event], stranger: bool) -> str:
+    """What the reason why another word is refused makes of it; "" where it makes no probe."""
+    if stranger and reason:
+        return "name"
+    refused = _REFUSED.fullmatch(reason)
     if not refused:
-        return "other"
+        return ""
     had = (refused[1], "has", refused[2])
-    return "gone" if any(had in e.after.facts for e in events if e.end < start) else "owner"
+    return "gone" if any(had in e.after.facts for e in events if e.end < event.end) else "owner"
 
 
+@cache
 def _morals() -> dict[tuple[str, str], list[str]]:
     """All morals, by genre and the kind of sentence that they are: one kind for each course."""
     found: dict[tuple[str, str], set[str]] = {}
-    for text in held_out(300, seed=2):
+    for text in held_out(150, seed=2):
         last = replay(text)[-1]
         genre = next(kind.ends for kind in storybook().kinds if kind.name == last.kind)
         found.setdefault((genre, last.kind), set()).add(last.sentence)

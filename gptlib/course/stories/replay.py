@@ -25,14 +25,20 @@ class Event:
 
     Attributes:
         start, end: where it stands in the whole marked text. kind: its name in the grammar.
+        moment: what the judge knew when it came. after: the world that it left.
     """
 
     sentence: str
     start: int
     end: int
     kind: str
-    before: World
+    moment: Moment
     after: World
+
+    @property
+    def before(self) -> World:
+        """The world that it found."""
+        return self.moment.world
 
     @property
     def changes(self) -> tuple[frozenset[Triple], frozenset[Triple]]:
@@ -44,6 +50,19 @@ class Event:
 def grammar() -> Grammar:
     """The grammar of the stories, built once."""
     return Grammar.load("stories")
+
+
+def refusal(event: Event, sentence: str) -> str:
+    """Why the world does not allow another sentence in place of an event's; "" if it does.
+
+    It asks of this sentence alone; whether the rest of the story can then be is another question.
+    """
+    book, failed = storybook(), {}
+    body = " " * event.start + sentence  # position 0 is that of the title
+    for match in book.read(body, event.start):
+        if match.end == len(body) and any(follow(book, match, event.moment, event.start, failed)):
+            return ""
+    return failed.get(event.start, "no sentence of a kind that stories know")
 
 
 def replay(text: str) -> list[Event]:
@@ -76,8 +95,7 @@ def _read(
             if rest is not None:
                 sentence = body[pos : match.end]
                 event = Event(
-                    sentence, pos + shift, match.end + shift, match.kind.name,
-                    moment.world, then.world,
+                    sentence, pos + shift, match.end + shift, match.kind.name, moment, then.world
                 )  # fmt: skip
                 return [event, *rest]
     return None
