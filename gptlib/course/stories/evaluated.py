@@ -10,14 +10,13 @@ from __future__ import annotations
 import argparse
 import random
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 from gptlib.course.command import answer, at_least_one
 from gptlib.course.records import Record, make_record, save_record
 from gptlib.course.stories.probes import held_out
 from gptlib.course.stories.replay import grammar
-from gptlib.course.stories.verdicts import Verdicts, judge_all
+from gptlib.course.stories.verdicts import SharedRuns, Verdicts, judge_all
 from gptlib.course.stories.writing import begin_with, story_loss, write_stories
 from gptlib.errors import ConfigError, DataError
 from gptlib.model import GPT
@@ -39,7 +38,7 @@ def evaluate_stories(
     sampling: Sampling | None = None,
     seed: int = 0,
     asked: str = "nothing",
-    shared: Callable[[str], int] | None = None,
+    shared: SharedRuns | None = None,
 ) -> Verdicts:
     """Let a model write n stories, and judge each.
 
@@ -48,7 +47,7 @@ def evaluate_stories(
         seed: the same seed, the same stories.
         asked: what is asked for, one of `ASKED`. Titles are those of stories of the grammar that
             the model was not trained on; of genres each has its turn.
-        shared: gives the longest run of words that a text has in common with the training text.
+        shared: gives for each text the longest run of words that stands in the training text.
 
     Raises:
         ConfigError: `asked` is none of these. DataError: n is 0.
@@ -74,12 +73,7 @@ def beginnings(asked: str, n: int) -> list[str]:
     raise ConfigError(f"asked is {asked!r}; ask for one of {', '.join(map(repr, ASKED))}")
 
 
-def shared_with(text: str) -> Callable[[str], int]:
-    """A function that gives the longest run of words that a story shares with a text."""
-    raise NotImplementedError
-
-
-def story_model(run: str | Path, n: int, shared: Callable[[str], int] | None = None) -> Record:
+def story_model(run: str | Path, n: int, shared: SharedRuns | None = None) -> Record:
     """Judge n stories of a run's best model for each thing that can be asked for, and n at other
     temperatures; and measure its loss on stories that nobody trained it on.
 

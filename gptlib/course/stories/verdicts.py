@@ -18,6 +18,8 @@ from gptlib.stories import END, TITLE, TITLE_END, special_tokens
 
 MEASURES = ("well_formed", "parses", "holds")
 MORAL = "Moral: "
+#: For each text, how many words its longest run has that stands in the training text.
+SharedRuns = Callable[[Sequence[str]], Sequence[int]]
 
 
 @dataclass(frozen=True)
@@ -104,29 +106,33 @@ class Verdicts:
         return {"n": len(self), **rates, "reasons": self.reasons(), "shared_words": shared}
 
 
-def judged(text: str, shared: Callable[[str], int] | None = None) -> Judged:
+def judged(text: str, shared: int | None = None) -> Judged:
     """Judge one story.
 
     Args:
         text: a whole marked story, as far as a model wrote it.
-        shared: gives the longest run of words that a text has in common with the training text.
+        shared: the longest run of words that it has in common with the training text, if known.
     """
     verdict = judge_story(text)
     return Judged(
         text, missing_part(text), _parses(text), verdict.ok, verdict.sentence, verdict.reason,
-        shared(text) if shared else None,
+        shared,
     )  # fmt: skip
 
 
-def judge_all(texts: Sequence[str], shared: Callable[[str], int] | None = None) -> Verdicts:
+def judge_all(texts: Sequence[str], shared: SharedRuns | None = None) -> Verdicts:
     """Judge many stories.
+
+    Args:
+        shared: looks all of them up in the training text, whose words go by once.
 
     Raises:
         DataError: there are none.
     """
     if not texts:
         raise DataError("there are no stories to judge; a share needs at least one")
-    return Verdicts(tuple(judged(text, shared) for text in texts))
+    runs = shared(texts) if shared else [None] * len(texts)
+    return Verdicts(tuple(judged(text, run) for text, run in zip(texts, runs, strict=True)))
 
 
 def missing_part(text: str) -> str:
