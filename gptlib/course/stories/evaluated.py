@@ -8,8 +8,8 @@ One job: `evaluate_stories`, and the command that records it for a finished run.
 from __future__ import annotations
 
 import argparse
-import random
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 from gptlib.course.command import answer, at_least_one
@@ -24,8 +24,7 @@ from gptlib.runs import load_run
 from gptlib.sampling import Sampling
 from gptlib.tokenizers import Tokenizer
 
-#: What a story can be asked for: nothing, a title that no training story is known to have had in
-#: this sample, or a genre.
+#: What a story can be asked for.
 ASKED = ("nothing", "a title", "a genre")
 TEMPERATURES = (0.5, 0.8, 1.0)
 _TITLE = re.compile(r"<\|title\|>(.*?)</\|title\|>")
@@ -102,9 +101,9 @@ def story_model(run: str | Path, n: int, shared: SharedRuns | None = None) -> Re
         "params": model.num_params(),
     }
     samples = [
-        {"prompt": what, "text": s.text, "holds": s.holds, "sentence": s.sentence, "reason": s.reason}
+        {"prompt": what, **asdict(story)}
         for what, of in verdicts.items()
-        for s in [*of.stories[:8], *of.failed[:8]]
+        for story in dict.fromkeys([*of.stories[:8], *of.failed[:8]])
     ]  # fmt: skip
     config = {
         "step": manifest["step"], "model": model.config.to_dict(), "n": n, "temperature": 0.8,

@@ -18,7 +18,7 @@ import torch
 from gptlib import checkpoint
 from gptlib.course.command import answer, at_least_one
 from gptlib.course.records import Record, make_record, save_record
-from gptlib.course.stories.probes import KINDS, collect_probes, held_out, nearer_is_right
+from gptlib.course.stories.probes import collect_probes, held_out, nearer_is_right
 from gptlib.course.stories.replay import grammar
 from gptlib.course.stories.verdicts import judge_all
 from gptlib.course.stories.writing import begin_with, story_loss, write_stories
@@ -26,7 +26,7 @@ from gptlib.errors import DataError
 from gptlib.evaluation import score_probes
 from gptlib.grammar import Probe
 from gptlib.model import GPT, GPTConfig
-from gptlib.stories import TITLE_END
+from gptlib.stories import START, TITLE_END
 from gptlib.stories.kinds import storybook
 from gptlib.tokenizers import Tokenizer, load_tokenizer
 
@@ -103,14 +103,15 @@ def story_learning(run: Path, n: int = 100, looks: Sequence[int] = LOOKS) -> Rec
     if len(kept) < 2:
         raise DataError(f"{run} kept no checkpoint of the steps {looks}; train with keep_last=200")
     documents = held_out(200, seed=3)
-    seen = []
+    lines, samples = [], []
     for step in kept:
-        model = model_at(run, step)
-        seen.append({"step": step, **look(model, tokenizer, documents, probes, max(1, n // 2))})
-        print({k: v for k, v in seen[-1].items() if k != "sample"}, flush=True)
+        seen = look(model_at(run, step), tokenizer, documents, probes, max(1, n // 2))
+        samples.append({"prompt": START, "step": step, **seen.pop("sample")})
+        lines.append({"step": step, **seen})
+        print(lines[-1], flush=True)
     tokens = sum(len(tokenizer.encode(text)) - 1 for text in documents)
     result = {
-        "steps": [{k: v for k, v in at.items() if k != "sample"} for at in seen],
+        "steps": lines,
         "floor": -sum(map(grammar().score, documents)) / tokens,
         "nearer_is_right": {kind: nearer_is_right(probes[kind]) for kind in ("owner", "gone")},
         "examples": {
@@ -118,8 +119,8 @@ def story_learning(run: Path, n: int = 100, looks: Sequence[int] = LOOKS) -> Rec
             for kind, (p, *_) in probes.items()
         },
     }
-    samples = [{"prompt": "<|start|>", "step": at["step"], **at["sample"]} for at in seen]
-    config = {"model": model.config.to_dict(), "probes": n, "stories": max(1, n // 2)}
+    shape = model_at(run, kept[-1]).config.to_dict()
+    config = {"model": shape, "probes": n, "stories": max(1, n // 2)}
     command = f"python -m gptlib.course.stories.learning --run RUN --n {n}"
     return make_record("story-learning", config, result, command, samples)
 

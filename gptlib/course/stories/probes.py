@@ -48,7 +48,9 @@ def collect_probes(n: int, seed: int = 1, kinds: Sequence[str] = KINDS) -> dict[
             found[probe.kind].append(probe)
         if all(len(probes) == n for probes in found.values()):
             return found
-    raise DataError(f"the stories offer too few probes: {({k: len(v) for k, v in found.items()})}")
+    raise DataError(
+        f"the stories offer too few probes: { ({k: len(v) for k, v in found.items()}) }"
+    )
 
 
 def story_probes(stories: Iterable[str], seed: int = 0) -> Iterator[Probe]:

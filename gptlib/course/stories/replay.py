@@ -83,9 +83,7 @@ def replay(text: str) -> list[Event]:
     return events
 
 
-def _read(
-    body: str, book: Storybook, moment: Moment, pos: int, shift: int
-) -> list[Event] | None:
+def _read(body: str, book: Storybook, moment: Moment, pos: int, shift: int) -> list[Event] | None:
     """The events from `pos` on, by the first way to understand them; None where there is none."""
     if pos > len(body):
         return [] if moment.genre else None

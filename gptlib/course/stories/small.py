@@ -64,7 +64,9 @@ def train_rows(
     losses = []
     model.train()
     for step in range(small.steps):
-        rate = learning_rate(step, small.steps, small.lr, small.lr / 10, small.warmup, "cosine", 0.2)
+        rate = learning_rate(
+            step, small.steps, small.lr, small.lr / 10, small.warmup, "cosine", 0.2
+        )
         set_learning_rate(optimizers, rate)
         batch = rows(step)
         found = loss(model, batch) if loss else model(*batch[:2], return_logits=False)[1]

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from gptlib.course.command import answer, at_least_one
@@ -79,9 +80,7 @@ def compare_marks(
     return {way: _one_way(way, stories, fresh, small, n) for way in ways}
 
 
-def _one_way(
-    way: str, stories: Sequence[str], fresh: Sequence[str], small: Small, n: int
-) -> Marks:
+def _one_way(way: str, stories: Sequence[str], fresh: Sequence[str], small: Small, n: int) -> Marks:
     special = [] if way == "spelled" else special_tokens()
     tokenizer = BPETokenizer.train(stories, VOCABULARY, special)
     ids = [tokenizer.encode(text) for text in stories]
@@ -106,7 +105,7 @@ def _measured(
     nats, _ = story_loss(model, [tokenizer.encode(text) for text in fresh])
     end, start = tokenizer.encode(END), tokenizer.encode(START)
     room = model.config.block_size - len(start)
-    rows = generate(model, [start] * n, room, temperature=0.8, seed=1).tolist()
+    rows = generate(model, torch.tensor([start] * n), room, temperature=0.8, seed=1).tolist()
     texts = [tokenizer.decode(row) for row in rows]
     return Marks(
         tokens=sum(map(len, ids)) / len(ids),
