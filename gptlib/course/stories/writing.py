@@ -61,8 +61,8 @@ def write_stories(
         settings["seed"] = [seed * 1_000_003 + first + n for n in range(len(some))]
         room = min(settings["max_new_tokens"], T - max(map(len, some)))
         written = generate(model, some, **settings | {"max_new_tokens": room})
-        rows = written[0] if isinstance(written, tuple) else written
-        texts = [tokenizer.decode(row.tolist()) for row in rows]  # a row that ended repeats its end
+        rows, lengths = written if isinstance(written, tuple) else (written, [None] * len(some))
+        texts = [tokenizer.decode(row[:n].tolist()) for row, n in zip(rows, lengths, strict=True)]
         stories += [text.partition(END)[0] + END if END in text else text for text in texts]
     return stories
 
