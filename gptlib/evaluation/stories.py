@@ -33,8 +33,8 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class _Moment:
-    """One way in which the story can be understood so far."""
+class Moment:
+    """One way in which a story can be understood so far."""
 
     world: World
     named: frozenset[str] = frozenset()  # in the sentence before
@@ -68,9 +68,9 @@ def judge_story(text: str, name: str = "stories") -> Verdict:
 
 
 def _replay(body: str, book: Storybook, asked: str, whole: bool) -> Verdict:
-    ways: dict[int, set[_Moment]] = {0: {_Moment(World())}}
+    ways: dict[int, set[Moment]] = {0: {Moment(World())}}
     failed: dict[int, str] = {}
-    last: set[_Moment] = set()
+    last: set[Moment] = set()
     while ways:
         pos = min(ways)
         now = ways.pop(pos)
@@ -80,7 +80,7 @@ def _replay(body: str, book: Storybook, asked: str, whole: bool) -> Verdict:
         matches = list(book.read(body, pos))
         for match in matches:
             for moment in now:
-                for then in _follow(book, match, moment, pos, failed):
+                for then in follow(book, match, moment, pos, failed):
                     ways.setdefault(match.end + 1, set()).add(then)
         if not matches:
             failed.setdefault(pos, _UNKNOWN)
@@ -90,10 +90,15 @@ def _replay(body: str, book: Storybook, asked: str, whole: bool) -> Verdict:
     return Verdict(False, _first(body, pos), failed[pos])
 
 
-def _follow(
-    book: Storybook, match: Match, moment: _Moment, pos: int, failed: dict[int, str]
-) -> Iterator[_Moment]:
-    """All worlds to which a sentence can lead; where there is none, note why."""
+def follow(
+    book: Storybook, match: Match, moment: Moment, pos: int, failed: dict[int, str]
+) -> Iterator[Moment]:
+    """All moments to which a sentence can lead; where there is none, note in `failed` why.
+
+    Args:
+        match: the sentence at `pos`, read as one kind. moment: what was so before it.
+        failed: by position, the first reason why a sentence there cannot be.
+    """
     kind = match.kind
     if moment.genre:
         failed.setdefault(pos, "the story is over: its moral has been told")
@@ -111,11 +116,11 @@ def _follow(
         if not reasons[-1][1]:
             seen = moment.seen | frozenset(chosen) if pos else moment.seen
             world = moment.world.after(kind.then, who)
-            yield _Moment(world, frozenset(chosen), seen, kind.ends, pos)
+            yield Moment(world, frozenset(chosen), seen, kind.ends, pos)
     failed.setdefault(pos, max(reasons, key=lambda reason: reason[0])[1])
 
 
-def _cast(book: Storybook, match: Match, moment: _Moment) -> dict[str, set[str]]:
+def _cast(book: Storybook, match: Match, moment: Moment) -> dict[str, set[str]]:
     """For each parameter of a sentence, who or what it can be."""
     cast = {}
     for parameter, kind in match.kind.takes.items():
@@ -136,7 +141,7 @@ def _nobody(kind: Kind, parameter: str, match: Match) -> str:
     return f"no {kind.takes[parameter]} in the story that it could be about"
 
 
-def _close(last: set[_Moment], body: str, book: Storybook, asked: str, whole: bool) -> Verdict:
+def _close(last: set[Moment], body: str, book: Storybook, asked: str, whole: bool) -> Verdict:
     """Whether the story may end here; of several readings the best counts."""
     verdicts = [_ending(moment, body, book, asked) for moment in sorted(last, key=repr)]
     verdict = next((v for v in verdicts if v.ok), verdicts[0])
@@ -145,7 +150,7 @@ def _close(last: set[_Moment], body: str, book: Storybook, asked: str, whole: bo
     return Verdict(True) if verdict.ok else verdict
 
 
-def _ending(moment: _Moment, body: str, book: Storybook, asked: str) -> Verdict:
+def _ending(moment: Moment, body: str, book: Storybook, asked: str) -> Verdict:
     sentence = body[moment.start :]
     if not moment.genre:
         return Verdict(False, sentence, "the story stops without a moral")
