@@ -10,7 +10,7 @@ from gptlib.evaluation.loss import (
     split_loss,
     token_losses,
 )
-from gptlib.evaluation.stories import Verdict, judge_story
+from gptlib.evaluation.stories import Verdict, judge_prefix, judge_story
 from gptlib.evaluation.texts import parse_rate
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "bits_per_byte",
     "compare",
     "hellaswag",
+    "judge_prefix",
     "judge_story",
     "loss_by_position",
     "measure_split",
