@@ -257,7 +257,7 @@ def test_where_a_beginning_fails_the_whole_story_fails():
         (STORY[:300] + " goose", "no sentence of a kind"),
         (STORY.replace("<|barter|>", "<|wager|>").removesuffix(END), "was asked for"),
         (STORY.replace("The Lamp and the Pig", "Ada's Pig").removesuffix(END), "speak of Ada"),
-        (STORY.removesuffix(END) + " Omar", "the story is over"),
+        (STORY.replace(END, " Omar went to the inn."), "the story is over"),
         (STORY.partition("Moral")[0].strip() + END, "without a moral"),
     ],
 )

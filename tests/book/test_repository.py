@@ -44,6 +44,7 @@ COURSE = {
     7: "scaling tokens",
     8: "speedrun",
     9: "pretraining",
+    10: "stories",
 }
 COURSE_FLOOR_OF = {module: floor for floor, modules in COURSE.items() for module in modules.split()}
 
