@@ -6,6 +6,7 @@ One job: each function checks one exercise and names the mistake that explains a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -275,7 +276,7 @@ def early_stop(fn: Callable[[list[float], int], tuple[int, int]]) -> Result:
 
     def against_the_last(vals: list[float], patience: int) -> tuple[int, int]:
         rises = 0
-        for epoch, (before, val) in enumerate(zip(vals, vals[1:], strict=False), 2):
+        for epoch, (before, val) in enumerate(pairwise(vals), 2):
             rises = rises + 1 if val >= before else 0
             if rises >= patience:
                 return vals.index(min(vals[:epoch])) + 1, epoch
@@ -346,5 +347,5 @@ def early_stop(fn: Callable[[list[float], int], tuple[int, int]]) -> Result:
                 lambda vals, patience: tuple(n - 1 for n in _stop(vals, patience)),
             ),
         ],
-        success="the best weights are kept, and no epoch is paid for that patience does not ask for",
+        success="the best weights are kept, and patience ends where it was said to",
     )
