@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gptlib.errors import GrammarError
-from gptlib.evaluation import judge_story
+from gptlib.evaluation import judge_prefix, judge_story
 from gptlib.grammar import Grammar
 from gptlib.stories import END, START, TITLE_END, Storybook, World
 from gptlib.stories.kinds import storybook
@@ -199,3 +199,69 @@ def test_a_sentence_that_is_not_well_formed_is_refused(spec, why):
     }
     with pytest.raises(GrammarError, match=why):
         Storybook(source)
+
+
+def ends(text: str) -> list[int]:
+    """Where the text's sentences end, as a reader sees them."""
+    return [m.end() for m in re.finditer(r"[.?!]\"?(?=[ \n<])", text)]
+
+
+def test_every_beginning_of_a_good_story_holds():
+    for text in texts(25, seed=8):
+        for end in ends(text):
+            assert judge_prefix(text[:end]).ok, (judge_prefix(text[:end]), text[:end])
+        assert judge_prefix(text).ok
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 500), data=st.data())
+def test_it_may_be_cut_within_a_word(seed, data):
+    text = GRAMMAR.sample(random.Random(seed)).text
+    at = data.draw(st.integers(text.index(TITLE_END), len(text) - len(END)))
+    assert judge_prefix(text[:at]).ok
+
+
+@pytest.mark.parametrize("head", ["<|start|>", "<|start|><|wager|>", "<|start|><|title|>"])
+def test_the_marks_before_a_title_hold(head):
+    assert judge_prefix(head).ok
+
+
+def test_a_contradiction_is_named_where_it_comes():
+    """Up to the wrong sentence all is well; from its end on it is named, whatever follows."""
+    spoiled = STORY.replace("So Omar walked to the school. ", "")
+    sentence = '"My lamp for your pig," said Omar.'
+    begins, over = spoiled.index(sentence), spoiled.index(sentence) + len(sentence)
+    assert judge_prefix(spoiled[:begins]).ok and judge_prefix(spoiled[: over - 1]).ok
+    for end in (end for end in ends(spoiled) if end >= over):
+        verdict = judge_prefix(spoiled[:end])
+        assert not verdict.ok and verdict == judge_prefix(spoiled[:over])
+        assert verdict.sentence == sentence and "not in one place" in verdict.reason
+
+
+def test_where_a_beginning_fails_the_whole_story_fails():
+    rng, names = random.Random(9), sorted(storybook().members("person"))
+    for text in texts(20, seed=10):
+        found = rng.choice([m for m in re.finditer("|".join(names), text)])
+        spoiled = text[: found.start()] + rng.choice(names) + text[found.end() :]
+        verdicts = [judge_prefix(spoiled[:end]).ok for end in ends(spoiled)]
+        assert verdicts == sorted(verdicts, reverse=True)  # what failed once stays so
+        assert verdicts[-1] == judge_story(spoiled).ok
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Once", "begins with"),
+        ("<|start|><|opera|><|title|>", "no genre"),
+        ("<|start|>Zork", "no sentence of a kind"),
+        (STORY[:300] + " goose", "no sentence of a kind"),
+        (STORY.replace("<|barter|>", "<|wager|>").removesuffix(END), "was asked for"),
+        (STORY.replace("The Lamp and the Pig", "Ada's Pig").removesuffix(END), "speak of Ada"),
+        (STORY.replace(END, " Omar went to the inn."), "the story is over"),
+        (STORY.partition("Moral")[0].strip() + END, "without a moral"),
+    ],
+)
+def test_what_no_ending_can_mend_is_refused(text, reason):
+    verdict = judge_prefix(text)
+    assert not verdict.ok
+    assert reason in verdict.reason, verdict

@@ -17,7 +17,7 @@ from gptlib.evaluation.loss import (
     split_loss,
     token_losses,
 )
-from gptlib.evaluation.stories import Verdict, judge_story
+from gptlib.evaluation.stories import Verdict, judge_prefix, judge_story
 from gptlib.evaluation.texts import parse_rate
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "copied_share",
     "distinct_n",
     "hellaswag",
+    "judge_prefix",
     "judge_story",
     "longest_shared_run",
     "longest_shared_runs",

@@ -1,6 +1,7 @@
 """Whether a story makes sense: a small simulator of its world replays it from the text.
 
-One job: `judge_story`. It reads one sentence after the other, whoever wrote them. Each must be of
+One job: `judge_story`, and `judge_prefix` for one that is still being written. They read one
+sentence after the other, whoever wrote them. Each must be of
 a kind that the village knows (`gptlib.stories.kinds`), and the state of the world must allow it:
 nobody gives what somebody else has, speaks to somebody who is elsewhere, tells what they cannot
 know, or draws a moral from what has not happened. What the grammar would have written next plays no
@@ -16,7 +17,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from gptlib.stories.kinds import Kind, Match, Storybook, storybook
-from gptlib.stories.marks import END, START, genre_token
+from gptlib.stories.marks import END, START, TITLE, genre_token
 from gptlib.stories.world import World
 
 _SENTENCE = re.compile(r"[^\n]*?[.?!]\"?(?=[ \n]|\Z)|[^\n]+|\n")
@@ -54,26 +55,67 @@ def judge_story(text: str, name: str = "stories") -> Verdict:
     The sentence of the verdict is the title where that promises what never comes, and the last one
     where the story ends too early or leaves something open.
     """
-    book = storybook(name)
-    text = text.strip()
-    head = re.match(re.escape(START) + r"(?:<\|(\w+)\|>(?=<\|title\|>))?", text)
+    book, text = storybook(name), text.strip()
+    asked, pos, refused = _head(text, book)
+    if refused:
+        return refused
+    whole = text.endswith(END)
+    body = text[pos : len(text) - len(END) if whole else len(text)]
+    last, failed, _ = _replay(body, book)
+    return _close(last, body, book, asked, whole) if last else _first_failure(failed, body)
+
+
+def judge_prefix(text: str, name: str = "stories") -> Verdict:
+    """Replay the beginning of a story, from `<|start|>` to wherever it has come.
+
+    Args:
+        text: the beginning; it may stop within a sentence. One with `<|end|>` is a whole story.
+        name: the grammar whose sentences and words are known.
+
+    Every sentence that is whole must be allowed when it comes, and what follows the last of them
+    must be the beginning of a kind of sentence. That something is still open is no fault, until a
+    moral has been told: then nothing can follow, and the story is judged as a whole one is.
+    """
+    book, text = storybook(name), text.strip()
+    if text.endswith(END):
+        return judge_story(text, name)
+    asked, pos, refused = _head(text, book)
+    if refused:
+        return refused
+    body = text[pos:]
+    last, failed, reached = _replay(body, book)
+    goes_on = {pos for pos, now in reached.items() if not all(moment.genre for moment in now)}
+    if not all(moment.genre for moment in last) or any(book.begins(body, pos) for pos in goes_on):
+        return Verdict(True)
+    if last:
+        return _close(last, body, book, asked, whole=True)
+    return _first_failure(failed, body)
+
+
+def _head(text: str, book: Storybook) -> tuple[str, int, Verdict | None]:
+    """The genre that is asked for, where the title begins, and what is wrong before it."""
+    genre = rf"<\|(?!title\|)(\w+)\|>(?={re.escape(TITLE)}|\Z)"
+    head = re.match(f"{re.escape(START)}(?:{genre})?", text)
     if not head:
-        return Verdict(False, _first(text, 0), f"a story begins with {START} and a title")
+        return "", 0, Verdict(False, _first(text, 0), f"a story begins with {START} and a title")
     asked = head[1] or ""
     if asked and asked not in book.genres:
-        return Verdict(False, head[0], f"{genre_token(asked)} asks for no genre")
-    whole = text.endswith(END)
-    body = text[head.end() : len(text) - len(END) if whole else len(text)]
-    return _replay(body, book, asked, whole)
+        return asked, 0, Verdict(False, head[0], f"{genre_token(asked)} asks for no genre")
+    return asked, head.end(), None
 
 
-def _replay(body: str, book: Storybook, asked: str, whole: bool) -> Verdict:
+def _replay(
+    body: str, book: Storybook
+) -> tuple[set[Moment], dict[int, str], dict[int, set[Moment]]]:
+    """All ways to understand a body to its end; why others ended where they did; and for each place
+    where a sentence may begin, the ways that lead there."""
     ways: dict[int, set[Moment]] = {0: {Moment(World())}}
     failed: dict[int, str] = {}
+    reached: dict[int, set[Moment]] = {}
     last: set[Moment] = set()
     while ways:
         pos = min(ways)
-        now = ways.pop(pos)
+        now = reached[pos] = ways.pop(pos)
         if pos > len(body):
             last |= now
             continue
@@ -84,8 +126,11 @@ def _replay(body: str, book: Storybook, asked: str, whole: bool) -> Verdict:
                     ways.setdefault(match.end + 1, set()).add(then)
         if not matches:
             failed.setdefault(pos, _UNKNOWN)
-    if last:
-        return _close(last, body, book, asked, whole)
+    return last, failed, reached
+
+
+def _first_failure(failed: dict[int, str], body: str) -> Verdict:
+    """The first wrong sentence, in the reading that comes furthest."""
     pos = max(failed)
     return Verdict(False, _first(body, pos), failed[pos])
 

@@ -18,8 +18,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, NamedTuple
+
+import regex
 
 from gptlib.errors import GrammarError
 from gptlib.grammar.grammar import shipped
@@ -49,6 +51,15 @@ class Kind:
     ends: str
     shown: list[Shown] = field(default_factory=list, init=False)
     pattern: re.Pattern[str] = field(default=re.compile(""), init=False)
+
+    @cached_property
+    def _beginning(self) -> regex.Pattern[str]:
+        return regex.compile(self.pattern.pattern)  # re has no partial matches
+
+    def begins(self, text: str, pos: int) -> bool:
+        """Whether a sentence of this kind that begins at `pos` is not over where the text ends."""
+        found = self._beginning.fullmatch(text, pos, partial=True)
+        return found is not None and found.partial
 
 
 class Match(NamedTuple):
@@ -115,6 +126,10 @@ class Storybook:
                     if column not in PRONOUNS:
                         by_name.add(parameter)
                 yield Match(kind, found.end(), can_be, set(can_be) - by_name)
+
+    def begins(self, text: str, pos: int) -> bool:
+        """Whether a sentence of some kind that begins at `pos` is not over where the text ends."""
+        return any(kind.begins(text, pos) for kind in self.kinds)
 
     def _owners(self, kind: str, column: str, capital: bool) -> dict[str, list[str]]:
         words = self.words(kind, column)
