@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--marks", action="store_true",
-        help="show the marks of a story, such as <|title|>; in --json, also those before the prompt",
+        help="show the marks of a story, such as <|title|>; in --json also those it began with",
     )  # fmt: skip
     parser.add_argument(
         "--max-new-tokens", type=int, default=1000, metavar="N",
