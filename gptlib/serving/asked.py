@@ -86,6 +86,9 @@ def _checked(name: str, value: Any) -> Any:
     default = DEFAULTS[name]
     if value is None:
         return default
+    if name == "seed" and isinstance(value, str):  # a text field's
+        value = _read(name, value.strip()) if value.strip() else None
+        return default if value is None else _checked(name, value)
     if isinstance(default, str):
         if isinstance(value, str):
             return value.replace("\r\n", "\n").replace("\r", "\n")

@@ -103,6 +103,8 @@ class Desk:
         """A reader has enough, or has gone: what is written for them ends at this token."""
         session = self._session(who)
         session.stopped = True
+        if session.last is not None:
+            session.last.ended = session.last.ended or "It was stopped"
         return session.last
 
     def close(self) -> None:

@@ -78,7 +78,9 @@ def serve(
         path="/",
         server_name=host,
         server_port=port,
-        theme=gr.themes.Default(font=system, font_mono=mono),
+        theme=gr.themes.Default(font=system, font_mono=mono).set(
+            block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300"
+        ),
         css=CSS,
         footer_links=[],
         run_history=False,
