@@ -1,4 +1,4 @@
-"""The command line: `gptlib data | plan | train | sample | eval | plot | info | export | import`.
+"""The command line: `gptlib`, and one of the commands in `COMMANDS` after it.
 
 One job: `main`, which turns words into a call of the module that has the command, and the library's
 errors into one line and exit code 2. A command is a module with two functions: `add_arguments` says
@@ -25,6 +25,7 @@ COMMANDS = {
     "plan": ("budget", "say what a training run will take: memory, hours, money"),
     "train": ("train", "train a model"),
     "sample": ("sample", "let a trained model write"),
+    "serve": ("serve", "let a trained model write on a page in a browser"),
     "eval": ("evaluate", "measure a trained model"),
     "plot": ("plot", "draw the losses of runs"),
     "info": ("info", "say what a run, a checkpoint or a folder of shards is, and if it is whole"),

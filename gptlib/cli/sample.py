@@ -18,6 +18,7 @@ from gptlib.cli.writer import Writer, between_documents
 from gptlib.errors import ConfigError, DataError, TokenizerError
 from gptlib.model import GPT
 from gptlib.sampling import Sampling, beam_search, speculate, stream
+from gptlib.sampling.marked import has_marks, story_head
 from gptlib.sampling.settings import More
 
 HELP = """\
@@ -27,10 +28,14 @@ Let a trained model write. The text is shown as it comes, and ends at
   gptlib sample tales --prompt "How " --seed 1
   gptlib sample runs/mine --prompt-file begin.txt --samples 3 --stop "The end."
   gptlib sample runs/mine --prompts many.jsonl --out texts.jsonl
+  gptlib sample runs/stories --title "A bell and a goat" --genre barter
 
 --prompts has a prompt in each line; in a file that ends in .jsonl a line is
 JSON, a string or an object with "prompt". --out gets a JSON record for each
 text, as it is written, and the same command goes on after a kill.
+
+--title and --genre ask a model for a story, if its texts had the marks of
+stories. Its title is shown as a line and the marks are not, except for --marks.
 
 `tales` is the model that ships with gptlib; ./tales is a run folder of that
 name here."""
@@ -51,6 +56,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     prompt.add_argument(
         "--prompts", type=path, metavar="FILE",
         help="a UTF-8 file with a prompt in each line, or JSON in each; goes with --out or --json",
+    )  # fmt: skip
+    parser.add_argument(
+        "--title", type=typed_text, metavar="TEXT",
+        help="ask for a story with this title; --prompt is how its text begins",
+    )  # fmt: skip
+    parser.add_argument(
+        "--genre", metavar="NAME",
+        help="ask for a story of this kind, one of those that the model was trained on",
+    )  # fmt: skip
+    parser.add_argument(
+        "--marks", action="store_true",
+        help="show the marks of a story, such as <|title|>; in --json also those it began with",
     )  # fmt: skip
     parser.add_argument(
         "--max-new-tokens", type=int, default=1000, metavar="N",
@@ -89,8 +106,15 @@ def run(args: argparse.Namespace) -> int:
     model, tokenizer, manifest = load_writer(args.run, device=args.device)
     begin, stop = between_documents(manifest)
     stops = [*args.stop, stop] if stop else args.stop
+    asked = {
+        name: value for name in ("title", "genre") if (value := getattr(args, name)) is not None
+    }
+    if asked or args.marks or has_marks(tokenizer):
+        head = story_head(tokenizer, args.title, args.genre)  # refused where there are no marks
+        begin = head if asked else begin or head
     more = settings_of(args, tokenizer)
-    writer = Writer(model, tokenizer, begin, stops, args.max_new_tokens, temperature_of(args), more)
+    length, temperature = args.max_new_tokens, temperature_of(args)
+    writer = Writer(model, tokenizer, begin, stops, length, temperature, more, asked, args.marks)
     if args.prompts is not None:
         return sample_many.run(args, writer)
     if args.num_beams is not None:
@@ -107,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
             continue
         if args.samples > 1:
             print(f"=== sample {number} of {args.samples}, --seed {seed} ===")
-        print(prompt, end="", flush=True)
+        print(writer.shown(prompt), end="", flush=True)
         for piece in writer.pieces(_tokens(writer, draft, ids, args, seed)):
             print(piece, end="", flush=True)
         print()
@@ -151,7 +175,12 @@ def _tokens(
     writer: Writer, draft: GPT | None, ids: list[int], args: argparse.Namespace, seed: int
 ) -> Iterator[int]:
     """The new tokens of one sample; its settings are checked at once."""
-    model, _, _, _, n, temperature, more = writer
+    model, n, temperature, more = (
+        writer.model,
+        writer.max_new_tokens,
+        writer.temperature,
+        writer.more,
+    )
     if draft is None:
         return stream(model, ids, n, temperature, seed=seed, **more)
     guesses = 4 if args.guesses is None else args.guesses
@@ -177,7 +206,7 @@ def _search(args: argparse.Namespace, writer: Writer, prompt: str) -> int:
             continue
         if args.samples > 1:
             print(f"=== text {number} of {args.samples}, score {score:.4f} ===")
-        print(prompt + record["text"])
+        print(writer.shown(prompt) + record["text"])
     return 0
 
 

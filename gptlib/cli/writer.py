@@ -5,17 +5,17 @@ One job: `Writer`, which all ways of `gptlib sample` share.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from gptlib.errors import ConfigError, TokenizerError
 from gptlib.model import GPT
+from gptlib.sampling.marked import end_of, written
 from gptlib.sampling.settings import More
 from gptlib.sampling.stops import Ending
-from gptlib.sampling.text_stream import until_stop
 from gptlib.stories.marks import END, START
-from gptlib.tokenizers import END_OF_TEXT, Tokenizer
+from gptlib.tokenizers import Tokenizer
 
 
 class Writer(NamedTuple):
@@ -28,11 +28,13 @@ class Writer(NamedTuple):
     max_new_tokens: int
     temperature: float
     more: More
+    asked: Mapping[str, str] = MappingProxyType({})  #: "title", "genre": what `begin` asks for
+    marks: bool = False  #: show the marks of a story
 
     @property
     def end(self) -> int | None:
-        """The token that ends a document."""
-        return self.tokenizer.special_tokens.get(END_OF_TEXT)
+        """The token that ends a story or a document."""
+        return end_of(self.tokenizer)
 
     def ids(self, prompt: str) -> list[int]:
         """What the model is shown; a newline where that would be nothing."""
@@ -45,10 +47,16 @@ class Writer(NamedTuple):
                 "at least one character that it was trained on"
             ) from error
 
+    def shown(self, prompt: str) -> str:
+        """What stands before the new text: the title as a line, and the prompt; or with marks."""
+        if self.marks:
+            return self.begin + prompt
+        title = " ".join(self.asked.get("title", "").split())
+        return f"{title}\n{prompt}" if title else prompt
+
     def pieces(self, new: Iterable[int]) -> Iterator[str]:
         """The text of new tokens, a piece at a time, up to its end."""
-        ids = itertools.takewhile(lambda i: i != self.end, new)
-        return until_stop(self.tokenizer.decode_each(ids), self.stops)
+        return written(self.tokenizer, new, self.stops, self.marks)
 
     def until_end(self, new: Iterable[int]) -> list[int]:
         """New tokens up to the one that ends the text."""
@@ -63,9 +71,12 @@ class Writer(NamedTuple):
     def record(self, prompt: str, new: list[int], **about: object) -> dict:
         """What `--json` and `--out` say of a text."""
         text = "".join(self.pieces(new))
-        whole = self.end not in new and text == "".join(self.tokenizer.decode_each(new))
+        raw = "".join(written(self.tokenizer, new, self.stops, marks=True))
+        whole = self.end not in new and raw == "".join(self.tokenizer.decode_each(new))
         ended = "length" if whole else "stop"
-        return {"prompt": prompt, "text": text, "tokens": len(new), "ended": ended, **about}
+        asked = {"begin": self.begin, **self.asked} if self.marks else self.asked
+        about = {"text": text, "tokens": len(new), "ended": ended, **about}
+        return {**asked, "prompt": prompt, **about}
 
 
 def between_documents(manifest: dict) -> tuple[str, str]:

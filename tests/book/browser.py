@@ -78,15 +78,16 @@ class Browser:
             raise RuntimeError(f"the browser refused {method}: {reply['error']['message']}")
         return reply["result"]
 
-    def show(self, page: Path, width: int, dark: bool = False) -> None:
-        """Open a page from the disk in a window of so many CSS pixels and wait for its pictures."""
+    def show(self, page: Path | str, width: int, dark: bool = False) -> None:
+        """Open a page from the disk or at an address, in a window of so many CSS pixels, and wait
+        for its pictures."""
         self.ask(
             "Emulation.setDeviceMetricsOverride",
             width=width, height=900, deviceScaleFactor=1, mobile=width < 700,
         )  # fmt: skip
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.ask("Emulation.setEmulatedMedia", media="", features=[scheme])
-        self.ask("Page.navigate", url=page.as_uri())
+        self.ask("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
         self.run(
             "new Promise(done => document.readyState === 'complete' ? done() : "
             "addEventListener('load', () => done()))"
@@ -96,8 +97,21 @@ class Browser:
         """Press a key where the focus is, and let it go."""
         for kind in ("keyDown", "keyUp"):
             self.ask("Input.dispatchKeyEvent", type=kind, key=key, code=key, text=text,
-                     windowsVirtualKeyCode=13 if key == "Enter" else 0)  # fmt: skip
+                     windowsVirtualKeyCode={"Enter": 13, "Tab": 9}.get(key, 0))  # fmt: skip
             text = ""
+
+    def write(self, text: str) -> None:
+        """Type a text where the focus is."""
+        self.ask("Input.insertText", text=text)
+
+    def wait(self, script: str, seconds: float = 120) -> Any:
+        """Ask again and again until the answer is neither false nor nothing, and return it."""
+        deadline = time.monotonic() + seconds
+        while not (answer := self.run(script)):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"after {seconds:g} s still not so: {script}")
+            time.sleep(0.05)
+        return answer
 
     def run(self, script: str) -> Any:
         """Return what a JavaScript expression, awaited, is worth on the page shown."""
