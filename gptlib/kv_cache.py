@@ -27,6 +27,8 @@ class KVCache:
 
     #: (B, 1, 1, S), which keys each row may see; None where a row may see all that came before.
     mask: Tensor | None = None
+    #: Whether a pass leaves something in it.
+    keeps = True
 
     def __init__(
         self,

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from gptlib.chunked_loss import MOST_LOGITS, chunked_cross_entropy
+from gptlib.documents import Documents, documents_of
 from gptlib.errors import DataError
 from gptlib.id_checks import check_device, check_targets, explain_lookup
 from gptlib.kv_cache import KVCache
@@ -138,7 +139,11 @@ class CausalSelfAttention(nn.Module):
             k, v = cache.append(layer, k, v)
             causal = causal if cache.mask is None else cache.mask
         dropout = self.attn_dropout if self.training else 0.0
-        y = fused_attention(q, k, v, causal=causal, dropout=dropout)
+        if isinstance(cache, Documents):  # each reads itself alone
+            parts = zip(*map(cache.cut, (q, k, v)), strict=True)
+            y = cache.join([fused_attention(*part, causal=True, dropout=dropout) for part in parts])
+        else:
+            y = fused_attention(q, k, v, causal=causal, dropout=dropout)
         y = y.transpose(1, 2).reshape(B, T, C)  # heads side by side again
         return self.resid_dropout(self.c_proj(y))
 
@@ -202,6 +207,9 @@ class GPT(nn.Module):
     Attributes:
         recompute: keep of each block only what enters it, and run it once more on the way back.
         loss_chunk: tokens whose logits exist at a time where they are not returned; 0 is all.
+        document_start: the id that documents begin with, where several stand in a window: attention
+            then stays within each, and learned positions count from it. None lets it look back to
+            the window's first token. With a cache, which is for one document, it changes nothing.
 
     Derived in chapter 3, *Is that all of it?*
     """
@@ -211,6 +219,7 @@ class GPT(nn.Module):
         self.config = config
         # Time for memory. No part of the config: what is computed stays the same.
         self.recompute, self.loss_chunk = False, 0
+        self.document_start: int | None = None
         self.transformer = Transformer(config)
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         if config.tied_head:
@@ -261,6 +270,8 @@ class GPT(nn.Module):
         check_device(idx, self.device, "idx")
         if idx.dim() != 2:
             raise DataError(f"idx has shape {tuple(idx.shape)}; give (B, T), a row for each text")
+        if cache is None and self.document_start is not None:
+            cache = documents_of(idx, self.document_start)
         start = cache.length if cache is not None else 0
         T = idx.size(1)
         if start + T > self.config.block_size:
@@ -278,8 +289,8 @@ class GPT(nn.Module):
             x = x + self.transformer.wpe(places if cache is None else cache.places(places))
         x = self.transformer.drop(x)
         for layer, block in enumerate(self.transformer.h):
-            if self.recompute and cache is None:  # dropout draws the same again
-                x = checkpoint(block, x, use_reentrant=False)
+            if self.recompute and not (cache and cache.keeps):  # dropout draws the same again
+                x = checkpoint(block, x, cache, layer, use_reentrant=False)
             else:
                 x = block(x, cache, layer)
         # Not in `append`: until the last layer has been through, all of them write at one place.

@@ -128,9 +128,9 @@ def initial_weights(model: GPT, run: str | Path, tokenizer: Tokenizer | None = N
     added: list[str] = []
     if isinstance(tokenizer, BPETokenizer) and old_tokenizer is not None:
         added = tokenizer.added_to(old_tokenizer)
-    if added:
-        source = resize_vocab(source, tokenizer, max(1, model.config.vocab_size))
-        old_tokenizer = tokenizer
+        if added:
+            source = resize_vocab(source, tokenizer, model.config.vocab_size)
+            old_tokenizer = tokenizer
     old, new = source.config.to_dict(), model.config.to_dict()
     differences = [
         f"{name} is {old[name]!r} there and {new[name]!r} here"

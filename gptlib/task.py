@@ -93,6 +93,23 @@ def open_task(
     )
 
 
+def document_start(config: TrainConfig, separator: Sequence[int] | None) -> int | None:
+    """The token at which attention stops looking back, or None.
+
+    Raises:
+        ConfigError: it is to, and there is no separator, or one of several tokens.
+    """
+    if config.attend == "window":
+        return None
+    if separator is None or len(separator) != 1:
+        found = f"a separator of {len(separator)} tokens" if separator else "no separator"
+        raise ConfigError(
+            f"attend is 'document' and there is {found}; give one that is a single token, such as "
+            "<|start|>, or leave attend at window"
+        )
+    return separator[0]
+
+
 def _split_validation(
     tokens: Tokens, windows: int, separator: Sequence[int] | None
 ) -> Callable[[GPT, Runtime], float]:

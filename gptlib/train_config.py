@@ -23,6 +23,8 @@ FREE = (
 # Settings that it may change only when told to (`override`): the rest of the schedule is another.
 OVERRIDABLE = ("steps", "lr", "min_lr", "patience")
 
+ATTEND = ("window", "document")
+
 MIN_LR = 1e-4  # where no min_lr is given
 
 
@@ -131,6 +133,11 @@ class TrainConfig:
         "tokens whose logits are made at a time, such as 1024 where the vocabulary is large; less "
         "memory for one more product with the head; 0 is all at once",
     )
+    attend: str = training(
+        "window",
+        "how far back a token may look: window, to its first token; or document, to the separator "
+        "of one token that its document begins with",
+    )
 
     def __post_init__(self) -> None:
         for name, least in {
@@ -154,7 +161,7 @@ class TrainConfig:
             raise ConfigError(f"decay is {self.decay!r}; it must be above 0 and at most 1")
         choices = {
             "schedule": SCHEDULES, "sampling": SAMPLING, "optimizer": OPTIMIZERS,
-            "parallel": STRATEGIES, "muon_parts": MUON_PARTS,
+            "parallel": STRATEGIES, "muon_parts": MUON_PARTS, "attend": ATTEND,
         }  # fmt: skip
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -172,6 +179,11 @@ class TrainConfig:
             raise ConfigError(
                 f"muon_parts is {self.muon_parts!r}, but optimizer is {self.optimizer!r}; use "
                 "optimizer='muon', or leave it packed"
+            )
+        if self.attend == "document" and self.compile:
+            raise ConfigError(
+                "attend is 'document', where the shapes of a step follow from its documents, and "
+                "compile is on, which wants them the same at every step; leave out one"
             )
         if self.batch_size % self.accumulate:
             raise ConfigError(

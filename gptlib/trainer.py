@@ -30,7 +30,7 @@ from gptlib.runs import Run, check_same_run, read_jsonl
 from gptlib.runtime import Runtime
 from gptlib.shards.splits import Split
 from gptlib.stopping import stop_signals
-from gptlib.task import Loss, Measure, open_task
+from gptlib.task import Loss, Measure, document_start, open_task
 from gptlib.tokenizers import Tokenizer
 from gptlib.train_config import TrainConfig
 from gptlib.train_state import TrainState, describe, same_runtime
@@ -63,7 +63,8 @@ class Trainer:
     Raises:
         DataError: a split is too short for the model, or has ids outside its vocabulary; a shard
             folder that is damaged or was made with another tokenizer.
-        ConfigError: `Batches` of another batch_size than the config's.
+        ConfigError: `Batches` of another batch_size than the config's; attention within documents
+            and no separator of one token.
         DeviceError: `config.compile`, and this machine cannot.
     """
 
@@ -92,6 +93,7 @@ class Trainer:
         self.log = RunLog(self.run_dir, self.leads, report, callbacks)
         self.report = self.log.report
         self.model = model
+        self.document_start = document_start(config, separator)
         self.task = open_task(model.config, train, val, config, tokenizer, separator, loss)
         self.batches = self.task.batches
         if config.compile:
@@ -287,6 +289,7 @@ class Trainer:
             checkpoint.load_weights(self.model, loaded[0])
         self.about["runtime"] = {"device": self.runtime.kind, "dtype": self.runtime.dtype}
         self.model.recompute, self.model.loss_chunk = c.recompute, c.loss_chunk
+        self.model.document_start = self.document_start
         if c.parallel == "ddp" or self.runtime.world_size == 1:
             self.model.to(self.runtime.device)  # FSDP moves its shards itself
         self.compute = parallel.wrap(self.model, self.runtime, c.parallel, c.compile)
