@@ -58,10 +58,7 @@ SPIKES = Record(
 
 DRAWN = {
     bits.levels: (torch.sin(torch.arange(128) ** 1.5) * 0.1,),
-    bits.errors: (
-        {name: [(n, k / 2**n) for n in range(2, 9)]
-         for name, k in (("by row", 1.7), ("by block", 1.1))},
-    ),
+    bits.errors: (torch.sin(torch.arange(512) ** 1.5).reshape(2, 256),),
     tokens.sweep: (
         [256, 1024, 4096, 8192, 16384], [1, 2.5, 3.6, 4.1, 4.6], [2.4, 4.5, 5.6, 6, 6.5],
         [3.4, 2.5, 2.2, 2.1, 2.1], "Alt.",
@@ -210,7 +207,18 @@ def test_every_figure_is_small_and_all_of_it_follows_the_page(draw):
     assert "<image" not in svg and "<tspan" not in svg, "neither pixels nor small exponents"
 
 
-MODULES = [attention, bigram, digits, pretraining, resume, scaling, speedrun, tokens, transformer]
+MODULES = [
+    attention,
+    bigram,
+    bits,
+    digits,
+    pretraining,
+    resume,
+    scaling,
+    speedrun,
+    tokens,
+    transformer,
+]
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
