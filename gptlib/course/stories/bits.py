@@ -72,8 +72,8 @@ def errors(weight: Tensor) -> Plot:
     label_ends(ax)
     return Plot(
         fig,
-        "Error against bits, on a scale of powers of two: both lines fall by about half with each bit. "
-        f"With {'; '.join(told)}.",
+        "Error against bits, on a scale of powers of two: both lines fall by about half with each "
+        f"bit. With {'; '.join(told)}.",
     )
 
 
