@@ -207,18 +207,7 @@ def test_every_figure_is_small_and_all_of_it_follows_the_page(draw):
     assert "<image" not in svg and "<tspan" not in svg, "neither pixels nor small exponents"
 
 
-MODULES = [
-    attention,
-    bigram,
-    bits,
-    digits,
-    pretraining,
-    resume,
-    scaling,
-    speedrun,
-    tokens,
-    transformer,
-]
+MODULES = [attention, bigram, digits, pretraining, resume, scaling, speedrun, tokens, transformer]
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
