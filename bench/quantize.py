@@ -45,6 +45,7 @@ RECORD = "story-bits"
 FILES = {"GGUF float32": None, "GGUF q8_0": "q8_0", "GGUF q4_0": "q4_0"}
 PROMPT, NEW, ROUNDS = 64, 256, 5  # tokens, fewer new ones where the context is shorter
 TEMPERATURE, AT_ONCE, SEED = 0.8, 50, 0
+QUALITY = ("loss", "parse", "simulator", "ci95")
 
 
 class Llama:
@@ -80,7 +81,7 @@ def large() -> Subject:
 
 def quality(model: GPT, tokenizer: BPETokenizer, about: dict, samples: int) -> dict:
     """Loss on the run's validation text, and what became of its stories."""
-    val = load_corpus("stories", size=about["note"].get("corpus_size")).val
+    val = load_corpus("stories", size=about.get("note", {}).get("corpus_size")).val
     ids = torch.tensor(tokenizer.encode(val))
     starts = document_starts(ids, tokenizer.encode(START))
     texts = stories(model, tokenizer, samples)
@@ -147,8 +148,9 @@ def compare(
     programs: list[Llama] = []
 
     def add(form: str, form_of: GPT, size: int, more: dict) -> None:
-        blank = {"loss": None, "parse": None, "simulator": None, "ci95": None}
-        found = blank if about is None else quality(form_of, tokenizer, about, samples)
+        found: dict = dict.fromkeys(QUALITY)
+        if about is not None:
+            found = quality(form_of, tokenizer, about, samples)
         row = {"model": subject.name, "form": form, "megabytes": size / 1e6}
         rows[form] = row | found | {"alike": None, "gap": None, "endings": None} | more
 

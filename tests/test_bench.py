@@ -28,6 +28,7 @@ import loading
 import plain_loop
 import pretraining
 import profile_step
+import quantize
 import threads
 import train_step
 
@@ -348,3 +349,57 @@ def test_a_program_that_reads_a_run_in_the_same_way_is_told_from_one_that_does_n
     assert row["tokens"] == "27 of 27" and row["logits"] == 0
     assert row["ids"].startswith("0 of ")
     assert export.compare("llama.cpp", model, tokenizer, read, "gguf", "tales") is None
+
+
+def test_forms_of_one_model_are_measured_by_their_own_weights(run, monkeypatch, tmp_path):
+    """A stand-in for llama.cpp reads the files with gptlib, and once writes something else."""
+    pytest.importorskip("gguf")
+    from test_export import saved
+
+    from gptlib.hub import from_gguf
+    from gptlib.stories import special_tokens
+    from gptlib.tokenizers import BPETokenizer
+
+    class StandIn:
+        wrong_from = 999
+
+        def __init__(self, folder, model, threads):
+            self.model, tokenizer = from_gguf(model)
+            self.end = tokenizer.special_tokens["<|end|>"]
+
+        def write(self, ids, tokens, stop=False):
+            new = gptlib.generate(self.model, ids, tokens, temperature=0)[0, len(ids) :].tolist()
+            new = new[: new.index(self.end)] if stop and self.end in new else new
+            return [i if n < self.wrong_from else i + 1 for n, i in enumerate(new)]
+
+        def close(self):
+            pass
+
+    corpus = gptlib.load_corpus("stories", size=20_000)
+    tokenizer = BPETokenizer.train(corpus.train, 400, special_tokens())
+    saved(tmp_path / "mine", tokenizer, n_embd=32, block_size=80)
+    monkeypatch.setattr(quantize, "Llama", StandIn)
+    monkeypatch.setattr(quantize, "load_corpus", lambda name, size: corpus)
+    monkeypatch.setattr(quantize, "ROUNDS", 1)
+    words = ["--run", str(tmp_path / "mine"), "--samples", "2", "--llama", "somewhere"]
+    rows = {row["form"]: row for row in run(quantize, *words)["rows"]}
+    assert list(rows) == ["float32", "int8", *quantize.FILES]
+    assert rows["GGUF q4_0"]["megabytes"] < rows["GGUF q8_0"]["megabytes"] / 1.1
+    assert rows["int8"]["megabytes"] < rows["float32"]["megabytes"] / 2
+    assert rows["GGUF float32"]["loss"] == pytest.approx(rows["float32"]["loss"], abs=1e-6)
+    assert 0 < abs(rows["int8"]["more_loss"]) < abs(rows["GGUF q4_0"]["more_loss"]) < 0.1
+    assert all(row["simulator"] == row["parse"] == 0 for row in rows.values())
+    assert {row["alike"] for row in rows.values()} == {None, "16 of 16"}
+    assert rows["int8"]["tokens_per_s"] > 0 and rows["float32"]["faster_by"] == 1
+
+    monkeypatch.setattr(StandIn, "wrong_from", 5)
+    monkeypatch.setattr(quantize, "quality", lambda *args: dict.fromkeys(quantize.QUALITY, 0.0))
+    rows = run(quantize, *words)["rows"]
+    assert rows[-1]["alike"] == "5 of 16" and rows[-1]["gap"] >= 0
+    assert run(quantize, *words[:-2])["rows"][-1]["tokens_per_s"] is None
+
+
+def test_the_large_model_has_a_token_for_each_of_gpt2s(monkeypatch):
+    monkeypatch.setattr(quantize, "GPT", lambda config: GPT(replace(config, n_layer=1, n_embd=12)))
+    subject = quantize.large()
+    assert subject.model.config.vocab_size == subject.tokenizer.vocab_size == 50_257

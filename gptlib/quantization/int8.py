@@ -1,7 +1,7 @@
 """Weights in eight bits: whole numbers from -127 to 127, and one scale for each row.
 
 One job: `quantize_int8`, and a GPT whose matrices are stored so. Only weights are rounded, not what
-flows through them. It saves three quarters of the bytes and no time: before each product the
+flows through them. It saves three quarters of the bytes and costs time: before each product the
 numbers become floats again, and torch has no product of a float vector with an int8 matrix that
 beats its own in float32 (`torch._weight_int8pack_mm` does in bfloat16, rounding the activations to
 eight bits as well). What is meant to be fast goes out as GGUF, `gptlib.quantization.blocks`.

@@ -66,16 +66,13 @@ def told(share: float, distinct: float, **settings: object) -> dict:
 
 DRAWN = {
     bits.levels: (torch.sin(torch.arange(128) ** 1.5) * 0.1,),
-    bits.errors: (
-        {name: [(n, k / 2**n) for n in range(2, 9)]
-         for name, k in (("by row", 1.7), ("by block", 1.1))},
-    ),
     samplers.quality_and_diversity: (
         {"greedy": told(0.97, 0.19), "temperature 0.8": told(0.92, 0.235),
          "no 4-gram twice": told(0.45, 0.29, no_repeat_ngram_size=4),
          "4 beams, by mean": told(1, 0.18, num_beams=4), "repetition 1.2": told(0, 0.4)}
         | {f"top-k {k}": told(0.9, 0.23) for k in range(5, 17)},
     ),
+    bits.errors: (torch.sin(torch.arange(512) ** 1.5).reshape(2, 256),),
     tokens.sweep: (
         [256, 1024, 4096, 8192, 16384], [1, 2.5, 3.6, 4.1, 4.6], [2.4, 4.5, 5.6, 6, 6.5],
         [3.4, 2.5, 2.2, 2.1, 2.1], "Alt.",

@@ -1,5 +1,7 @@
 """The section on fewer bits: its figures tell what they show, its exercise knows its mistakes."""
 
+import re
+
 import pytest
 import torch
 from check_promises import CheckPromises
@@ -16,9 +18,13 @@ def test_levels_tell_by_how_much_each_way_is_off():
     assert "8 bits, by row, off by up to 0.004" in bits.levels(row).alt
 
 
-def test_errors_tell_where_the_lines_begin_and_end():
-    plot = bits.errors({"by row": [(2, 0.5), (4, 0.125), (8, 0.0078)]})
-    assert "by row, 50% at 2 bits and 0.8% at 8." in plot.alt
+def test_errors_tell_what_blocks_gain_on_a_row_with_one_large_weight():
+    weight = torch.sin(torch.arange(128) ** 1.5)[None]
+    even = bits.errors(weight).alt
+    weight[0, 0] = 20.0
+    found = re.search(r"row, (\d+)% at 4 .*; for each block, (\d+)% at 4", bits.errors(weight).alt)
+    assert found and int(found[1]) > int(found[2]) + 10
+    assert "both lines fall by about half with each bit" in even
 
 
 def test_the_table_has_a_row_for_each_form_of_one_model():

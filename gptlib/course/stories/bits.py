@@ -6,7 +6,6 @@ One job: the two figures of that section of chapter 7, and the rows of its table
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -53,25 +52,37 @@ def levels(row: Tensor) -> Plot:
     )
 
 
-def errors(curves: Mapping[str, Sequence[tuple[int, float]]]) -> Plot:
-    """Draw the error of rounded weights against the bits of a code, a line for each way.
+def errors(weight: Tensor) -> Plot:
+    """Draw how far rounded weights are off against the bits of a code, for rows and for blocks.
 
     Args:
-        curves: (bits, root of the mean square error as a share of the weights') by name.
+        weight: (out, in), `in` a multiple of 32.
     """
     fig, ax = figure(height=3.0)
-    for name, curve in curves.items():
-        ax.plot(*zip(*curve, strict=True), "o-", label=name)
+    told = []
+    for name, group in (("a scale for each row", weight.size(1)), ("for each block", BLOCK)):
+        curve = [(bits, _error(weight.detach(), group, bits)) for bits in range(2, 9)]
+        ax.plot(*zip(*curve, strict=True), "o-", label=name.removeprefix("a scale "))
+        told.append(f"{name}, {curve[2][1]:.0%} at 4 bits and {curve[-1][1]:.1%} at 8")
     ax.set_yscale("log", base=2)
     ax.set_yticks([2.0**-k for k in range(1, 9, 2)], [f"1/{2**k}" for k in range(1, 9, 2)])
+    ax.minorticks_off()
     ax.set_xlabel("bits of a code")
     ax.set_ylabel("error (share of a weight)")
     label_ends(ax)
-    told = "; ".join(
-        f"{name}, {curve[0][1]:.0%} at {curve[0][0]} bits and {curve[-1][1]:.1%} at {curve[-1][0]}"
-        for name, curve in curves.items()
+    return Plot(
+        fig,
+        "Error against bits, on a scale of powers of two: both lines fall by about half with each "
+        f"bit. With {'; '.join(told)}.",
     )
-    return Plot(fig, f"Error against bits, on a scale of powers of two: all lines fall. {told}.")
+
+
+def _error(weight: Tensor, group: int, bits: int) -> float:
+    """Root of the mean square error, as a share of the root of the mean square weight."""
+    parts = weight.unflatten(1, (-1, group))
+    scale = (parts.abs().amax(-1, keepdim=True) / (2 ** (bits - 1) - 1)).clamp(min=1e-30)
+    off = (parts / scale).round() * scale - parts
+    return float(off.square().mean().sqrt() / parts.square().mean().sqrt())
 
 
 def rows(record: Record, model: str = "stories") -> list[dict[str, Any]]:
