@@ -21,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+from importlib.metadata import version
 from types import TracebackType
 
 import requests
@@ -170,7 +171,8 @@ def main() -> None:
                 figures = read_together(server, readers, args.tokens)
                 rows.append({"workers": workers, "readers": readers, **figures})
             left[f"{workers} workers"] = leave(server)
-    report("serve", rows, args.out, run=args.run, left=json.dumps(left), threads=args.threads)
+    about = {"run": args.run, "threads": args.threads, "gradio": version("gradio")}
+    report("serve", rows, args.out, left=json.dumps(left), **about)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ import loading
 import plain_loop
 import pretraining
 import profile_step
+import serve
 import threads
 import train_step
 
@@ -348,3 +349,11 @@ def test_a_program_that_reads_a_run_in_the_same_way_is_told_from_one_that_does_n
     assert row["tokens"] == "27 of 27" and row["logits"] == 0
     assert row["ids"].startswith("0 of ")
     assert export.compare("llama.cpp", model, tokenizer, read, "gguf", "tales") is None
+
+
+def test_ten_readers_get_their_texts_and_one_who_leaves_gets_no_more(run):
+    """Ten clients of one server on loopback, and a connection that is closed in a text's middle."""
+    about = run(serve, "--readers", "10", "--tokens", "15", "--workers", "2")
+    assert [(row["workers"], row["readers"]) for row in about["rows"]] == [(2, 1), (2, 10)]
+    assert about["rows"][1]["tokens"] == 10 * 15
+    assert json.loads(about["left"])["2 workers"]["after_leaving"] < 1000
