@@ -29,6 +29,7 @@ import plain_loop
 import pretraining
 import profile_step
 import quantize
+import serve
 import threads
 import train_step
 
@@ -403,3 +404,11 @@ def test_the_large_model_has_a_token_for_each_of_gpt2s(monkeypatch):
     monkeypatch.setattr(quantize, "GPT", lambda config: GPT(replace(config, n_layer=1, n_embd=12)))
     subject = quantize.large()
     assert subject.model.config.vocab_size == subject.tokenizer.vocab_size == 50_257
+
+
+def test_ten_readers_get_their_texts_and_one_who_leaves_gets_no_more(run):
+    """Ten clients of one server on loopback, and a connection that is closed in a text's middle."""
+    about = run(serve, "--readers", "10", "--tokens", "15", "--workers", "2")
+    assert [(row["workers"], row["readers"]) for row in about["rows"]] == [(2, 1), (2, 10)]
+    assert about["rows"][1]["tokens"] == 10 * 15
+    assert json.loads(about["left"])["2 workers"]["after_leaving"] < serve.MANY
