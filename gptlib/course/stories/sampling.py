@@ -329,6 +329,7 @@ def story_samplers(
     result: dict = {"samplers": {row.pop("sampler"): row for row in rows}}
     config = {
         "model": model.config.to_dict(), "step": manifest.get("step"), "n": n, "seed": seed,
+        "samplers": list(SAMPLERS),  # in their order, which a record's result has not
         "prompts": "heads of validation stories", "max_new_tokens": LENGTH, "bleu_of": BLEU_OF,
         "training_documents": len(corpus.train_documents), "corpus_size": len(corpus.text),
     }  # fmt: skip
