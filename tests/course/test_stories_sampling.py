@@ -10,15 +10,14 @@ from gptlib.course.records import read_record
 from gptlib.course.stories import sampling
 from gptlib.course.stories.sampling import (
     SAMPLERS,
-    accept_rate,
     changed,
     heads,
     measure_samplers,
-    speculation_gain,
     tell,
     well_formed,
     without_marks,
 )
+from gptlib.course.stories.speculation import accept_rate, small_draft, speculation_gain
 from gptlib.errors import ConfigError, DataError
 from gptlib.evaluation import wilson
 from gptlib.model import GPT, GPTConfig
@@ -134,6 +133,13 @@ def test_a_draft_is_counted_and_changes_no_greedy_token(corpus, tokenizer):
     assert (tally.passes, tally.guessed, tally.kept) == (2, 4, 4)
     with pytest.raises(ConfigError, match="no prompts"):
         speculation_gain(model, draft, tokenizer, [])
+
+
+def test_a_draft_is_trained_where_there_is_none(corpus, tokenizer):
+    draft = small_draft(
+        tokenizer, corpus, steps=2, batch_size=2, warmup=0, eval_every=2, eval_windows=1
+    )
+    assert draft.config.known_ids == tokenizer.vocab_size and draft.config.n_layer == 1
 
 
 def test_the_command_writes_the_record(corpus, tokenizer, tmp_path, monkeypatch, capsys):

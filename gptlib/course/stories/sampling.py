@@ -1,8 +1,7 @@
 """How each sampler writes: the record `story-samplers`, quality beside diversity.
 
 One job: `measure_samplers`, which lets one model tell stories under the same titles and with the
-same seeds in many ways, and judges each; and `speculation_gain`, which counts and times what a
-draft saves.
+same seeds in many ways, and judges each, and the record of it.
 
     python -m gptlib.course.stories.sampling [RUN] [--draft RUN] [--n N] [--out FOLDER]
 """
@@ -12,7 +11,6 @@ from __future__ import annotations
 import argparse
 import re
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -21,7 +19,8 @@ from typing import Any
 from gptlib.corpora import load_corpus
 from gptlib.course.command import answer, at_least_one
 from gptlib.course.records import Record, make_record, save_record
-from gptlib.errors import ConfigError, DataError, GrammarError
+from gptlib.course.stories.speculation import small_draft, speculation_gain
+from gptlib.errors import DataError, GrammarError
 from gptlib.evaluation import judge_story, wilson
 from gptlib.evaluation.diversity import (
     copied_share,
@@ -33,7 +32,7 @@ from gptlib.evaluation.diversity import (
 from gptlib.grammar import Grammar
 from gptlib.model import GPT
 from gptlib.runs import load_run
-from gptlib.sampling import Sampling, Tally, generate, speculate, stream
+from gptlib.sampling import Sampling, generate
 from gptlib.stories import END, START, TITLE, TITLE_END, special_tokens
 from gptlib.tokenizers import Tokenizer
 
@@ -237,70 +236,6 @@ def _shared(texts: Sequence[str], training: Sequence[str]) -> dict:
     }
 
 
-def accept_rate(
-    model: GPT, draft: GPT, prompts: Sequence[Sequence[int]], guesses: int, **settings: Any
-) -> Tally:
-    """Count, over all prompts, what a draft guessed and what was kept; `settings` are those of
-    `speculate`. `kept / guessed` is the rate, and a pass brings one token more than it keeps."""
-    tally = Tally()
-    for ids in prompts:
-        for _ in speculate(model, draft, ids, guesses=guesses, tally=tally, **settings):
-            pass
-    return tally
-
-
-def speculation_gain(
-    model: GPT,
-    draft: GPT,
-    tokenizer: Tokenizer,
-    prompts: Sequence[str],
-    guesses: Sequence[int] = (1, 2, 4, 8),
-    temperature: float = 0.8,
-    seed: int = 0,
-    max_new_tokens: int = LENGTH,
-) -> list[dict]:
-    """What a draft saves: a row without it, and one for each number of guesses.
-
-    Returns:
-        rows with `guesses` (0: no draft), `tokens` that were written, `passes` of the model,
-        `accept_rate` and `tokens_per_pass`, `seconds` and `tokens_per_s`, and `same_greedy`:
-        whether the first prompt's greedy tokens are those without a draft.
-
-    Raises:
-        ConfigError: no prompts, or what `speculate` refuses.
-    """
-    if not prompts:
-        raise ConfigError("there are no prompts; give one or more to write from")
-    ids, end = [tokenizer.encode(prompt) for prompt in prompts], tokenizer.encode(END)
-    options: dict[str, Any] = {"temperature": temperature, "seed": seed, "stop": [end]}
-    start = time.perf_counter()
-    written = sum(len(list(stream(model, x, max_new_tokens, **options))) for x in ids)
-    rows = [_gain(0, Tally(passes=written), written, time.perf_counter() - start)]
-    greedy = options | {"temperature": 0, "seed": None}
-    expected = list(stream(model, ids[0], max_new_tokens, **greedy))
-    for number in guesses:
-        tally, start = Tally(), time.perf_counter()
-        written = sum(
-            len(list(speculate(
-                model, draft, x, max_new_tokens, guesses=number, tally=tally, **options
-            )))
-            for x in ids
-        )  # fmt: skip
-        seconds = time.perf_counter() - start
-        got = list(speculate(model, draft, ids[0], max_new_tokens, guesses=number, **greedy))
-        rows.append(_gain(number, tally, written, seconds) | {"same_greedy": got == expected})
-    return rows
-
-
-def _gain(guesses: int, tally: Tally, tokens: int, seconds: float) -> dict:
-    return {
-        "guesses": guesses, "tokens": tokens, "passes": tally.passes,
-        "accept_rate": round(tally.kept / tally.guessed, 4) if tally.guessed else None,
-        "tokens_per_pass": round(tokens / max(1, tally.passes), 3),
-        "seconds": round(seconds, 3), "tokens_per_s": round(tokens / max(seconds, 1e-9), 1),
-    }  # fmt: skip
-
-
 def story_samplers(
     run: str | Path = "stories",
     draft: str | Path | None = None,
@@ -312,7 +247,8 @@ def story_samplers(
     """The record `story-samplers`, of the shipped model or of another run.
 
     Args:
-        draft: a run of a smaller model with the same tokenizer, for `speculation`; None: none.
+        draft: a run of a smaller model with the same tokenizer, for `speculation`; None trains
+            one, for a minute.
         corpus_size: characters of the corpus that the run was trained on; None: the usual ones.
 
     Raises:
@@ -333,12 +269,11 @@ def story_samplers(
         "prompts": "heads of validation stories", "max_new_tokens": LENGTH, "bleu_of": BLEU_OF,
         "training_documents": len(corpus.train_documents), "corpus_size": len(corpus.text),
     }  # fmt: skip
-    if draft is not None:
-        small = load_run(draft)[0]
-        result["speculation"] = speculation_gain(
-            model, small, tokenizer, prompts[:20], seed=seed, max_new_tokens=LENGTH
-        )
-        config["draft"] = small.config.to_dict()
+    small = load_run(draft)[0] if draft else small_draft(tokenizer, corpus)
+    config["draft"] = small.config.to_dict()
+    result["speculation"] = speculation_gain(
+        model, small, tokenizer, prompts[:20], seed=seed, max_new_tokens=LENGTH
+    )
     samples = [
         {"sampler": name, "prompt": prompts[0], "text": row["story"]}
         for name, row in result["samplers"].items()
@@ -349,7 +284,7 @@ def story_samplers(
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m gptlib.course.stories.sampling")
     parser.add_argument("run", nargs="?", default="stories", help="a run (default: the shipped)")
-    parser.add_argument("--draft", help="a run of a smaller model, for speculation")
+    parser.add_argument("--draft", help="a run of a smaller model (default: trained here)")
     parser.add_argument("--n", type=at_least_one, default=200, help="stories for each sampler")
     parser.add_argument("--seed", type=int, default=0, help="of the first story")
     parser.add_argument("--corpus-size", type=at_least_one, help="that the run was trained on")
