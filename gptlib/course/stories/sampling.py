@@ -13,10 +13,12 @@ import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from gptlib.corpora import load_corpus
+from gptlib.corpora.corpus import EMBEDDED_SIZE
 from gptlib.course.command import answer, at_least_one
 from gptlib.course.records import Record, make_record, save_record
 from gptlib.course.stories.speculation import small_draft, speculation_gain
@@ -27,6 +29,7 @@ from gptlib.evaluation.diversity import (
     distinct_n,
     longest_shared_runs,
     self_bleu,
+    sentences,
     words,
 )
 from gptlib.grammar import Grammar
@@ -170,13 +173,14 @@ def measure_samplers(
         report(f"{name}: {len(told[name])} stories")
     plain = {name: [without_marks(s) for s in stories] for name, stories in told.items()}
     pairs = min(sum(max(0, len(words(s)) - 1) for s in texts) for texts in plain.values())
+    shared = _shared(plain, training) if training else {}
     rows: list[dict] = []
     for name, stories in told.items():
         rows.append(
             {"sampler": name, "settings": changed(settings[name]), "n": len(stories)}
             | _quality(stories, grammar)
             | _diversity(plain[name], max(1, pairs))
-            | (_shared(plain[name], training) if training else {})
+            | shared.get(name, {})
         )
         report(f"{name}: {rows[-1]['ok']['count']} of {len(stories)} hold together")
     return rows
@@ -224,16 +228,32 @@ def _diversity(texts: Sequence[str], pairs: int) -> dict:
     }
 
 
-def _shared(texts: Sequence[str], training: Sequence[str]) -> dict:
-    read = [without_marks(story) for story in training]
-    runs = longest_shared_runs(texts, read)
-    longest = max(runs, key=lambda run: run.length)
-    return {
-        "longest_run": longest.length,
-        "longest_run_text": " ".join(map(str, longest.words)),
-        "mean_run": round(statistics.fmean(run.length for run in runs), 1),
-        "copied": copied_share(texts, read),
-    }
+def _shared(texts: Mapping[str, Sequence[str]], training: Sequence[str]) -> dict[str, dict]:
+    """By sampler, what its texts have in common with the training text, which may be large: it is
+    read twice, not twice for each sampler."""
+    every = [text for some in texts.values() for text in some]
+    runs = iter(longest_shared_runs(every, map(without_marks, training)))
+    met = _met(every, training)
+    found = {}
+    for name, some in texts.items():
+        of_these = list(islice(runs, len(some)))
+        longest = max(of_these, key=lambda run: run.length)
+        found[name] = {
+            "longest_run": longest.length,
+            "longest_run_text": " ".join(map(str, longest.words)),
+            "mean_run": round(statistics.fmean(run.length for run in of_these), 1),
+            "copied": copied_share(some, met),
+        }
+    return found
+
+
+def _met(texts: Sequence[str], training: Sequence[str]) -> list[str]:
+    """Of the texts and their sentences, those that stand in the training text."""
+    whole, parts = set(texts), {part for text in texts for part in sentences(text)}
+    met: set[str] = set()
+    for story in map(without_marks, training):
+        met |= parts.intersection(sentences(story)) | whole.intersection([story])
+    return sorted(met)
 
 
 def story_samplers(
@@ -249,7 +269,8 @@ def story_samplers(
     Args:
         draft: a run of a smaller model with the same tokenizer, for `speculation`; None trains
             one, for a minute.
-        corpus_size: characters of the corpus that the run was trained on; None: the usual ones.
+        corpus_size: characters of the corpus that the run was trained on; None: what it noted. Of
+            another size, the titles might be of stories that it has read.
 
     Raises:
         DataError: the run has no tokenizer.
@@ -257,7 +278,8 @@ def story_samplers(
     model, tokenizer, manifest = load_run(run)
     if tokenizer is None:
         raise DataError(f"{run} has no tokenizer; give a run that was trained with one")
-    corpus = load_corpus("stories", size=corpus_size) if corpus_size else load_corpus("stories")
+    size = corpus_size or (manifest.get("note") or {}).get("corpus_size") or EMBEDDED_SIZE
+    corpus = load_corpus("stories", size=size)
     prompts = heads(corpus.val_documents, n)
     rows = measure_samplers(
         model, tokenizer, SAMPLERS, n, seed, prompts, corpus.train_documents, corpus.grammar, report

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from gptlib.corpora import Corpus
@@ -25,24 +26,28 @@ from gptlib.trainer import Trainer
 #: A draft of one layer, and how it is trained: under a minute on one thread.
 BODY: dict[str, Any] = {"block_size": 256, "n_layer": 1, "n_head": 4, "n_embd": 64}
 TRAIN: dict[str, Any] = {
-    "steps": 400,
-    "batch_size": 16,
-    "lr": 4e-3,
-    "optimizer": "muon",
-    "warmup": 20,
-}
+    "steps": 400, "batch_size": 16, "lr": 4e-3, "optimizer": "muon", "warmup": 20,
+    "eval_every": 400, "eval_windows": 16, "save_minutes": 0,
+}  # fmt: skip
+READ = 3_000_000
 
 
 def small_draft(tokenizer: Tokenizer, corpus: Corpus, **changes: Any) -> GPT:
-    """Train a draft with this tokenizer on a corpus; `changes` are of `TRAIN`."""
+    """Train a draft with this tokenizer on the first `READ` characters of a corpus.
+
+    Args:
+        changes: settings of `TrainConfig`, in place of those in `TRAIN`.
+    """
     torch.manual_seed(0)
     model = GPT(GPTConfig(vocab_size=tokenizer.vocab_size, **BODY))
-    plan: dict[str, Any] = (
-        TRAIN | {"eval_every": TRAIN["steps"], "eval_windows": 16, "save_minutes": 0} | changes
-    )
-    train, val = (ids.numpy() for ids in corpus.encode(tokenizer))
+    texts = corpus.train[:READ], corpus.val[: READ // 10]
+    train, val = (np.array(tokenizer.encode(text)) for text in texts)  # marks as single ids
     with tempfile.TemporaryDirectory() as folder:
-        return Trainer(model, train, val, TrainConfig(**plan), folder, tokenizer).fit().model
+        return (
+            Trainer(model, train, val, TrainConfig(**TRAIN | changes), folder, tokenizer)
+            .fit()
+            .model
+        )
 
 
 def accept_rate(
