@@ -35,6 +35,7 @@ RECIPES = {
     "shuffled-shards": "pretraining.shuffling:shuffled_shards",
     "speedrun-cpu": "speedrun.ablation:speedrun_cpu",
     "speedrun-races": "speedrun.races:speedrun_races",
+    "story-samplers": "stories.sampling:story_samplers",
     "story-texts": "stories.texts:story_texts",
     "tales-cpu": "multi_head.runs:tales_cpu",
     "vocabulary-sweep": "tokens.runs:vocabulary_sweep",

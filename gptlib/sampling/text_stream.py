@@ -21,7 +21,8 @@ def until_stop(pieces: Iterable[str], stops: Sequence[str]) -> Iterator[str]:
         held += piece
         places = [place for stop in stops if (place := held.find(stop)) >= 0]
         if places:
-            yield held[: min(places)]
+            if min(places):
+                yield held[: min(places)]
             return
         settled = len(held) - max((_beginning(held, stop) for stop in stops), default=0)
         if settled:

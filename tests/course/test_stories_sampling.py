@@ -10,15 +10,14 @@ from gptlib.course.records import read_record
 from gptlib.course.stories import sampling
 from gptlib.course.stories.sampling import (
     SAMPLERS,
-    accept_rate,
     changed,
     heads,
     measure_samplers,
-    speculation_gain,
     tell,
     well_formed,
     without_marks,
 )
+from gptlib.course.stories.speculation import accept_rate, small_draft, speculation_gain
 from gptlib.errors import ConfigError, DataError
 from gptlib.evaluation import wilson
 from gptlib.model import GPT, GPTConfig
@@ -113,6 +112,7 @@ def test_rows_say_what_was_told(corpus, monkeypatch):
     assert broken["ok"]["ci95"] == [round(x, 4) for x in wilson(3, 5)]
     assert broken["wrong"][0]["sentence"] and broken["wrong"][0]["reason"]
     assert sound["copied"]["texts"] == 2 / 5 and sound["words"] > 60
+    assert 2 / 5 < sound["copied"]["sentences"] < 1
     assert 0 < sound["self_bleu"] < broken["self_bleu"]
     assert broken["distinct_2"] < sound["distinct_2"] < 1
 
@@ -136,16 +136,23 @@ def test_a_draft_is_counted_and_changes_no_greedy_token(corpus, tokenizer):
         speculation_gain(model, draft, tokenizer, [])
 
 
+def test_a_draft_is_trained_where_there_is_none(corpus, tokenizer):
+    draft = small_draft(
+        tokenizer, corpus, steps=2, batch_size=2, warmup=0, eval_every=2, eval_windows=1
+    )
+    assert draft.config.known_ids == tokenizer.vocab_size and draft.config.n_layer == 1
+
+
 def test_the_command_writes_the_record(corpus, tokenizer, tmp_path, monkeypatch, capsys):
     runs = {"stories": made(tokenizer, 0), "small": made(tokenizer, 1)}
-    monkeypatch.setattr(sampling, "load_run", lambda run: (runs[run], tokenizer, {"step": 3}))
+    manifest = {"step": 3, "note": {"corpus_size": 60_000}}
+    monkeypatch.setattr(sampling, "load_run", lambda run: (runs[run], tokenizer, manifest))
     monkeypatch.setattr(sampling, "SAMPLERS", {"greedy": Sampling(9, temperature=0)})
     monkeypatch.setattr(sampling, "LENGTH", 9)
-    sampling.main(
-        ["--n", "2", "--draft", "small", "--corpus-size", "60000", "--out", str(tmp_path)]
-    )
+    sampling.main(["--n", "2", "--draft", "small", "--out", str(tmp_path)])
     record = read_record(tmp_path / "story-samplers")
     assert record.result["samplers"]["greedy"]["settings"] == {"temperature": 0}
     assert record.result["samplers"]["greedy"]["n"] == 2 and record.config["step"] == 3
+    assert abs(record.config["corpus_size"] - 60_000) < 2_000
     assert len(record.result["speculation"]) == 5 and record.samples[0]["sampler"] == "greedy"
     assert "Record(story-samplers" in capsys.readouterr().out

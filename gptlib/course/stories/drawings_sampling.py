@@ -6,7 +6,7 @@ and what beams, batches and drafts do with tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from gptlib.course.drawing import MARGIN, SMALL, WIDTH, Box, Drawing, Paint
@@ -16,7 +16,7 @@ PAD = "·"  # what fills a row up
 _STATES = {"kept": BLUE, "ended": GREEN, "cut": FAINT}
 
 
-def sampler(words: Sequence[str], before: Sequence[float], after: Sequence[float]) -> Picture:
+def sampler(words: Sequence[str], before: Iterable[float], after: Iterable[float]) -> Picture:
     """Draw what a sampler makes of a distribution: before in outline, after filled.
 
     Args:
@@ -24,6 +24,7 @@ def sampler(words: Sequence[str], before: Sequence[float], after: Sequence[float
             was not 0 before has been cut.
     """
     d = Drawing()
+    before, after = [float(p) for p in before], [float(q) for q in after]
     left, right, high, row = 96, WIDTH - 62, 18, 27
     scale = (right - left) / max(*before, *after)
     told, gone = [], 0.0

@@ -1,8 +1,7 @@
 """How each sampler writes: the record `story-samplers`, quality beside diversity.
 
 One job: `measure_samplers`, which lets one model tell stories under the same titles and with the
-same seeds in many ways, and judges each; and `speculation_gain`, which counts and times what a
-draft saves.
+same seeds in many ways, and judges each, and the record of it.
 
     python -m gptlib.course.stories.sampling [RUN] [--draft RUN] [--n N] [--out FOLDER]
 """
@@ -12,28 +11,31 @@ from __future__ import annotations
 import argparse
 import re
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from gptlib.corpora import load_corpus
+from gptlib.corpora.corpus import EMBEDDED_SIZE
 from gptlib.course.command import answer, at_least_one
 from gptlib.course.records import Record, make_record, save_record
-from gptlib.errors import ConfigError, DataError, GrammarError
+from gptlib.course.stories.speculation import small_draft, speculation_gain
+from gptlib.errors import DataError, GrammarError
 from gptlib.evaluation import judge_story, wilson
 from gptlib.evaluation.diversity import (
     copied_share,
     distinct_n,
     longest_shared_runs,
     self_bleu,
+    sentences,
     words,
 )
 from gptlib.grammar import Grammar
 from gptlib.model import GPT
 from gptlib.runs import load_run
-from gptlib.sampling import Sampling, Tally, generate, speculate, stream
+from gptlib.sampling import Sampling, generate
 from gptlib.stories import END, START, TITLE, TITLE_END, special_tokens
 from gptlib.tokenizers import Tokenizer
 
@@ -171,13 +173,14 @@ def measure_samplers(
         report(f"{name}: {len(told[name])} stories")
     plain = {name: [without_marks(s) for s in stories] for name, stories in told.items()}
     pairs = min(sum(max(0, len(words(s)) - 1) for s in texts) for texts in plain.values())
+    shared = _shared(plain, training) if training else {}
     rows: list[dict] = []
     for name, stories in told.items():
         rows.append(
             {"sampler": name, "settings": changed(settings[name]), "n": len(stories)}
             | _quality(stories, grammar)
             | _diversity(plain[name], max(1, pairs))
-            | (_shared(plain[name], training) if training else {})
+            | shared.get(name, {})
         )
         report(f"{name}: {rows[-1]['ok']['count']} of {len(stories)} hold together")
     return rows
@@ -225,80 +228,32 @@ def _diversity(texts: Sequence[str], pairs: int) -> dict:
     }
 
 
-def _shared(texts: Sequence[str], training: Sequence[str]) -> dict:
-    read = [without_marks(story) for story in training]
-    runs = longest_shared_runs(texts, read)
-    longest = max(runs, key=lambda run: run.length)
-    return {
-        "longest_run": longest.length,
-        "longest_run_text": " ".join(map(str, longest.words)),
-        "mean_run": round(statistics.fmean(run.length for run in runs), 1),
-        "copied": copied_share(texts, read),
-    }
+def _shared(texts: Mapping[str, Sequence[str]], training: Sequence[str]) -> dict[str, dict]:
+    """By sampler, what its texts have in common with the training text, which may be large: it is
+    read twice, not twice for each sampler."""
+    every = [text for some in texts.values() for text in some]
+    runs = iter(longest_shared_runs(every, map(without_marks, training)))
+    met = _met(every, training)
+    found = {}
+    for name, some in texts.items():
+        of_these = list(islice(runs, len(some)))
+        longest = max(of_these, key=lambda run: run.length)
+        found[name] = {
+            "longest_run": longest.length,
+            "longest_run_text": " ".join(map(str, longest.words)),
+            "mean_run": round(statistics.fmean(run.length for run in of_these), 1),
+            "copied": copied_share(some, met),
+        }
+    return found
 
 
-def accept_rate(
-    model: GPT, draft: GPT, prompts: Sequence[Sequence[int]], guesses: int, **settings: Any
-) -> Tally:
-    """Count, over all prompts, what a draft guessed and what was kept; `settings` are those of
-    `speculate`. `kept / guessed` is the rate, and a pass brings one token more than it keeps."""
-    tally = Tally()
-    for ids in prompts:
-        for _ in speculate(model, draft, ids, guesses=guesses, tally=tally, **settings):
-            pass
-    return tally
-
-
-def speculation_gain(
-    model: GPT,
-    draft: GPT,
-    tokenizer: Tokenizer,
-    prompts: Sequence[str],
-    guesses: Sequence[int] = (1, 2, 4, 8),
-    temperature: float = 0.8,
-    seed: int = 0,
-    max_new_tokens: int = LENGTH,
-) -> list[dict]:
-    """What a draft saves: a row without it, and one for each number of guesses.
-
-    Returns:
-        rows with `guesses` (0: no draft), `tokens` that were written, `passes` of the model,
-        `accept_rate` and `tokens_per_pass`, `seconds` and `tokens_per_s`, and `same_greedy`:
-        whether the first prompt's greedy tokens are those without a draft.
-
-    Raises:
-        ConfigError: no prompts, or what `speculate` refuses.
-    """
-    if not prompts:
-        raise ConfigError("there are no prompts; give one or more to write from")
-    ids, end = [tokenizer.encode(prompt) for prompt in prompts], tokenizer.encode(END)
-    options: dict[str, Any] = {"temperature": temperature, "seed": seed, "stop": [end]}
-    start = time.perf_counter()
-    written = sum(len(list(stream(model, x, max_new_tokens, **options))) for x in ids)
-    rows = [_gain(0, Tally(passes=written), written, time.perf_counter() - start)]
-    greedy = options | {"temperature": 0, "seed": None}
-    expected = list(stream(model, ids[0], max_new_tokens, **greedy))
-    for number in guesses:
-        tally, start = Tally(), time.perf_counter()
-        written = sum(
-            len(list(speculate(
-                model, draft, x, max_new_tokens, guesses=number, tally=tally, **options
-            )))
-            for x in ids
-        )  # fmt: skip
-        seconds = time.perf_counter() - start
-        got = list(speculate(model, draft, ids[0], max_new_tokens, guesses=number, **greedy))
-        rows.append(_gain(number, tally, written, seconds) | {"same_greedy": got == expected})
-    return rows
-
-
-def _gain(guesses: int, tally: Tally, tokens: int, seconds: float) -> dict:
-    return {
-        "guesses": guesses, "tokens": tokens, "passes": tally.passes,
-        "accept_rate": round(tally.kept / tally.guessed, 4) if tally.guessed else None,
-        "tokens_per_pass": round(tokens / max(1, tally.passes), 3),
-        "seconds": round(seconds, 3), "tokens_per_s": round(tokens / max(seconds, 1e-9), 1),
-    }  # fmt: skip
+def _met(texts: Sequence[str], training: Sequence[str]) -> list[str]:
+    """Of the texts and their sentences, those that stand in the training text."""
+    whole, parts = set(texts), {part for text in texts for part in sentences(text)}
+    met: set[str] = set()
+    for story in map(without_marks, training):
+        met |= parts.intersection(sentences(story)) | whole.intersection([story])
+    return sorted(met)
 
 
 def story_samplers(
@@ -312,8 +267,10 @@ def story_samplers(
     """The record `story-samplers`, of the shipped model or of another run.
 
     Args:
-        draft: a run of a smaller model with the same tokenizer, for `speculation`; None: none.
-        corpus_size: characters of the corpus that the run was trained on; None: the usual ones.
+        draft: a run of a smaller model with the same tokenizer, for `speculation`; None trains
+            one, for a minute.
+        corpus_size: characters of the corpus that the run was trained on; None: what it noted. Of
+            another size, the titles might be of stories that it has read.
 
     Raises:
         DataError: the run has no tokenizer.
@@ -321,7 +278,8 @@ def story_samplers(
     model, tokenizer, manifest = load_run(run)
     if tokenizer is None:
         raise DataError(f"{run} has no tokenizer; give a run that was trained with one")
-    corpus = load_corpus("stories", size=corpus_size) if corpus_size else load_corpus("stories")
+    size = corpus_size or (manifest.get("note") or {}).get("corpus_size") or EMBEDDED_SIZE
+    corpus = load_corpus("stories", size=size)
     prompts = heads(corpus.val_documents, n)
     rows = measure_samplers(
         model, tokenizer, SAMPLERS, n, seed, prompts, corpus.train_documents, corpus.grammar, report
@@ -329,15 +287,15 @@ def story_samplers(
     result: dict = {"samplers": {row.pop("sampler"): row for row in rows}}
     config = {
         "model": model.config.to_dict(), "step": manifest.get("step"), "n": n, "seed": seed,
+        "samplers": list(SAMPLERS),  # in their order, which a record's result has not
         "prompts": "heads of validation stories", "max_new_tokens": LENGTH, "bleu_of": BLEU_OF,
         "training_documents": len(corpus.train_documents), "corpus_size": len(corpus.text),
     }  # fmt: skip
-    if draft is not None:
-        small = load_run(draft)[0]
-        result["speculation"] = speculation_gain(
-            model, small, tokenizer, prompts[:20], seed=seed, max_new_tokens=LENGTH
-        )
-        config["draft"] = small.config.to_dict()
+    small = load_run(draft)[0] if draft else small_draft(tokenizer, corpus)
+    config["draft"] = small.config.to_dict()
+    result["speculation"] = speculation_gain(
+        model, small, tokenizer, prompts[:20], seed=seed, max_new_tokens=LENGTH
+    )
     samples = [
         {"sampler": name, "prompt": prompts[0], "text": row["story"]}
         for name, row in result["samplers"].items()
@@ -348,7 +306,7 @@ def story_samplers(
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m gptlib.course.stories.sampling")
     parser.add_argument("run", nargs="?", default="stories", help="a run (default: the shipped)")
-    parser.add_argument("--draft", help="a run of a smaller model, for speculation")
+    parser.add_argument("--draft", help="a run of a smaller model (default: trained here)")
     parser.add_argument("--n", type=at_least_one, default=200, help="stories for each sampler")
     parser.add_argument("--seed", type=int, default=0, help="of the first story")
     parser.add_argument("--corpus-size", type=at_least_one, help="that the run was trained on")
