@@ -114,7 +114,7 @@ def test_the_ways_to_pack_differ_in_padding_and_in_what_they_log(monkeypatch, tm
     packing.main(["--steps", "2", "--n", "1", "--out", str(tmp_path)])
     found = read_record(tmp_path).result
     assert found.keys() == set(packing.WAYS)
-    assert found["one a row"]["padding"] > 2 * found["across"]["padding"] > 0
+    assert found["one a row"]["padding"] > found["across"]["padding"] > 0
     assert found["across"]["stories"] > found["one a row"]["stories"]
     assert all(6 < way["loss"] < 8 for way in found.values())  # ln 1,024 is 6.9
     with pytest.raises(ConfigError, match="'beside'"):

@@ -40,7 +40,7 @@ from gptlib.tokenizers import BPETokenizer
 WAYS = ("one a row", "padding counted", "across", "within", "within, from 0")
 VOCABULARY = 1024
 DOCUMENTS = 6000  # to train on, for the record
-QUICK = Small(block_size=640, steps=60, batch_size=4)
+QUICK = Small(n_layer=1, block_size=640, steps=30, batch_size=3)
 RECORDED = Small(n_layer=3, n_embd=96, block_size=640, steps=800, batch_size=6)
 
 
@@ -152,7 +152,7 @@ class Packed:
 
 
 def compare_packing(
-    small: Small = QUICK, n: int = 20, ways: Sequence[str] = WAYS, documents: int = 2000
+    small: Small = QUICK, n: int = 8, ways: Sequence[str] = WAYS, documents: int = 300
 ) -> dict[str, Packed]:
     """Train and measure each way.
 
