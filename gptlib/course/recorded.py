@@ -35,6 +35,11 @@ RECIPES = {
     "shuffled-shards": "pretraining.shuffling:shuffled_shards",
     "speedrun-cpu": "speedrun.ablation:speedrun_cpu",
     "speedrun-races": "speedrun.races:speedrun_races",
+    "story-heads": "stories.heads:story_heads",
+    "story-learning": "stories.learning:story_learning",
+    "story-marks": "stories.unregistered:story_marks",
+    "story-model": "stories.evaluated:story_model",
+    "story-packing": "stories.packing:story_packing",
     "tales-cpu": "multi_head.runs:tales_cpu",
     "vocabulary-sweep": "tokens.runs:vocabulary_sweep",
 }

@@ -166,7 +166,7 @@ def share_on(words: Sequence[str], weights: Sequence[float], word: str) -> float
     return sum(w for token, w in zip(words, weights, strict=True) if token.strip() == word.strip())
 
 
-def story_heads(run: str | Path, n: int = 200) -> Record:
+def story_heads(run: str | Path = "stories", n: int = 200) -> Record:
     """Ablate every head of a run's best model, and follow the one that `gone` needs most.
 
     Raises:
