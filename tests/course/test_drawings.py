@@ -17,6 +17,7 @@ from gptlib.course.multi_head import drawings as multi_head
 from gptlib.course.picture import BLUE, PAPER, VARIABLES, VERMILION, Picture, themed
 from gptlib.course.pretraining import drawings as pretraining
 from gptlib.course.self_attention import drawings as self_attention
+from gptlib.course.stories import drawings as stories
 from gptlib.course.stories import drawings_sampling as sampling
 from gptlib.course.stories.drawings_sampling import Node
 from gptlib.course.tokens import drawings as tokens
@@ -28,6 +29,22 @@ X = torch.tensor(
 )  # person, thing, is Ada
 TURNED, KEPT, NAME = torch.tensor([[-3.0, 0], [0, -3], [0, 0]]), torch.eye(3)[:, :2], X[:, 2:]
 MASK = torch.full((6, 6), -math.inf).triu(1)
+
+STORY = (
+    "<|start|><|barter|><|title|>The Lamp and the Pig</|title|>\n"
+    "Omar lived at the mill with a lamp and no pig. He had never said no to anyone. "
+    "At the school lived Rosa, who had a pig. So Omar walked to the school. "
+    '"My lamp for your pig," said Omar. "Bring me a ladder," said Rosa, "and we can talk."\n'
+    "Vera, in the barn, had a ladder and wanted a lamp. "
+    "So Omar went to the barn and swapped the lamp for the ladder. "
+    "He carried the ladder to the school, and Rosa handed over the pig. "
+    "On the way home Vera caught up with him. "
+    '"The lamp was a mistake," said Vera. "May I have the pig instead?" '
+    "Omar, who could not say no, took the lamp and gave Vera the pig.\n"
+    "In the evening Omar was back at the mill with the lamp, exactly as rich as in the morning.\n"
+    "Moral: a no saves the shoes.<|end|>"
+)
+LOOKED = re.findall(r"</?\|\w+\|>|\n| ?\w{1,5}|[^\w\s<]+", STORY)[:140]
 
 #: Every drawing of the book, with what its chapter gives it.
 DRAWN = {
@@ -111,6 +128,10 @@ DRAWN = {
         [0.31, 0.88, 0.62, 0.1],
         "Ada",
     ),
+    stories.anatomy: (STORY,),
+    stories.packed_masks: ([0] * 5 + [1] * 4 + [2] * 3 + [-1] * 2,),
+    stories.heads: ([[0.0, 1, -2, 12], [0, 31, 2, 4]] * 2 + [[1, 1, 1, 1]], "points"),
+    stories.looked_at: (LOOKED, [0.02] * (len(LOOKED) - 2) + [0.3, 0.1], " Omar", " Rosa"),
     multi_head.gpt: (GPTConfig(64, 45, n_layer=3, n_head=4, n_embd=32),),
 }
 
@@ -197,6 +218,30 @@ def test_ada_gets_the_weight_that_the_chapter_works_out_by_hand():
 def test_the_triangle_shares_each_row_equally():
     lines = rows(self_attention.scores_and_weights(WORDS, MASK).svg)
     assert ["the", "0", "0", "0", *["−∞"] * 3, "1/3", "1/3", "1/3", "0", "0", "0"] in lines
+
+
+def test_the_lanes_say_who_has_what():
+    drawn = stories.anatomy(STORY)
+    assert "the pig, Rosa from 3, Omar from 9, Vera from 12" in drawn.alt
+    assert ["9", "He carried the ladder to the school, and Rosa"] in rows(drawn.svg)
+    assert ["Omar", "Rosa", "Vera"] in rows(drawn.svg)
+
+
+def test_within_its_story_a_row_reads_less_than_across():
+    svg = stories.packed_masks([0, 0, 1, 1, -1]).svg
+    widths = [float(w) for w in re.findall(r'<rect [^>]*width="([^"]*)"[^>]*fill-opacity', svg)]
+    cell = (WIDTH - 60) / 10
+    assert [round((w + 2) / cell) for w in widths] == [1, 2, 3, 4, 1, 2, 1, 2]
+
+
+def test_the_head_that_costs_most_is_framed_and_named():
+    drawn = stories.heads([[0.0, 1, -2, 12], [0, 31, 2, 4]])
+    assert "layer 2, head 2, costs most, 31.00; the next costs 12.00" in drawn.alt
+
+
+def test_tokens_of_a_word_are_looked_at_together():
+    drawn = stories.looked_at([" O", "mar", " s", "at", "."], [0.1, 0.5, 0.1, 0.1, 0.2], " Rosa")
+    assert "“Omar” with 0.60, “sat.” with 0.40" in drawn.alt
 
 
 def test_memory_is_counted_as_torch_counts_it():

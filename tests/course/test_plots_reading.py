@@ -23,7 +23,9 @@ from gptlib.course.scaling.law import Law
 from gptlib.course.self_attention import plots as attention
 from gptlib.course.speedrun import plots as speedrun
 from gptlib.course.stories import bits
+from gptlib.course.stories import plots as stories
 from gptlib.course.stories import plots_sampling as samplers
+from gptlib.course.stories.packing import WAYS
 from gptlib.course.tokens import plots as tokens
 
 LAW = Law(0.5, 40.0, 0.5, 300.0, 0.45)
@@ -166,6 +168,20 @@ DRAWN = {
         [(f"change {n}", [0.02 * n, 0.021 * n], [0.03 * n]) for n in range(12, -3, -1)],
     ),
     speedrun.progress: ({"base": [(0, 4.2), (768, 2.1)], "all": [(0, 4.2), (768, 1.7)]}, "read"),
+    stories.learned: (
+        [{"step": step, "loss": 0.2 + 7 * 0.5**n, "form": min(1, n / 3), "names": min(1, n / 6),
+          "holds": max(0, n - 6) / 9,
+          **{k: {"accuracy": min(1, 0.5 + n / 20)} for k in stories.PROBES}}
+         for n, step in enumerate((0, 50, 100, 200, 400, 800, 1500, 3000, 7000))], 0.18,
+    ),
+    stories.fairy_tales: (
+        {"from scratch": [(n, 6 - n / 5 + n * n / 50) for n in range(1, 13)],
+         "from chapter 6": [(n, 5 - n / 5 + n * n / 40) for n in range(1, 13)]},
+        [(3, 5.042), (4, 4.985), (5, 5.053), (6, 5.215), (8, 5.637), (12, 6.724)],
+    ),
+    stories.packing: (
+        {way: {"logged": 3 - n / 10, "loss": 3.1 - n / 20} for n, way in enumerate(WAYS)},
+    ),
     transformer.build_up: (
         dict(zip(["bigram", "one head", "multi-head", "feed-forward", "three blocks", "residual",
                   "layer norm"], [[2.3, 2.31], [2, 2.1], [1.8], [1.6], [1.8], [1.4], [1.3]],
@@ -222,7 +238,7 @@ def test_every_figure_is_small_and_all_of_it_follows_the_page(draw):
 
 
 MODULES = [
-    attention, bigram, digits, pretraining, resume, samplers, scaling, speedrun, tokens,
+    attention, bigram, digits, pretraining, resume, samplers, scaling, speedrun, stories, tokens,
     transformer,
 ]  # fmt: skip
 

@@ -1,20 +1,27 @@
 """Stories that a model wrote: begun as asked, ended where they end, judged one by one."""
 
+import importlib
+import inspect
 import json
 
 import pytest
 import torch
 
 from gptlib import checkpoint
+from gptlib.course.recorded import RECIPES
 from gptlib.course.records import read_record, save_record
 from gptlib.course.stories import evaluated, learning
 from gptlib.course.stories.evaluated import ASKED, beginnings, evaluate_stories
+from gptlib.course.stories.heads import story_heads
 from gptlib.course.stories.probes import held_out
+from gptlib.course.stories.trained import train_stories
 from gptlib.course.stories.verdicts import MEASURES, Rate, judge_all, judged, missing_part
 from gptlib.course.stories.writing import begin_with, padded_rows, story_loss, write_stories
 from gptlib.errors import ConfigError, DataError
 from gptlib.evaluation import wilson
 from gptlib.model import GPT, GPTConfig
+from gptlib.presets import PRESETS, Preset
+from gptlib.runs import load_run
 from gptlib.sampling import Sampling
 from gptlib.stories import END, START, special_tokens
 from gptlib.tokenizers import BPETokenizer
@@ -183,7 +190,33 @@ def test_what_was_learned_is_recorded_for_the_steps_that_were_kept(run, tmp_path
     assert [line["step"] for line in steps] == [0, 50]
     assert steps[0]["loss"] == pytest.approx(steps[1]["loss"], rel=0.05)  # neither has read a word
     assert all(0 <= line["gone"]["accuracy"] <= 1 for line in steps)
+    save_record(story_heads(run, 2), tmp_path / "heads")
+    heads = read_record(tmp_path / "heads").result
+    assert len(heads["heads"]) == 2 and sum(heads["example"]["weights"]) == pytest.approx(
+        1, abs=0.1
+    )
     with pytest.raises(DataError, match="kept no checkpoint"):
         learning.story_learning(run, 2, looks=(0, 70))
     with pytest.raises(DataError, match="no checkpoint of step 70"):
         learning.model_at(run, 70)
+
+
+def test_the_run_of_the_chapter_keeps_what_the_chapter_looks_at(tmp_path, monkeypatch):
+    small = Preset(
+        "", {"n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 300},
+        {"steps": 2, "batch_size": 2, "eval_every": 2, "eval_windows": 1}, corpus="stories",
+        corpus_size=60_000, tokenizer="bpe-900", separator=START,
+    )  # fmt: skip
+    monkeypatch.setitem(PRESETS, "stories", small)
+    folder = train_stories(tmp_path / "run")
+    model, tokenizer, manifest = load_run(folder)
+    assert manifest["step"] == 2 and manifest["train"]["save_every"] == 50
+    assert tokenizer.vocab_size == model.config.vocab_size == 900
+    assert tokenizer.encode(END) == [tokenizer.special_tokens[END]]
+
+
+@pytest.mark.parametrize("name", ["heads", "learning", "marks", "model", "packing"])
+def test_every_record_of_the_stories_has_a_recipe(name):
+    module, _, function = RECIPES[f"story-{name}"].partition(":")
+    recipe = getattr(importlib.import_module(f"gptlib.course.{module}"), function)
+    assert all(p.default is not p.empty for p in inspect.signature(recipe).parameters.values())

@@ -1,4 +1,6 @@
-"""A story replayed, and probes: the right answer stands in a story, the simulator refuses the other."""
+"""A story replayed; probes, whose right answer is a story's and whose wrong one is refused."""
+
+from itertools import pairwise
 
 import pytest
 
@@ -23,10 +25,10 @@ PROBES = list(story_probes(STORIES, seed=8))
 def test_a_replay_has_every_sentence_and_every_change_in_order(story):
     events = replay(story)
     assert [story[e.start : e.end] for e in events] == [e.sentence for e in events]
-    gaps = [story[a.end : b.start] for a, b in zip(events, events[1:], strict=False)]
+    gaps = [story[a.end : b.start] for a, b in pairwise(events)]
     assert set(gaps) <= {" ", "\n"}
     assert events[0].before == World() and events[-1].kind.startswith("moral")
-    for one, other in zip(events, events[1:], strict=False):
+    for one, other in pairwise(events):
         assert one.after == other.before
         begun, ended = other.changes
         assert (other.before.facts | begun) - ended == other.after.facts
@@ -85,5 +87,8 @@ def test_a_collection_has_as_many_of_each_kind_as_were_asked_for():
 
 
 def test_the_latest_mention_counts():
-    near, far = Probe("owner", "Ada met Ivo", " Ivo", " Ada", 4), Probe("owner", "x Ada Ivo", " Ada", " Ivo", 8)
+    near, far = (
+        Probe("owner", "Ada met Ivo", " Ivo", " Ada", 4),
+        Probe("owner", "x Ada Ivo", " Ada", " Ivo", 8),
+    )
     assert nearer_is_right([near, near, far]) == pytest.approx(2 / 3)

@@ -72,7 +72,9 @@ def beginnings(asked: str, n: int) -> list[str]:
     raise ConfigError(f"asked is {asked!r}; ask for one of {', '.join(map(repr, ASKED))}")
 
 
-def story_model(run: str | Path, n: int, shared: SharedRuns | None = None) -> Record:
+def story_model(
+    run: str | Path = "stories", n: int = 200, shared: SharedRuns | None = None
+) -> Record:
     """Judge n stories of a run's best model for each thing that can be asked for, and n at other
     temperatures; and measure its loss on stories that nobody trained it on.
 

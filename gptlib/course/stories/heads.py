@@ -166,9 +166,8 @@ def share_on(words: Sequence[str], weights: Sequence[float], word: str) -> float
     return sum(w for token, w in zip(words, weights, strict=True) if token.strip() == word.strip())
 
 
-def story_heads(run: str | Path, n: int = 200) -> Record:
-    """Ablate every head of a run's best model, and follow the one that `gone` needs most and
-    `name` does not.
+def story_heads(run: str | Path = "stories", n: int = 200) -> Record:
+    """Ablate every head of a run's best model, and follow the one that `gone` needs most.
 
     Raises:
         DataError: the run has no tokenizer.
@@ -179,7 +178,7 @@ def story_heads(run: str | Path, n: int = 200) -> Record:
     probes = collect_probes(n, kinds=KINDS)
     found = ablate_heads(model, tokenizer, probes, held_out(60, seed=3))
     needed = by_harm(found, "gone")
-    chosen = by_harm(found, "gone", against="name")[0][0]
+    chosen = needed[0][0]
     looked = [(p, *looks_from(model, tokenizer, p, chosen)) for p in probes["gone"]]
     on = {
         which: sum(share_on(w, a, getattr(p, which)) for p, w, a in looked) / len(looked)
@@ -195,6 +194,7 @@ def story_heads(run: str | Path, n: int = 200) -> Record:
     result = {
         **found,
         "needed": needed[:5],
+        "needed_more_than_by_name": by_harm(found, "gone", against="name")[:5],
         "carries": {"layer": chosen[0], "head": chosen[1], "looks_on": on},
         "together": together,
         "example": {

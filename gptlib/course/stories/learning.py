@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from gptlib.course.command import answer, at_least_one
 from gptlib.course.records import Record, make_record, save_record
 from gptlib.course.stories.probes import collect_probes, held_out, nearer_is_right
 from gptlib.course.stories.replay import grammar
+from gptlib.course.stories.trained import train_stories
 from gptlib.course.stories.verdicts import judge_all
 from gptlib.course.stories.writing import begin_with, story_loss, write_stories
 from gptlib.errors import DataError
@@ -92,12 +94,18 @@ def model_at(run: Path, step: int) -> GPT:
     return model
 
 
-def story_learning(run: Path, n: int = 100, looks: Sequence[int] = LOOKS) -> Record:
+def story_learning(run: Path | None = None, n: int = 100, looks: Sequence[int] = LOOKS) -> Record:
     """Look at each of the steps that the run kept: `n` probes of each kind, n // 2 stories.
+
+    Args:
+        run: its folder; None trains one anew, which takes an hour.
 
     Raises:
         DataError: the run kept none of them.
     """
+    if run is None:
+        with tempfile.TemporaryDirectory() as home:
+            return story_learning(train_stories(Path(home)), n, looks)
     tokenizer, probes = load_tokenizer(run / "tokenizer"), collect_probes(n)
     kept = [step for step in looks if step == 0 or step in checkpoint.saved_steps(run)]
     if len(kept) < 2:

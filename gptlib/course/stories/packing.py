@@ -39,7 +39,8 @@ from gptlib.tokenizers import BPETokenizer
 
 WAYS = ("one a row", "padding counted", "across", "within", "within, from 0")
 VOCABULARY = 1024
-QUICK = Small(block_size=640, steps=60, batch_size=4)
+DOCUMENTS = 6000  # to train on, for the record
+QUICK = Small(n_layer=1, block_size=640, steps=30, batch_size=3)
 RECORDED = Small(n_layer=3, n_embd=96, block_size=640, steps=800, batch_size=6)
 
 
@@ -151,7 +152,7 @@ class Packed:
 
 
 def compare_packing(
-    small: Small = QUICK, n: int = 20, ways: Sequence[str] = WAYS, documents: int = 2000
+    small: Small = QUICK, n: int = 8, ways: Sequence[str] = WAYS, documents: int = 300
 ) -> dict[str, Packed]:
     """Train and measure each way.
 
@@ -216,8 +217,9 @@ def _one_way(
 
 def story_packing(small: Small = RECORDED, n: int = 60) -> Record:
     """Compare the ways at a size that takes some minutes each."""
-    result = {way: asdict(found) for way, found in compare_packing(small, n, WAYS, 6000).items()}
-    config = {**asdict(small), "vocabulary": VOCABULARY, "samples": n, "documents": 6000}
+    found = compare_packing(small, n, documents=DOCUMENTS)
+    result = {way: asdict(packed) for way, packed in found.items()}
+    config = {**asdict(small), "vocabulary": VOCABULARY, "samples": n, "documents": DOCUMENTS}
     command = f"python -m gptlib.course.stories.packing --steps {small.steps} --n {n}"
     return make_record("story-packing", config, result, command)
 

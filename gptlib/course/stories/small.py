@@ -32,7 +32,7 @@ class Small:
     n_head: int = 4
     n_embd: int = 64
     block_size: int = 256
-    steps: int = 120
+    steps: int = 100
     batch_size: int = 8
     lr: float = 8e-3
     warmup: int = 10

@@ -35,7 +35,9 @@ from gptlib.tokenizers import BPETokenizer, Tokenizer
 WAYS = ("registered", "spelled", "end is pad")
 VOCABULARY = 1024
 #: For the chapter's own cell, and for the record.
-QUICK, RECORDED = Small(), Small(n_layer=3, n_embd=96, steps=400, batch_size=16)
+QUICK = Small(n_layer=1, steps=40, batch_size=4, lr=1e-2)
+RECORDED = Small(n_layer=3, n_embd=96, steps=400, batch_size=16)
+DOCUMENTS = 4000  # to train on, for the record
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Marks:
 
 
 def compare_marks(
-    small: Small = QUICK, n: int = 20, ways: Sequence[str] = WAYS, documents: int = 2000
+    small: Small = QUICK, n: int = 8, ways: Sequence[str] = WAYS, documents: int = 300
 ) -> dict[str, Marks]:
     """Train and measure each way.
 
@@ -139,12 +141,12 @@ def _has_fragment(text: str) -> bool:
 
 def story_marks(small: Small = RECORDED, n: int = 100) -> Record:
     """Compare the three ways at a size that takes a few minutes."""
-    found = compare_marks(small, n)
+    found = compare_marks(small, n, documents=DOCUMENTS)
     result = {way: asdict(marks) for way, marks in found.items()}
     samples = [
         {"prompt": START, "text": result[way].pop("sample"), "way": way} for way in found
     ]  # fmt: skip
-    config = {**asdict(small), "vocabulary": VOCABULARY, "samples": n}
+    config = {**asdict(small), "vocabulary": VOCABULARY, "samples": n, "documents": DOCUMENTS}
     command = f"python -m gptlib.course.stories.unregistered --steps {small.steps} --n {n}"
     return make_record("story-marks", config, result, command, samples)
 
