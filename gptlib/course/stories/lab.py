@@ -150,7 +150,7 @@ def _check_mend(fn: Callable) -> Result:
     half = _AHEAD[: _AHEAD.index("At the school")]
     for keep, kept in ((title, title(_AHEAD)), (lambda text: half, half)):
         start = [_STORY, _AHEAD, _BROKEN_OFF]
-        answers = {kept: _TWICE} if keep is title else {kept: _STORY}
+        answers: dict[str, str] = {kept: _TWICE} if keep is title else {kept: _STORY}
         mine, reference = _Script(answers), _Script(answers)
         got = attempt(fn, start, mine, 3, keep)
         wanted = _mended(start, reference, 3, keep)
@@ -197,11 +197,15 @@ def _asked(mine: list[Texts], right: list[Texts], start: Texts, kept: str) -> st
     return ""
 
 
+@functools.cache
 def sound_beginning(text: str) -> str:
     """The longest beginning, cut where `ends` says, that the judge passes: step 2's reference."""
-    cuts = ends(text)
-    held = (end for end in reversed(cuts[1:]) if judge_prefix(text[:end]).ok)
-    return text[: next(held, cuts[0])]
+    good, *others = (text[:end] for end in ends(text))
+    for beginning in others:
+        if not judge_prefix(beginning).ok:
+            break
+        good = beginning
+    return good
 
 
 def _check_sound(fn: Callable) -> Result:
