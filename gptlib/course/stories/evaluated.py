@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from gptlib.corpora import load_corpus
 from gptlib.course.command import answer, at_least_one
 from gptlib.course.records import Record, make_record, save_record
 from gptlib.course.stories.probes import held_out
@@ -19,6 +21,7 @@ from gptlib.course.stories.replay import grammar
 from gptlib.course.stories.verdicts import SharedRuns, Verdicts, judge_all
 from gptlib.course.stories.writing import begin_with, story_loss, write_stories
 from gptlib.errors import ConfigError, DataError
+from gptlib.evaluation.diversity import longest_shared_runs
 from gptlib.model import GPT
 from gptlib.runs import load_run
 from gptlib.sampling import Sampling
@@ -72,11 +75,18 @@ def beginnings(asked: str, n: int) -> list[str]:
     raise ConfigError(f"asked is {asked!r}; ask for one of {', '.join(map(repr, ASKED))}")
 
 
-def story_model(
-    run: str | Path = "stories", n: int = 200, shared: SharedRuns | None = None
-) -> Record:
+def runs_shared_with(training: Sequence[str]) -> SharedRuns:
+    """How many words the longest run has that a text shares with one of the training stories."""
+    return lambda texts: [run.length for run in longest_shared_runs(texts, training)]
+
+
+def story_model(run: str | Path = "stories", n: int = 200, size: int | None = None) -> Record:
     """Judge n stories of a run's best model for each thing that can be asked for, and n at other
     temperatures; and measure its loss on stories that nobody trained it on.
+
+    Args:
+        size: characters of the corpus that the run was trained on, in which copies are looked for;
+            None for what the run's note says.
 
     Raises:
         DataError: the run has no tokenizer.
@@ -84,7 +94,9 @@ def story_model(
     model, tokenizer, manifest = load_run(run)
     if tokenizer is None:
         raise DataError(f"{run} has no tokenizer; give a run that was trained with one")
-    T = model.config.block_size
+    T, note = model.config.block_size, manifest.get("note") or {}
+    corpus = load_corpus("stories", size=size or note.get("corpus_size"))
+    shared = runs_shared_with(corpus.train_documents)
     verdicts = {
         what: evaluate_stories(model, tokenizer, n, seed=1, asked=what, shared=shared)
         for what in ASKED
@@ -97,6 +109,7 @@ def story_model(
     nats, tokens = story_loss(model, [tokenizer.encode(text) for text in documents])
     floor = -sum(grammar().score(text) for text in documents)
     result = {
+        "training_stories": len(corpus.train_documents),
         "asked": {what: of.to_dict() for what, of in verdicts.items()},
         "temperatures": warmth,
         "loss": {"nats_a_token": nats / tokens, "floor": floor / tokens, "above": nats / floor - 1},
@@ -109,7 +122,7 @@ def story_model(
     ]  # fmt: skip
     config = {
         "step": manifest["step"], "model": model.config.to_dict(), "n": n, "temperature": 0.8,
-        "note": manifest.get("note"), "train": manifest.get("train"),
+        "note": note, "train": manifest.get("train"), "corpus_size": len(corpus.text),
     }  # fmt: skip
     command = f"python -m gptlib.course.stories.evaluated --run RUN --n {n}"
     return make_record("story-model", config, result, command, samples)
