@@ -30,7 +30,7 @@ _PLANNED = (
      "--out data/runs/speedrun-gpu"),
 )  # fmt: skip
 
-#: GPT-2's runs: record, what it is, preset, how often its steps are made, command.
+#: Runs of a GPT-2's size: record, what it is, preset, how often its steps are made, command.
 _GPT2 = (
     ("gpt2-fineweb", "GPT-2 124M as published: one pass over 10 billion tokens of FineWeb-Edu, and "
      "HellaSwag of it", "gpt2-124m", 1,
@@ -41,6 +41,11 @@ _GPT2 = (
     ("gpt2-modern", "the same size with newer parts, in the steps that a tuned ladder took "
      "elsewhere, and HellaSwag of it", "gpt2-124m-modern", 1,
      "gptlib train --preset gpt2-124m-modern --corpus shards/fineweb-edu --out runs/gpt2-modern"),
+    ("stories-162m", "chapter 7: the published run on stories, as published", "stories-162m", 1,
+     "gptlib train --preset stories-162m --corpus tales.jsonl --out runs/stories-162m"),
+    ("stories-124m", "chapter 7: the same text, with what that run lacked, on a T4",
+     "stories-124m", 1,
+     "gptlib train --preset stories-124m --corpus tales.jsonl --out runs/stories-124m"),
 )  # fmt: skip
 
 
