@@ -23,6 +23,8 @@ STEP = 64  # documents are padded to a multiple of this, so that few are alone w
 def documents_of(idx: Tensor, start: int) -> Documents | None:
     """The documents of a batch of ids (B, T), or None where each row is one.
 
+    Derived in chapter 7, *Within a story, or across?*
+
     Args:
         start: the id that every document begins with. A row that begins within a document begins
             with its rest, which counts as a document of its own.

@@ -25,6 +25,8 @@ def resize_vocab(
 ) -> GPT:
     """A model with rows for more tokens, in its token table and in an untied head.
 
+    Derived in chapter 7, *When is enough?*
+
     Args:
         model: stays as it is.
         size: tokens that the new model is to know, or the tokenizer that has them, such as

@@ -43,6 +43,8 @@ def sentences(text: str) -> list[str]:
 def distinct_n(texts: Sequence[Text], n: int = 2, most: int | None = None) -> float:
     """How many of all runs of n words in the texts are different ones, as a share from 0 to 1.
 
+    Derived in chapter 7, *Which sampler tells the best story?*
+
     The more text there is, the lower it gets, since a language has not so many pairs of words: what
     is compared has to be of one size.
 
@@ -64,6 +66,8 @@ def distinct_n(texts: Sequence[Text], n: int = 2, most: int | None = None) -> fl
 
 def self_bleu(texts: Sequence[str]) -> float:
     """The mean BLEU, from 0 to 100, of each text with all others for its references.
+
+    Derived in chapter 7, *Which sampler tells the best story?*
 
     100 is one text written again and again. It is sacrebleu's sentence BLEU (up to 4 words in a
     row, its tokenizer "13a", exponential smoothing), so its time grows with the square of the

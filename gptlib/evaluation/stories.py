@@ -47,6 +47,8 @@ class Moment:
 def judge_story(text: str, name: str = "stories") -> Verdict:
     """Replay a story, marks and all, from `<|start|>` to `<|end|>`.
 
+    Derived in chapter 7, *Can a program tell a story from a heap of sentences?*
+
     Args:
         text: the whole story; what a model wrote, or the grammar. White space around it is let be.
         name: the grammar whose sentences and words are known.

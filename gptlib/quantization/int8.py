@@ -28,6 +28,8 @@ LARGEST = 127  # and -127, so that a weight and its opposite get opposite codes;
 def quantize_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Round each row to 255 equidistant levels, of which the middle one is 0.
 
+    Derived in chapter 7, *How many bits does a weight need?*
+
     Args:
         weight: (out, in), finite.
 

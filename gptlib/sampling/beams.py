@@ -47,6 +47,8 @@ def beam_search(
 ) -> Beams:
     """Find likely continuations of prompts, and say how likely; arguments as for `generate`.
 
+    Derived in chapter 7, *Why not write the likeliest text?*
+
     `num_beams` is among those that go by name; with one beam the likeliest token is taken.
 
     Processors and penalties are applied to the log-probabilities, as in transformers, and what

@@ -20,6 +20,8 @@ def penalize_repetition(penalty: float) -> Processor:
     """Divide the positive logits of tokens that were there, and multiply the negative ones (CTRL:
     Keskar et al. 2019, section 4.1; the two cases are transformers').
 
+    Derived in chapter 7, *May a word be said twice?*
+
     Above 1 they become less likely, below 1 likelier.
 
     Raises:
@@ -40,6 +42,8 @@ def penalize_repetition(penalty: float) -> Processor:
 def no_repeated_ngrams(n: int) -> Processor:
     """Forbid each token that would end n tokens which stand in the text already (Paulus et al.
     2018, section 2.5).
+
+    Derived in chapter 7, *May a word be said twice?*
 
     Raises:
         ConfigError: no whole number of 1 or more.
@@ -64,6 +68,8 @@ def no_repeated_ngrams(n: int) -> Processor:
 def penalize_presence(amount: float) -> Processor:
     """Take `amount` from the logit of every token that is there, however often.
 
+    Derived in chapter 7, *May a word be said twice?*
+
     OpenAI's definition (API documentation, "Frequency and presence penalties"), and vLLM's
     (`apply_penalties`): only tokens that were generated count, not the prompt's. A negative amount
     asks for them again.
@@ -82,6 +88,8 @@ def penalize_presence(amount: float) -> Processor:
 def penalize_frequency(amount: float) -> Processor:
     """Take `amount` from the logit of a token for each time that it is there; otherwise as
     `penalize_presence`, with the same sources.
+
+    Derived in chapter 7, *May a word be said twice?*
 
     Raises:
         ConfigError: no finite number.

@@ -46,6 +46,8 @@ def divide_by_temperature(temperature: float) -> Processor:
 def keep_top_k(k: int) -> Processor:
     """Keep the k largest logits, and what equals the last of them (Fan et al. 2018).
 
+    Derived in chapter 7, *Where should the tail be cut?*
+
     Raises:
         ConfigError: no whole number of 1 or more.
     """
@@ -65,6 +67,8 @@ def keep_top_k(k: int) -> Processor:
 def keep_top_p(p: float) -> Processor:
     """Keep the smallest set of most likely tokens whose probabilities reach p, the likeliest always
     (nucleus sampling: Holtzman et al. 2020, section 3.1).
+
+    Derived in chapter 7, *Where should the tail be cut?*
 
     Raises:
         ConfigError: p is not in (0, 1].
@@ -88,6 +92,8 @@ def keep_min_p(p: float) -> Processor:
     """Keep the tokens that are at least p times as likely as the likeliest (min-p sampling: Nguyen
     et al. 2024, section 3): many where the model is unsure, few where it is not.
 
+    Derived in chapter 7, *Where should the tail be cut?*
+
     Raises:
         ConfigError: p is not in (0, 1].
     """
@@ -105,6 +111,8 @@ def keep_typical(p: float) -> Processor:
     """Keep the tokens whose surprise, -log of their probability, is nearest to the expected one,
     the entropy, as many as reach probability p together (locally typical sampling: Meister et al.
     2023, section 4). The likeliest token may be among those that go.
+
+    Derived in chapter 7, *Where should the tail be cut?*
 
     Raises:
         ConfigError: p is not in (0, 1].

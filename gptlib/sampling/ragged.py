@@ -89,6 +89,8 @@ class RaggedReader(Reader):
 def reader_of(model: GPT, ids: Prompts, use_cache: bool) -> Reader:
     """A reader of what a caller gave.
 
+    Derived in chapter 7, *Can a hundred stories be told at once?*
+
     Raises:
         DataError: it is no prompts; see `as_prompt`.
     """

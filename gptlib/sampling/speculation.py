@@ -55,6 +55,8 @@ def speculate(
 ) -> Iterator[int]:
     """Yield new token ids of one prompt, as `stream` does, with fewer passes of `model`.
 
+    Derived in chapter 7, *Does every token have to cost a pass?*
+
     At temperature 0 they are `stream`'s. Else they are distributed as `stream`'s are, but a seed
     gives another text than there.
 

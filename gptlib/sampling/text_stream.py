@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 def until_stop(pieces: Iterable[str], stops: Sequence[str]) -> Iterator[str]:
     """Yield the text of `pieces` up to the first of `stops` that it comes to spell.
 
+    Derived in chapter 7, *When is the text over, and what has the reader seen?*
+
     The stop itself is left out, whatever pieces it arrives in. Joined, the result is the text
     before the stop, or all of it.
     """

@@ -25,6 +25,13 @@ DERIVED = """
     chunked_loss.chunked_cross_entropy footprint.memory runtime.Runtime.grad_scaler
     budget.plan_run shards.write.prepare course.pretraining.communication.scaling
     evaluation.hellaswag.hellaswag evaluation.intervals.wilson evaluation.intervals.compare
+    evaluation.stories.judge_story resizing.resize_vocab documents.documents_of
+    quantization.int8.quantize_int8 evaluation.diversity.distinct_n evaluation.diversity.self_bleu
+    sampling.beams.beam_search sampling.penalties.penalize_repetition
+    sampling.penalties.penalize_presence sampling.penalties.penalize_frequency
+    sampling.penalties.no_repeated_ngrams sampling.processors.keep_top_k
+    sampling.processors.keep_top_p sampling.processors.keep_min_p sampling.processors.keep_typical
+    sampling.speculation.speculate sampling.text_stream.until_stop sampling.ragged.reader_of
 """.split()
 
 
