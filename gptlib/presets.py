@@ -88,6 +88,7 @@ PRESETS = {
         corpus_size=100_000_000,  # hardly a story is seen twice, so none is learned by heart
         tokenizer="bpe-2048",
         separator=START,
+        vocab_size=2048,
     ),
     # nanoGPT uses the exact GELU; its command evaluates on random batches.
     "nanogpt-cpu": Preset(

@@ -16,7 +16,7 @@ TRAINING = (
     "steps batch_size accumulate lr min_lr warmup schedule decay optimizer embed_lr head_lr "
     "muon_parts weight_decay beta1 beta2 grad_clip eval_every eval_windows patience save_every "
     "save_minutes keep_last seed sampling device dtype compile parallel recompute "
-    "loss_chunk"
+    "loss_chunk attend"
 )
 
 
