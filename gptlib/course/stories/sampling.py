@@ -64,6 +64,7 @@ SAMPLERS: dict[str, Sampling] = {
     "min-p 0.1": Sampling(LENGTH, min_p=0.1),
     "typical 0.9": Sampling(LENGTH, typical_p=0.9),
     "repetition 1.2": Sampling(LENGTH, repetition_penalty=1.2),
+    "repetition 1.5": Sampling(LENGTH, repetition_penalty=1.5),
     "presence 0.5": Sampling(LENGTH, presence_penalty=0.5),
     "frequency 0.5": Sampling(LENGTH, frequency_penalty=0.5),
     "no 4-gram twice": Sampling(LENGTH, no_repeat_ngram_size=4),
