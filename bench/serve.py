@@ -63,7 +63,11 @@ class Server:
             self.process.wait()
             raise
         self.process.stdout.close()
+        self.told.seek(0)
+        told = self.told.read()
         self.told.close()
+        if "Traceback" in told and error is None:
+            raise RuntimeError(f"the server had an error: {told[-3000:]}")
 
     def status(self) -> dict[str, int]:
         """What the server says that it is doing."""

@@ -24,7 +24,7 @@ sys.path.append(str(Path(__file__).parent.parent / "tests" / "book"))
 from browser import Browser
 from serve import Server
 
-SIZE = (1120, 860)  # CSS pixels: the text, what comes next, and the first sliders
+SIZE = (1240, 830)  # CSS pixels: the text, what comes next, and the first sliders
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ to end. Nothing is sent anywhere but to those who asked.
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import socket
 from collections.abc import Callable
@@ -92,7 +93,7 @@ def serve(
         pwa=False,
         mcp_server=False,
     )
-    here = NAMES_OF_HERE if is_loopback(host) else None
+    here = NAMES_OF_HERE | {shown} if is_loopback(host) else None
     config = uvicorn.Config(
         Gate(app, here, password),
         log_level="warning",
@@ -111,6 +112,8 @@ def serve(
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             desk.close()
+            # Connections that wait for the next text are cut, which is no news.
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
             await super().shutdown(sockets)
 
     Server(config).run(sockets=[listening])

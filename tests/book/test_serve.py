@@ -6,6 +6,7 @@ Nothing here waits for a fixed time: the page and the server are asked until it 
 import sys
 import time
 from contextlib import ExitStack
+from urllib.parse import urlencode
 
 import pytest
 from looks import TOO_WIDE
@@ -152,9 +153,10 @@ def test_markup_is_text(browser, page):
     fill(browser, "#title input, #title textarea", f"{HOSTILE}<|end|>")
     click(browser, "#write")
     browser.wait(f"{NOTE}.includes('is a mark and no word of a title')")
-    page(link[link.index("?") :] + "&seed=" + HOSTILE.replace(" ", "+"), marked=True)
+    wrong = {"seed": HOSTILE, "top_k": "${window.hacked=1}{{x}}", "top_p": "&lt;b&gt;"}
+    page(f"{link[link.index('?') :]}&{urlencode(wrong)}", marked=True)
     assert browser.run("document.querySelector('#title input, #title textarea').value") == HOSTILE
-    assert "seed is" in browser.run(NOTE) and "<img" in browser.run(NOTE)
+    assert all(repr(text) in browser.run(NOTE) for text in wrong.values())
     assert browser.run("window.hacked === undefined && !document.querySelector('[src=x]')")
 
 
