@@ -35,6 +35,7 @@ RECIPES = {
     "shuffled-shards": "pretraining.shuffling:shuffled_shards",
     "speedrun-cpu": "speedrun.ablation:speedrun_cpu",
     "speedrun-races": "speedrun.races:speedrun_races",
+    "story-front": "stories.front:story_front",
     "story-heads": "stories.heads:story_heads",
     "story-learning": "stories.learning:story_learning",
     "story-marks": "stories.unregistered:story_marks",
