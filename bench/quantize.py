@@ -18,6 +18,7 @@ one for each genre, whose stories it ends with `<|end|>` where gptlib does.
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import tempfile
@@ -43,6 +44,7 @@ from gptlib.tokenizers import END_OF_TEXT
 
 RECORD = "story-bits"
 FILES = {"GGUF float32": None, "GGUF q8_0": "q8_0", "GGUF q4_0": "q4_0"}
+CHARACTERS = 700_000  # of validation text, a thousand stories
 PROMPT, NEW, ROUNDS = 64, 256, 5  # tokens, fewer new ones where the context is shorter
 TEMPERATURE, AT_ONCE, SEED = 0.8, 50, 0
 QUALITY = ("loss", "parse", "simulator", "ci95")
@@ -79,10 +81,15 @@ def large() -> Subject:
     return Subject("124M", GPT(GPTConfig()).eval(), tokenizer, END_OF_TEXT, END_OF_TEXT, 0)
 
 
+@functools.cache
+def validation(size: int | None) -> str:
+    """The first part of the validation text of a corpus of this size."""
+    return load_corpus("stories", size=size).val[:CHARACTERS]
+
+
 def quality(model: GPT, tokenizer: BPETokenizer, about: dict, samples: int) -> dict:
     """Loss on the run's validation text, and what became of its stories."""
-    val = load_corpus("stories", size=about.get("note", {}).get("corpus_size")).val
-    ids = torch.tensor(tokenizer.encode(val))
+    ids = torch.tensor(tokenizer.encode(validation(about.get("note", {}).get("corpus_size"))))
     starts = document_starts(ids, tokenizer.encode(START))
     texts = stories(model, tokenizer, samples)
     good = sum(judge_story(text).ok for text in texts)

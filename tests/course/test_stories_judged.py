@@ -10,7 +10,7 @@ import torch
 from gptlib import checkpoint
 from gptlib.course.recorded import RECIPES
 from gptlib.course.records import read_record, save_record
-from gptlib.course.stories import evaluated, learning
+from gptlib.course.stories import evaluated, front, learning
 from gptlib.course.stories.evaluated import ASKED, beginnings, evaluate_stories
 from gptlib.course.stories.heads import story_heads
 from gptlib.course.stories.probes import held_out
@@ -201,6 +201,21 @@ def test_what_was_learned_is_recorded_for_the_steps_that_were_kept(run, tmp_path
         learning.model_at(run, 70)
 
 
+def test_the_first_page_has_one_title_at_every_step(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(front, "STEPS", (0, 100))
+    front.main(["--run", str(run), "--seed", "1", "--out", str(tmp_path / "front")])
+    samples = read_record(tmp_path / "front").samples
+    assert [sample["step"] for sample in samples] == [0, 100]
+    assert all(s["text"].startswith(front.TITLE) and "<|" not in s["text"] for s in samples)
+    assert all(1 < sample["val"] < 4 for sample in samples)  # ln 1,000 over 3.5 characters a token
+
+
+def test_a_copied_run_of_words_is_found():
+    shared = evaluated.runs_shared_with(STORIES[:5])
+    assert shared([STORY, "Nobody says so. " + STORY[30:90]])[0] > 100
+    assert 5 < shared(["Nobody says so. " + STORY[30:90]])[0] < 30
+
+
 def test_the_run_of_the_chapter_keeps_what_the_chapter_looks_at(tmp_path, monkeypatch):
     small = Preset(
         "", {"n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 300},
@@ -215,7 +230,7 @@ def test_the_run_of_the_chapter_keeps_what_the_chapter_looks_at(tmp_path, monkey
     assert tokenizer.encode(END) == [tokenizer.special_tokens[END]]
 
 
-@pytest.mark.parametrize("name", ["heads", "learning", "marks", "model", "packing"])
+@pytest.mark.parametrize("name", ["front", "heads", "learning", "marks", "model", "packing"])
 def test_every_record_of_the_stories_has_a_recipe(name):
     module, _, function = RECIPES[f"story-{name}"].partition(":")
     recipe = getattr(importlib.import_module(f"gptlib.course.{module}"), function)
