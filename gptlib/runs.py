@@ -67,8 +67,8 @@ def load_run(
     """Load a trained model, ready to sample.
 
     Args:
-        run_dir: a run folder, or the name of a model that ships with gptlib ("tales"). A name wins
-            over a folder of that name; "./tales" or a Path means the folder.
+        run_dir: a run folder, or the name of a model that ships with gptlib ("stories", "tales").
+            A name wins over a folder of that name; "./tales" or a Path means the folder.
         which: "best" (lowest validation loss) or "latest".
         device: where to put the model: "cpu", "cuda", "cuda:1", "mps", or "auto" for the fastest.
 
@@ -182,7 +182,7 @@ def run_folder(run_dir: str | Path) -> Path:
     if not _is_there(folder):
         raise CheckpointError(
             f"{str(run_dir)[:200]} is neither a run folder nor a model that ships with gptlib "
-            "(tales); check the path, or train one with `gptlib train --out`"
+            "(stories, tales); check the path, or train one with `gptlib train --out`"
         )
     return folder
 

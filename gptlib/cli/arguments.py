@@ -98,7 +98,7 @@ def typed_text(text: str) -> str:
 
 def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "run", type=name_or_path, help="a run folder, or `tales`, the model that ships with gptlib"
+        "run", type=name_or_path, help="a run folder, or a model that ships: stories or tales"
     )
     parser.add_argument(
         "--device", default="cpu", metavar="NAME",

@@ -29,7 +29,7 @@ hf and gguf have GPT-2's parts alone; onnx has the newer ones too."""
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = HELP
     parser.add_argument(
-        "run", type=name_or_path, help="a run folder, or `tales`, the model that ships with gptlib"
+        "run", type=name_or_path, help="a run folder, or a model that ships: stories or tales"
     )
     parser.add_argument(
         "folder", type=path, metavar="DIR", help="where it is written, a new folder"

@@ -13,7 +13,8 @@ from gptlib.train_config import TrainConfig
 
 HELP = """\
 Say what a folder holds, and whether it is what was written there: every file
-is compared with its hash. `tales` is the model that ships with gptlib.
+is compared with its hash. `stories` and `tales` are
+models that ship with gptlib.
 
   gptlib info runs/mine
   gptlib info runs/mine/checkpoints/step_00000500

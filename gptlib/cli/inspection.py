@@ -44,7 +44,7 @@ def inspect(place: str) -> dict:
     else:
         raise CheckpointError(
             f"{place} holds no run, no checkpoint and no shards; give a folder that `gptlib train` "
-            "or `gptlib data prepare` wrote, or tales, the model that ships with gptlib"
+            "or `gptlib data prepare` wrote, or stories or tales, the models that ship with gptlib"
         )
     return {"path": place, **found, "bytes": _bytes(folder)}
 

@@ -37,8 +37,8 @@ text, as it is written, and the same command goes on after a kill.
 --title and --genre ask a model for a story, if its texts had the marks of
 stories. Its title is shown as a line and the marks are not, except for --marks.
 
-`tales` is the model that ships with gptlib; ./tales is a run folder of that
-name here."""
+`stories` and `tales` are models that ship with gptlib; ./tales is a run folder
+of that name here."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
