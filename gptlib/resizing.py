@@ -25,7 +25,7 @@ def resize_vocab(
 ) -> GPT:
     """A model with rows for more tokens, in its token table and in an untied head.
 
-    Derived in chapter 7, *When is enough?*
+    Derived in chapter 7, *How does a trained model learn a new mark?*
 
     Args:
         model: stays as it is.
