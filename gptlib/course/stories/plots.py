@@ -83,7 +83,7 @@ def fairy_tales(
     curves: Mapping[str, Sequence[tuple[float, float]]],
     published: Sequence[tuple[float, float]] = (),
 ) -> Plot:
-    """Draw validation loss by epoch, and mark each curve's best.
+    """Draw loss by epoch, and mark each curve's best.
 
     Args:
         curves: (epoch, nats a token) by name, such as "from scratch" and "from chapter 6".
@@ -97,7 +97,7 @@ def fairy_tales(
                 markersize=3)  # fmt: skip
         ax.plot(*min(curve, key=lambda point: point[1]), "o", color=color, markersize=8, zorder=5)
     ax.set_xlabel("epoch")
-    ax.set_ylabel("validation loss (nats a token)")
+    ax.set_ylabel("loss (nats a token)")
     label_ends(ax)
     told = []
     for name, curve in every.items():
