@@ -99,7 +99,10 @@ def test_the_price_is_a_ratio_of_times():
 
 
 def test_no_preset_asks_a_processor_for_what_it_may_not_have():
-    assert {p.train.get("dtype", "auto") for p in presets.PRESETS.values()} == {"auto", "fast"}
+    """float16 is for a card alone; the preset that names it is for a T4."""
+    asked = {name: p.train.get("dtype", "auto") for name, p in presets.PRESETS.items()}
+    assert asked.pop("stories-124m") == "float16"
+    assert set(asked.values()) == {"auto", "fast", "float32"}
 
 
 def test_cpu_computes_in_float32_unless_asked():

@@ -26,7 +26,8 @@ Measure a trained model: its loss on its own validation text, or on another, or
 its choices between four endings (HellaSwag).
 
 `stories` and `tales` are models that ship with gptlib; ./tales is a run folder
-of that name here. For --corpus, likewise, a name that gptlib knows means that corpus."""
+of that name here. For --corpus, likewise, a name that gptlib knows means that
+corpus."""
 #: The flags that only one task reads.
 OF_LOSS, OF_HELLASWAG = ("corpus", "stride"), ("items", "limit", "form", "per_item", "batch_size")
 ABOUT = {

@@ -50,7 +50,7 @@ class Text:
     begun: str  #: what is shown of it
     seed: int
     note: str = ""  #: what a reader should know about the prompt
-    new: list[int] = field(default_factory=list)
+    new: list[int] = field(default_factory=list, init=False)
     added: str = ""
     ended: str = ""  #: why, empty while it grows
     seconds: float = 0.0

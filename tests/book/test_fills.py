@@ -113,7 +113,8 @@ def test_what_waits_is_read_from_the_records(tmp_path):
     page = fill("<!-- fill: waiting -->", tmp_path)
     assert "| `novel`<br>" in page and "`large`" in page and "`speedrun-gpu`" in page
     assert "shakespeare-table" not in page, "a plan without a record of its own says nothing"
-    one, all_of_it, gpt2, three, modern, as_published, mended = (x.split(" | ")[-2:] for x in page.splitlines()[2:])
+    rows = [line.split(" | ")[-2:] for line in page.splitlines()[2:]]
+    one, all_of_it, gpt2, three, modern, as_published, mended = rows
     assert gpt2 == ["8.6\u00a0×\u00a010<sup>18</sup>", "237.6 |"]
     hours = [float(row[1].rstrip(" |")) for row in (modern, gpt2, three)]
     assert hours[0] < hours[1] / 4 and hours[2] == pytest.approx(3 * hours[1], rel=1e-3)

@@ -105,7 +105,7 @@ def fairy_tales(
         told.append(f"{name}, best {best:.2f} at epoch {epoch:g}, last {curve[-1][1]:.2f}")
     return Plot(
         fig,
-        f"Validation loss of fairy tales by epoch; a large dot marks the best. {'; '.join(told)}.",
+        f"Loss on stories by epoch; a large dot marks the best. {'; '.join(told)}.",
     )
 
 
