@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gptlib.course.stories import lab
 from gptlib.errors import GrammarError
 from gptlib.evaluation import judge_prefix, judge_story
 from gptlib.grammar import Grammar
@@ -15,20 +16,7 @@ from gptlib.stories.kinds import storybook
 from gptlib.stories.world import Claim
 
 GRAMMAR = Grammar.load("stories")
-STORY = (
-    "<|start|><|barter|><|title|>The Lamp and the Pig</|title|>\n"
-    "Omar lived at the mill with a lamp and no pig. He had never said no to anyone. "
-    "At the school lived Rosa, who had a pig. So Omar walked to the school. "
-    '"My lamp for your pig," said Omar. "Bring me a ladder," said Rosa, "and we can talk."\n'
-    "Vera, in the barn, had a ladder and wanted a lamp. "
-    "So Omar went to the barn and swapped the lamp for the ladder. "
-    "He carried the ladder to the school, and Rosa handed over the pig. "
-    "On the way home Vera caught up with him. "
-    '"The lamp was a mistake," said Vera. "May I have the pig instead?" '
-    "Omar, who could not say no, took the lamp and gave Vera the pig.\n"
-    "In the evening Omar was back at the mill with the lamp, exactly as rich as in the morning.\n"
-    "Moral: a no saves the shoes.<|end|>"
-)
+STORY = lab.STORY.replace("<|start|>", "<|start|><|barter|>")
 
 
 def texts(n: int, seed: int) -> list[str]:

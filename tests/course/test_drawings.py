@@ -19,6 +19,7 @@ from gptlib.course.pretraining import drawings as pretraining
 from gptlib.course.self_attention import drawings as self_attention
 from gptlib.course.stories import drawings as stories
 from gptlib.course.stories import drawings_sampling as sampling
+from gptlib.course.stories import lab
 from gptlib.course.stories.drawings_sampling import Node
 from gptlib.course.tokens import drawings as tokens
 from gptlib.model_config import GPTConfig
@@ -30,20 +31,7 @@ X = torch.tensor(
 TURNED, KEPT, NAME = torch.tensor([[-3.0, 0], [0, -3], [0, 0]]), torch.eye(3)[:, :2], X[:, 2:]
 MASK = torch.full((6, 6), -math.inf).triu(1)
 
-STORY = (
-    "<|start|><|barter|><|title|>The Lamp and the Pig</|title|>\n"
-    "Omar lived at the mill with a lamp and no pig. He had never said no to anyone. "
-    "At the school lived Rosa, who had a pig. So Omar walked to the school. "
-    '"My lamp for your pig," said Omar. "Bring me a ladder," said Rosa, "and we can talk."\n'
-    "Vera, in the barn, had a ladder and wanted a lamp. "
-    "So Omar went to the barn and swapped the lamp for the ladder. "
-    "He carried the ladder to the school, and Rosa handed over the pig. "
-    "On the way home Vera caught up with him. "
-    '"The lamp was a mistake," said Vera. "May I have the pig instead?" '
-    "Omar, who could not say no, took the lamp and gave Vera the pig.\n"
-    "In the evening Omar was back at the mill with the lamp, exactly as rich as in the morning.\n"
-    "Moral: a no saves the shoes.<|end|>"
-)
+STORY = lab.STORY.replace("<|start|>", "<|start|><|barter|>")
 LOOKED = re.findall(r"</?\|\w+\|>|\n| ?\w{1,5}|[^\w\s<]+", STORY)[:140]
 
 #: Every drawing of the book, with what its chapter gives it.

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from gptlib import checkpoint
+from gptlib.corpora import load_corpus
 from gptlib.course.recorded import RECIPES
 from gptlib.course.records import read_record, save_record
 from gptlib.course.stories import evaluated, front, learning
@@ -24,7 +25,7 @@ from gptlib.presets import PRESETS, Preset
 from gptlib.runs import load_run
 from gptlib.sampling import Sampling
 from gptlib.stories import END, START, special_tokens
-from gptlib.tokenizers import BPETokenizer
+from gptlib.tokenizers import BPETokenizer, learn_tokenizer
 
 STORIES = held_out(40, seed=9)
 STORY = STORIES[0]
@@ -227,6 +228,7 @@ def test_the_run_of_the_chapter_keeps_what_the_chapter_looks_at(tmp_path, monkey
     model, tokenizer, manifest = load_run(folder)
     assert manifest["step"] == 2 and manifest["train"]["save_every"] == 50
     assert tokenizer.vocab_size == model.config.vocab_size == 900
+    assert tokenizer == learn_tokenizer(load_corpus("stories", size=60_000), 900), "as gptlib train"
     assert tokenizer.encode(END) == [tokenizer.special_tokens[END]]
 
 

@@ -199,7 +199,7 @@ def test_exercise_and_step_say_the_same_of_targets():
 def test_the_pen_writes_on_in_one_pass_and_counts_what_it_drew():
     prompts = lab.titles(5, seed=1)
     assert all(text.endswith("</|title|>") for text in prompts)
-    tokenizer = BPETokenizer.train(lab._STORY, 300, special_tokens())
+    tokenizer = BPETokenizer.train(lab.STORY, 300, special_tokens())
     torch.manual_seed(0)
     model = gptlib.GPT(gptlib.GPTConfig(96, tokenizer.vocab_size, 1, 2, 16)).eval()
     written = lab.pen(model, tokenizer, seed=3)(prompts)
@@ -216,8 +216,8 @@ def test_the_pen_writes_on_in_one_pass_and_counts_what_it_drew():
 
 
 def test_a_text_is_cut_only_where_sentences_end():
-    cuts = [lab._STORY[:end] for end in lab.ends(lab._STORY)]
-    assert cuts[0] == lab.title(lab._STORY) and cuts[-1] == lab._STORY
+    cuts = [lab.STORY[:end] for end in lab.ends(lab.STORY)]
+    assert cuts[0] == lab.title(lab.STORY) and cuts[-1] == lab.STORY
     assert all(cut.endswith((".", '"', "?", "!", ">")) for cut in cuts)
     assert all(judge_prefix(cut).ok for cut in cuts)
     assert [sound(text) for text in cuts] == cuts

@@ -72,6 +72,16 @@ def test_within_and_from_zero_a_packed_story_costs_what_it_costs_alone(stories):
     assert packed.item() == pytest.approx(nats / tokens, rel=1e-4)
 
 
+@given(ROWS)
+@settings(max_examples=20)
+def test_from_zero_is_what_the_library_does_for_documents(stories):
+    model, windows = make(), pack([[0, *story] for story in stories], T=16)
+    model.document_start = 0
+    expected = model(windows.x, windows.y)[1]
+    model.document_start = None
+    assert torch.allclose(loss_within(model, windows, from_zero=True), expected, atol=1e-5)
+
+
 def test_rotary_positions_need_no_restart():
     stories = [[5, 6, 7, 8], [9, 10, 11], [12, 13, 14, 15, 16]]
     model = make(rotary=True)

@@ -14,10 +14,10 @@ from gptlib.course.stories.sampling import (
     heads,
     measure_samplers,
     tell,
-    well_formed,
     without_marks,
 )
 from gptlib.course.stories.speculation import accept_rate, small_draft, speculation_gain
+from gptlib.course.stories.verdicts import missing_part
 from gptlib.errors import ConfigError, DataError
 from gptlib.evaluation import wilson
 from gptlib.model import GPT, GPTConfig
@@ -48,7 +48,7 @@ def made(tokenizer: BPETokenizer, seed: int) -> GPT:
 
 @pytest.mark.parametrize("corpus_story", range(5))
 def test_the_grammar_s_stories_are_well_formed(corpus, corpus_story):
-    assert well_formed(corpus.val_documents[corpus_story])
+    assert not missing_part(corpus.val_documents[corpus_story])
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,8 @@ def test_the_grammar_s_stories_are_well_formed(corpus, corpus_story):
     ],
 )
 def test_a_story_lacks_nothing_and_has_each_mark_once(old, new):
-    assert well_formed(STORY) and well_formed(STORY.replace("<|lost|>", ""))
-    assert not well_formed(STORY.replace(old, new))
+    assert not missing_part(STORY) and not missing_part(STORY.replace("<|lost|>", ""))
+    assert missing_part(STORY.replace(old, new))
 
 
 def test_heads_are_different_and_enough():

@@ -26,7 +26,7 @@ Texts = list[str]
 #: Goes on with texts to their ends: for each the whole text, and how many tokens were drawn.
 Draw = Callable[[Texts], list[tuple[str, int]]]
 
-_STORY = (
+STORY = (
     "<|start|><|title|>The Lamp and the Pig</|title|>\n"
     "Omar lived at the mill with a lamp and no pig. He had never said no to anyone. "
     "At the school lived Rosa, who had a pig. So Omar walked to the school. "
@@ -40,14 +40,14 @@ _STORY = (
     "In the evening Omar was back at the mill with the lamp, exactly as rich as in the morning.\n"
     "Moral: a no saves the shoes.<|end|>"
 )
-_AHEAD = _STORY.replace("So Omar walked to the school. ", "")  # he speaks to Rosa from the mill
-_TWICE = _STORY.replace(
+_AHEAD = STORY.replace("So Omar walked to the school. ", "")  # he speaks to Rosa from the mill
+_TWICE = STORY.replace(
     "On the way", "He carried the ladder to the school, and Rosa handed over the pig. On the way"
 )
-_ROUNDABOUT = _STORY.replace('to the school. "', 'to the forge. Omar went to the school. "')
-_TWO_OWNERS = _STORY.replace("a lamp and no pig", "a pig and no lamp")
-_NO_MORAL = _STORY[: _STORY.index("\nMoral")] + END
-_BROKEN_OFF = _STORY[: _STORY.index(", and Rosa handed")]
+_ROUNDABOUT = STORY.replace('to the school. "', 'to the forge. Omar went to the school. "')
+_TWO_OWNERS = STORY.replace("a lamp and no pig", "a pig and no lamp")
+_NO_MORAL = STORY[: STORY.index("\nMoral")] + END
+_BROKEN_OFF = STORY[: STORY.index(", and Rosa handed")]
 
 
 def titles(n: int, seed: int) -> Texts:
@@ -149,8 +149,8 @@ def _mended(texts: Texts, draw: Draw, rounds: int, keep: Callable[[str], str]) -
 def _check_mend(fn: Callable) -> Result:
     half = _AHEAD[: _AHEAD.index("At the school")]
     for keep, kept in ((title, title(_AHEAD)), (lambda text: half, half)):
-        start = [_STORY, _AHEAD, _BROKEN_OFF]
-        answers: dict[str, str] = {kept: _TWICE} if keep is title else {kept: _STORY}
+        start = [STORY, _AHEAD, _BROKEN_OFF]
+        answers: dict[str, str] = {kept: _TWICE} if keep is title else {kept: STORY}
         mine, reference = _Script(answers), _Script(answers)
         got = attempt(fn, start, mine, 3, keep)
         wanted = _mended(start, reference, 3, keep)
@@ -230,7 +230,7 @@ def _check_sound(fn: Callable) -> Result:
     def half_sentences(text: str) -> str:
         return text if judge_prefix(text).ok else sound_beginning(text)
 
-    stories = (_STORY, _AHEAD, _TWICE, _TWO_OWNERS, _NO_MORAL, _BROKEN_OFF, title(_STORY))
+    stories = (STORY, _AHEAD, _TWICE, _TWO_OWNERS, _NO_MORAL, _BROKEN_OFF, title(STORY))
     return check(
         fn,
         cases=[(text,) for text in stories],
@@ -266,7 +266,7 @@ def _check_sound(fn: Callable) -> Result:
 
 @functools.cache
 def _numbers() -> dict[str, int]:
-    words = re.findall(r"<[^>]*>|\w+|\W", _STORY + _ROUNDABOUT)
+    words = re.findall(r"<[^>]*>|\w+|\W", STORY + _ROUNDABOUT)
     return {word: n for n, word in enumerate(dict.fromkeys([*special_tokens(), *words]))}
 
 
@@ -301,7 +301,7 @@ def _check_lessons(fn: Callable) -> Result:
 
     return check(
         fn,
-        cases=[([_STORY, _AHEAD, _ROUNDABOUT, _TWICE], _encode)],
+        cases=[([STORY, _AHEAD, _ROUNDABOUT, _TWICE], _encode)],
         right=_lessons,
         wrongs=[
             Wrong(

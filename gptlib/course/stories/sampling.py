@@ -22,7 +22,8 @@ from gptlib.corpora.corpus import EMBEDDED_SIZE
 from gptlib.course.command import answer, at_least_one
 from gptlib.course.records import Record, make_record, save_record
 from gptlib.course.stories.speculation import small_draft, speculation_gain
-from gptlib.errors import DataError, GrammarError
+from gptlib.course.stories.verdicts import missing_part, parses
+from gptlib.errors import DataError
 from gptlib.evaluation import judge_story, wilson
 from gptlib.evaluation.diversity import (
     copied_share,
@@ -36,7 +37,7 @@ from gptlib.grammar import Grammar
 from gptlib.model import GPT
 from gptlib.runs import load_run
 from gptlib.sampling import Sampling, generate
-from gptlib.stories import END, START, TITLE, TITLE_END, special_tokens
+from gptlib.stories import END, TITLE_END, special_tokens
 from gptlib.tokenizers import Tokenizer
 
 LENGTH = 320  # tokens, of which the longest stories of the grammar have fewer
@@ -45,11 +46,6 @@ BLEU_OF = 60  # stories; self-BLEU compares each with each
 _ASIDE = {"max_new_tokens", "seed", "stop", "tokenizer", "processors", "use_cache", "num_samples"}
 
 _MARK = re.compile("|".join(map(re.escape, special_tokens())))
-_FORM = re.compile(
-    rf"{re.escape(START)}(?P<genre><\|\w+\|>)?{re.escape(TITLE)}(?P<title>[^\n]+)"
-    rf"{re.escape(TITLE_END)}\n(?P<text>.+)\nMoral: [^\n]+{re.escape(END)}",
-    re.DOTALL,
-)
 
 #: What the table compares. Everything else is as it is learned: temperature 1, nothing cut.
 SAMPLERS: dict[str, Sampling] = {
@@ -72,21 +68,6 @@ SAMPLERS: dict[str, Sampling] = {
     "4 beams, by mean": Sampling(LENGTH, num_beams=4),
     "2 groups of 2": Sampling(LENGTH, num_beams=4, num_beam_groups=2, diversity_penalty=1.0),
 }
-
-
-def well_formed(story: str) -> bool:
-    """Whether a text is marked as a story.
-
-    That is: `<|start|>`, perhaps a genre, a title between its marks, a line break, a text whose
-    last line begins with "Moral: ", `<|end|>`; each mark once, and no other.
-    """
-    found = _FORM.fullmatch(story.strip())
-    if not found or not found["title"].strip() or not found["text"].strip():
-        return False
-    genre = found["genre"]
-    marks = 4 + (genre is not None)
-    known = genre is None or genre in special_tokens()[4:]
-    return known and len(re.findall(r"<\|?/?\|?\w+\|>", story)) == marks
 
 
 def without_marks(story: str) -> str:
@@ -197,22 +178,14 @@ def _quality(stories: Sequence[str], grammar: Grammar) -> dict:
     verdicts = [judge_story(story) for story in stories]
     refused = [(s, v) for s, v in zip(stories, verdicts, strict=True) if not v.ok]
     return {
-        "well_formed": _share([well_formed(story) for story in stories]),
-        "parse": _share([_parses(grammar, story) for story in stories]),
+        "well_formed": _share([not missing_part(story) for story in stories]),
+        "parse": _share([parses(story, grammar) for story in stories]),
         "ok": _share([verdict.ok for verdict in verdicts]),
         "story": stories[0],
         "wrong": [
             {"text": s, "sentence": v.sentence, "reason": v.reason} for s, v in refused[:1]
         ],
     }  # fmt: skip
-
-
-def _parses(grammar: Grammar, story: str) -> bool:
-    try:
-        grammar.score(story.strip())
-    except GrammarError:
-        return False
-    return True
 
 
 def _share(answers: Sequence[bool]) -> dict:

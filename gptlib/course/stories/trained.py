@@ -12,12 +12,9 @@ import torch
 from gptlib.corpora import load_corpus
 from gptlib.model import GPT, GPTConfig
 from gptlib.presets import preset
-from gptlib.stories import special_tokens
-from gptlib.tokenizers import BPETokenizer
+from gptlib.tokenizers import learn_tokenizer, learned_size
 from gptlib.train_config import TrainConfig
 from gptlib.trainer import Trainer
-
-LEARNED_FROM = 20_000  # stories that the tokenizer looks at; more change no merge that matters
 
 
 def train_stories(folder: Path) -> Path:
@@ -29,9 +26,7 @@ def train_stories(folder: Path) -> Path:
     """
     chosen = preset("stories")
     corpus = load_corpus(chosen.corpus or "stories", size=chosen.corpus_size)
-    ids = int(chosen.tokenizer.removeprefix("bpe-"))
-    documents = corpus.train_documents[:LEARNED_FROM]
-    tokenizer = BPETokenizer.train(documents, ids, special_tokens())
+    tokenizer = learn_tokenizer(corpus, learned_size(chosen.tokenizer) or 0)
     train, val = corpus.encode(tokenizer)
     config = TrainConfig(**chosen.train, save_every=50, keep_last=200)
     torch.manual_seed(config.seed)

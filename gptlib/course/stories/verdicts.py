@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass
 from gptlib.course.stories.replay import HEAD, grammar
 from gptlib.errors import DataError, GrammarError
 from gptlib.evaluation import judge_story, wilson
-from gptlib.stories import END, TITLE, TITLE_END, special_tokens
+from gptlib.grammar import Grammar
+from gptlib.stories import END, START, TITLE, TITLE_END, special_tokens
 
 MEASURES = ("well_formed", "parses", "holds")
 MORAL = "Moral: "
@@ -115,7 +116,7 @@ def judged(text: str, shared: int | None = None) -> Judged:
     """
     verdict = judge_story(text)
     return Judged(
-        text, missing_part(text), _parses(text), verdict.ok, verdict.sentence, verdict.reason,
+        text, missing_part(text), parses(text), verdict.ok, verdict.sentence, verdict.reason,
         shared,
     )  # fmt: skip
 
@@ -144,6 +145,8 @@ def missing_part(text: str) -> str:
     head = HEAD.match(text)
     if not head:
         return "it does not begin with <|start|>"
+    if (genre := head[0].removeprefix(START)) and genre not in special_tokens():
+        return f"{genre} asks for no genre"
     rest = text[head.end() :]
     if not rest.startswith(TITLE):
         return "no <|title|> follows the beginning"
@@ -169,9 +172,10 @@ def _has_mark(text: str) -> bool:
     return any(mark in text for mark in special_tokens())
 
 
-def _parses(text: str) -> bool:
+def parses(text: str, by: Grammar | None = None) -> bool:
+    """Whether a grammar, that of the stories if no other is given, could have written a text."""
     try:
-        grammar().score(text)
+        (by or grammar()).score(text)
     except GrammarError:
         return False
     return True
