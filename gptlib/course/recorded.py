@@ -35,6 +35,7 @@ RECIPES = {
     "shuffled-shards": "pretraining.shuffling:shuffled_shards",
     "speedrun-cpu": "speedrun.ablation:speedrun_cpu",
     "speedrun-races": "speedrun.races:speedrun_races",
+    "story-fairy-tales": "stories.collected:story_fairy_tales",
     "story-front": "stories.front:story_front",
     "story-heads": "stories.heads:story_heads",
     "story-learning": "stories.learning:story_learning",
@@ -43,6 +44,7 @@ RECIPES = {
     "story-packing": "stories.packing:story_packing",
     "story-samplers": "stories.sampling:story_samplers",
     "story-texts": "stories.texts:story_texts",
+    "story-tinystories": "stories.collected:story_tinystories",
     "tales-cpu": "multi_head.runs:tales_cpu",
     "vocabulary-sweep": "tokens.runs:vocabulary_sweep",
 }
