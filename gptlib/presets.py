@@ -90,6 +90,19 @@ PRESETS = {
         separator=START,
         vocab_size=2048,
     ),
+    "stories-on": Preset(
+        "two more hours for a run of preset stories: --init-from its folder, other stories",
+        dict(n_layer=5, n_head=4, n_embd=128, block_size=256),
+        dict(
+            steps=13_000, batch_size=16, lr=2.5e-3, min_lr=5e-5, warmup=100, beta2=0.99,
+            optimizer="muon", dtype="fast", eval_every=250, eval_windows=200,
+        ),
+        corpus="stories",
+        corpus_size=250_000_000,
+        tokenizer="bpe-2048",
+        separator=START,
+        vocab_size=2048,
+    ),
     # nanoGPT uses the exact GELU; its command evaluates on random batches.
     "nanogpt-cpu": Preset(
         "nanoGPT's CPU setting for Shakespeare, published validation loss 1.88",

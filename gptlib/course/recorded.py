@@ -43,6 +43,7 @@ RECIPES = {
     "story-model": "stories.evaluated:story_model",
     "story-packing": "stories.packing:story_packing",
     "story-samplers": "stories.sampling:story_samplers",
+    "story-stages": "stories.stages:remake",
     "story-texts": "stories.texts:story_texts",
     "story-tinystories": "stories.collected:story_tinystories",
     "tales-cpu": "multi_head.runs:tales_cpu",

@@ -47,7 +47,7 @@ TRIES = 4  # how often each choice is made again
 ROOM = 28  # tokens in which a sentence comes to its end
 AT_ONCE = 120  # sentences written in one pass
 RECORDED: dict = dict(
-    steps=2400, batch_size=24, lr=6e-4, min_lr=3e-5, warmup=50, beta2=0.99, optimizer="muon",
+    steps=2400, batch_size=24, lr=4e-4, min_lr=3e-5, warmup=50, beta2=0.99, optimizer="muon",
     dtype="fast", eval_every=200, eval_windows=200, save_every=50, save_minutes=0, keep_last=60,
 )  # fmt: skip
 WEIGHT = 0.3  # of the words not to say, beside the mean loss of those that were said
