@@ -74,7 +74,9 @@ def instruction(asked: Asked, rng: random.Random | None = None) -> str:
         "sky": words.weathers()[asked.weather] if asked.weather else "",
         "with": f"with {_listed(things)}" if things else "",
     }
-    wording = OPTIONAL.sub(lambda m: m[1] if all(parts[s] for s in SLOT.findall(m[1])) else "", wording)
+    wording = OPTIONAL.sub(
+        lambda m: m[1] if all(parts[s] for s in SLOT.findall(m[1])) else "", wording
+    )
     return SLOT.sub(lambda m: parts[m[1]], wording)
 
 
@@ -97,7 +99,9 @@ def read_instruction(text: str) -> Asked:
     things = {one: thing for thing, one in words.things(kind).items()}
     sounds = {one: sound for sound, one in words.sounds(kind).items()}
     if odd := [one for one in named if one not in things | sounds]:
-        raise DataError(f"a {kind} does not have {odd[0]}; it may have {', '.join(things | sounds)}")
+        raise DataError(
+            f"a {kind} does not have {odd[0]}; it may have {', '.join(things | sounds)}"
+        )
     return Asked(
         kind,
         _name(words.moods(), found["mood"]),
@@ -139,7 +143,8 @@ def instruction_pairs(n: int, seed: int = 0, held_out: str | None = None) -> lis
     """
     if held_out not in (None, "instructions", "combinations"):
         raise DataError(
-            f"held_out is {held_out!r}; expected None for training, 'instructions' or 'combinations'"
+            f"held_out is {held_out!r}; expected None for training, 'instructions' or "
+            "'combinations'"
         )
     if isinstance(n, bool) or not isinstance(n, int) or n < 0:
         raise DataError(f"n is {n!r}; expected a whole number of pairs, 0 or more")

@@ -19,7 +19,7 @@ TOKEN = re.compile(r"<\|(\w+)\|>")
 
 
 def special_tokens() -> list[str]:
-    """All marks of the corpus of places: the two around each, one for each kind, one for each mood."""
+    """All marks of the corpus of places: the two around each, one for each kind and each mood."""
     return [LOC, LOC_END, *map(genre_token, [*kinds(), *moods()])]
 
 

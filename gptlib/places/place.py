@@ -66,5 +66,6 @@ class Place(Asked):
 def _known(what: str, word: str | None, known: Iterable[str]) -> None:
     if word is not None and word not in (known := list(dict.fromkeys(known))):
         raise DataError(
-            f"there is no {what} called {word!r}{nearest(word, known)}; known are {', '.join(known)}"
+            f"there is no {what} called {word!r}{nearest(word, known)}; known are "
+            f"{', '.join(known)}"
         )

@@ -169,7 +169,9 @@ def _kind_of(body: str) -> str:
         for kind in words.kinds():
             if _opening(kind).match(body, pos):
                 return kind
-    known = {kind: sum(any(_book(kind).read(body, pos)) for pos in starts) for kind in words.kinds()}
+    known = {
+        kind: sum(any(_book(kind).read(body, pos)) for pos in starts) for kind in words.kinds()
+    }
     return max(known, key=lambda kind: known[kind])
 
 

@@ -53,5 +53,7 @@ def sounds(kind: str) -> dict[str, str]:
 def column(table: str, key: str, value: str) -> dict[str, str]:
     """Two columns of a table of the grammar, as a dictionary in the order of its rows."""
     columns = source()["tables"][table]["columns"].split()
-    rows = [[cell.strip() for cell in split_options(row)] for row in source()["tables"][table]["rows"]]
+    rows = [
+        [cell.strip() for cell in split_options(row)] for row in source()["tables"][table]["rows"]
+    ]
     return {row[columns.index(key)]: row[columns.index(value)] for row in rows}
