@@ -142,7 +142,8 @@ def load_corpus(
     Raises:
         DataError: no such name or file; a folder without texts; not UTF-8; empty or blank; too
             short to split; a size that cannot be had; a malformed story or place; a file of
-            documents, such as .parquet; a download that failed (see `gptlib.corpora.downloads.fetch`).
+            documents, such as .parquet; a download that failed (see
+            `gptlib.corpora.downloads.fetch`).
     """
     if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
         raise DataError(f"size is {size!r}; expected a whole number of characters, at least 1")

@@ -100,7 +100,7 @@ def read_instruction(text: str) -> Asked:
     sounds = {one: sound for sound, one in words.sounds(kind).items()}
     if odd := [one for one in named if one not in things | sounds]:
         raise DataError(
-            f"a {kind} does not have {odd[0]}; it may have {', '.join(things | sounds)}"
+            f"{words.a(kind)} does not have {odd[0]}; it may have {', '.join(things | sounds)}"
         )
     return Asked(
         kind,

@@ -37,7 +37,7 @@ class Asked:
         _known("mood", self.mood, words.moods())
         _known("time", self.time, words.hours())
         _known("weather", self.weather, words.weathers())
-        where = f" in a {self.kind}" if self.kind else ""
+        where = f" in {words.a(self.kind)}" if self.kind else ""
         kinds = [self.kind] if self.kind else words.kinds()
         for thing in self.things:
             _known(f"thing{where}", thing, [t for kind in kinds for t in words.things(kind)])

@@ -120,8 +120,8 @@ def _read(body: str) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
                 world = world.after(match.kind.then, who)
         elif found := next(_elsewhere(body, pos), None):
             other, match = found
-            who = next(_bindings(match, other))
-            why = f"it is said of a {other}, and this is a {kind}"
+            who = next(_bindings(match, other), {})
+            why = f"it is said of {words.a(other)}, and this is {words.a(kind)}"
             faults.append((body[pos : match.end], why))
         else:
             sentence = _first(body, pos)
@@ -144,6 +144,8 @@ def _understood(
             if not why:
                 return match, who, ""
             reasons.append((count, match, who, why))
+    if not reasons:
+        return matches[0], {}, "its words are not of one thing"
     _, match, who, why = max(reasons, key=lambda reason: reason[0])
     return match, who, why
 
@@ -151,15 +153,18 @@ def _understood(
 def _bindings(match: Match, kind: str) -> Iterator[Mapping[str, str]]:
     """What each parameter of a sentence can stand for; one that it does not show, for anything."""
     takes, book = match.kind.takes, _book(kind)
-    choices = [sorted(match.can_be.get(name) or book.members(takes[name])) for name in takes]
+    can_be = [match.can_be.get(name, book.members(takes[name])) for name in takes]
+    choices = [sorted(who) for who in can_be]
     for chosen in product(*choices):
         yield dict(zip(takes, chosen, strict=True))
 
 
 def _claims(match: Match, who: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The attributes that a sentence gives; of a parameter that nothing can be, none."""
     for claim in match.kind.then:
         subject, verb, value = claim.of(who)
-        yield ATTRIBUTES[subject, verb], value
+        if value not in match.kind.takes:
+            yield ATTRIBUTES[subject, verb], value
 
 
 def _kind_of(body: str) -> str:

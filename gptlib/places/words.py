@@ -24,6 +24,11 @@ def kinds() -> list[str]:
     return list(source()["genres"])
 
 
+def a(kind: str) -> str:
+    """A kind with its article: "an orchard"."""
+    return column(f"{kind}_site", "n", "one")[kind]
+
+
 def moods() -> dict[str, str]:
     """Each mood with its article."""
     return column("mood", "n", "one")
