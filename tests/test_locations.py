@@ -101,7 +101,7 @@ def test_size_takes_whole_places_of_both_parts(tmp_path):
     whole = load_corpus(path)
     half = load_corpus(path, size=len(whole.text) // 2)
     assert (len(half.train_documents), len(half.val_documents)) == (45, 5)
-    with pytest.raises(DataError, match=r"size is 9,000, but a\.txt has 5,700 characters"):
+    with pytest.raises(DataError, match=r"size is 9,000, but a\.txt has 5,500 characters"):
         load_corpus(path, size=9000)
 
 
