@@ -9,6 +9,8 @@ from statistics import mean, stdev
 
 import pytest
 
+from gptlib.cli.marked import sampling, where_windows_begin
+from gptlib.cli.writer import between_documents
 from gptlib.corpora import load_corpus
 from gptlib.grammar import Grammar, sample_corpus
 from gptlib.grammar.grammar import shipped
@@ -142,6 +144,15 @@ def test_a_corpus_of_places_is_split_by_document():
     assert corpus.marks == tuple(special_tokens())
     assert corpus.entropy == GRAMMAR.rate
     assert abs(corpus.val_floor - corpus.entropy) < 0.2 * corpus.entropy
+
+
+def test_a_run_on_places_begins_and_ends_at_their_marks():
+    corpus = load_corpus("places", size=9000)
+    tokenizer = BPETokenizer.train(corpus.train, 400, corpus.marks)
+    assert where_windows_begin(corpus, tokenizer, 512) == LOC
+    assert where_windows_begin(corpus, tokenizer, 32) is None
+    assert sampling(corpus) == {"begin": LOC, "stop": LOC_END}
+    assert between_documents({"note": {"separator": LOC}}) == (LOC, LOC_END)
 
 
 def test_a_seed_is_a_text_on_every_machine():
