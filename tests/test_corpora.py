@@ -585,14 +585,17 @@ def test_two_characters_are_enough(tmp_path):
     ("name", "message"),
     [
         ("shakespear", "no such file, and 'shakespear' is not.*did you mean 'shakespeare'"),
-        ("no/such/novel.txt", "it knows kalevala, shakespeare, stories, tales: use one of these"),
+        (
+            "no/such/novel.txt",
+            "it knows kalevala, places, shakespeare, stories, tales: use one of these",
+        ),
         (Path("no-such-novel"), "no such file"),
         ("First Citizen: Before we proceed " * 500, r"'First Citizen.*\.\.\.' is not"),
         ("a\x00b", "no such file"),
         ("gpt2", "is a tokenizer, not a corpus"),
         (
             "mnist-test-images",
-            "is a dataset, not a corpus; corpora are tales, stories, shakespeare, kalevala",
+            "is a dataset, not a corpus; corpora are tales, stories, places, shakespeare, kalevala",
         ),
         ("", "neither a corpus nor a path"),
         (None, "neither a corpus nor a path"),

@@ -1,30 +1,37 @@
 """What follows from a text's marks for a run on it: where windows begin, and how it is sampled.
 
-One job: `where_windows_begin` and `with_marks`. A story is seen best from its beginning. But
-where stories are much longer than the context, windows that begin at one never see the rest of it,
-so there they begin anywhere.
+One job: `where_windows_begin`, `sampling` and `with_marks`. A story or a place is seen best from
+its beginning. But where stories are much longer than the context, windows that begin at one never
+see the rest of it, so there they begin anywhere.
 """
 
 from __future__ import annotations
 
 from gptlib.corpora import Corpus
+from gptlib.places.marks import LOC, LOC_END
 from gptlib.stories.marks import END, START
 from gptlib.tokenizers import BPETokenizer, Tokenizer
 
 SEEN = 0.9  # of the text, that windows from `<|start|>` must see
 LOOKED_AT = 200  # stories, to estimate that
 ANYWHERE = (
-    "many stories are longer than the context: windows begin anywhere, not at <|start|> "
+    "many documents are longer than the context: windows begin anywhere, not at their first mark "
     "(--separator says otherwise)"
 )
-SAMPLING = {"begin": START, "stop": END}  # what a run notes, for `gptlib sample`
+ENDS = {START: END, LOC: LOC_END}  # by the mark that a document begins with
 
 
 def where_windows_begin(corpus: Corpus, tokenizer: Tokenizer, block_size: int) -> str | None:
-    """`<|start|>` for marked stories that fit the context; None where windows begin anywhere."""
+    """`<|start|>` or `<LOC>` for documents that fit the context; None where windows begin
+    anywhere."""
     if corpus.marks and share_seen(corpus, tokenizer, block_size) >= SEEN:
-        return START
+        return corpus.marks[0]
     return None
+
+
+def sampling(corpus: Corpus) -> dict[str, str]:
+    """What a run on marked text notes for `gptlib sample`: where a text begins and stops."""
+    return {"begin": corpus.marks[0], "stop": ENDS[corpus.marks[0]]}
 
 
 def share_seen(corpus: Corpus, tokenizer: Tokenizer, block_size: int) -> float:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from gptlib import checkpoint, mirror
-from gptlib.cli.marked import ANYWHERE, SAMPLING, where_windows_begin, with_marks
+from gptlib.cli.marked import ANYWHERE, sampling, where_windows_begin, with_marks
 from gptlib.cli.texts import Text, load_writer, named_tokenizer, noted, noted_place, open_text
 from gptlib.cli.train_options import DEFAULT_PRESET, OPTIONS
 from gptlib.errors import CheckpointError, ConfigError
@@ -137,8 +137,8 @@ def begin(args: argparse.Namespace) -> Plan:
     marked = text.corpus is not None and bool(text.corpus.marks)
     separator = separator_ids(args.separator, tokenizer, text) if args.separator else None
     note["separator"] = args.separator if marked else args.separator or None
-    if marked:
-        note["sampling"] = SAMPLING
+    if text.corpus is not None and marked:
+        note["sampling"] = sampling(text.corpus)
     if text.corpus is not None and text.corpus.grammar is not None:
         note["val_floor"] = text.corpus.val_floor
     padding = None if args.pad_vocab is None else padding_ids(tokenizer.vocab_size, args.pad_vocab)

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from gptlib.cli.marked import ENDS
 from gptlib.errors import ConfigError, TokenizerError
 from gptlib.model import GPT
 from gptlib.sampling.marked import end_of, written
 from gptlib.sampling.settings import More
 from gptlib.sampling.stops import Ending
-from gptlib.stories.marks import END, START
 from gptlib.tokenizers import Tokenizer
 
 
@@ -92,5 +92,5 @@ def between_documents(manifest: dict) -> tuple[str, str]:
         begin, stop = hints.get("begin"), hints.get("stop")
     else:
         begin = stop = note.get("separator")
-        stop = END if begin == START else stop
+        stop = ENDS.get(begin, stop) if isinstance(begin, str) else stop
     return (begin if isinstance(begin, str) else ""), (stop if isinstance(stop, str) else "")

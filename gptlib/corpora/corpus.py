@@ -2,7 +2,8 @@
 
 One job: `load_corpus`. An embedded corpus is made by a grammar (`gptlib.grammar`), whose entropy is
 known; a registered one is downloaded once and checked every time (`gptlib.corpora.downloads`);
-anything else is the path of the reader's own UTF-8 file, or of stories (`gptlib.corpora.titled`).
+anything else is the path of the reader's own UTF-8 file, of stories (`gptlib.corpora.titled`), or
+of places (`gptlib.corpora.locations`).
 
 How an embedded corpus is counted: its text is document, separator, document, separator, and so on,
 with a separator after the last one too. The separator never occurs inside a document, so document
@@ -24,13 +25,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from gptlib.corpora import titled
+from gptlib.corpora import locations, titled
 from gptlib.corpora.downloads import Entry, fetch, find_cached, read_registry, unknown_name
 from gptlib.corpora.text_file import check_permission, read_text
 from gptlib.errors import DataError
 from gptlib.grammar import Grammar, sample_corpus
 from gptlib.grammar.grammar import SEPARATOR
 from gptlib.paths import user_path
+from gptlib.places import marks as places
 from gptlib.stories.marks import END, START, TITLE, TITLE_END, genre_token, special_tokens
 
 TRAIN_SHARE = 0.9
@@ -55,10 +57,11 @@ class Corpus:
         text: all of it, lines ended by "\\n".
         train, val: the first part and the rest.
         entropy: nats per character of the source that made it, or None where nobody knows.
-        train_documents, val_documents: the documents of an embedded corpus or of stories, without
-            separators; empty for others.
+        train_documents, val_documents: the documents of an embedded corpus, of stories or of
+            places, without separators; empty for others.
         separator: the text that stands after each of them, or "".
-        marks: the marks of its stories, each of which is to be one id; empty for other texts.
+        marks: the marks of its stories or places, each of which is to be one id; empty for other
+            texts.
     """
 
     name: str
@@ -122,23 +125,25 @@ def load_corpus(
     """Load a corpus by name, or from a UTF-8 file of the reader's own.
 
     Args:
-        name_or_path: a name of the registry ("tales", "stories", "shakespeare"), or a path. A
-            name wins over a file of that name; "./tales" or a Path means the file. A `.jsonl` file,
-            a folder of `.txt` files and a text with marks are stories: see `gptlib.corpora.titled`.
+        name_or_path: a name of the registry ("tales", "stories", "places", "shakespeare"), or a
+            path. A name wins over a file of that name; "./tales" or a Path means the file. A
+            `.jsonl` file, a folder of `.txt` files and a text with marks are stories: see
+            `gptlib.corpora.titled`. A text with `<LOC>` is places: see `gptlib.corpora.locations`.
         size: embedded corpora: documents are drawn until there are so many characters (default a
-            million). Others: only the first `size` characters, of stories about so many in whole
-            ones (default all).
+            million). Others: only the first `size` characters, of stories and places about so many
+            in whole ones (default all).
         seed: which sample of an embedded corpus; no use to the others.
         registry: a registry other than the one that ships with gptlib.
 
     The first 90% train: of the documents of an embedded corpus, of the characters of any other. Of
-    stories every tenth validates, unless their records name the split. A byte-order mark is
-    dropped, and "\\r\\n" and "\\r" become "\\n".
+    stories and places every tenth validates, unless their records name the split. A byte-order mark
+    is dropped, and "\\r\\n" and "\\r" become "\\n".
 
     Raises:
         DataError: no such name or file; a folder without texts; not UTF-8; empty or blank; too
-            short to split; a size that cannot be had; a malformed story; a file of documents, such
-            as .parquet; a download that failed (see `gptlib.corpora.downloads.fetch`).
+            short to split; a size that cannot be had; a malformed story or place; a file of
+            documents, such as .parquet; a download that failed (see
+            `gptlib.corpora.downloads.fetch`).
     """
     if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
         raise DataError(f"size is {size!r}; expected a whole number of characters, at least 1")
@@ -223,6 +228,8 @@ def _from_file(path: Path, name: str, licence: str, size: int | None) -> Corpus:
     text = read_text(path)
     if titled.is_marked(text):
         return _of_stories(path, licence, size)
+    if locations.is_located(text):
+        return _of_locations(path, licence, size)
     if size is not None and size > len(text):
         raise DataError(_too_much(size, name, len(text)))
     text = text[:size]
@@ -241,12 +248,26 @@ def _of_stories(path: Path, licence: str, size: int | None) -> Corpus:
     stories = titled.read_stories(path)
     documents = titled.deal(stories)
     if size is not None:
-        total = sum(map(titled.characters, documents))
-        if size > total:
-            raise DataError(_too_much(size, path.name, total))
+        _check_size(size, path.name, documents)
         documents = titled.deal(stories, size)
     marks = (START, TITLE, TITLE_END, END, *map(genre_token, titled.genres_of(stories)))
     return _joined(path.name, licence, *documents, SEPARATOR, marks)
+
+
+def _of_locations(path: Path, licence: str, size: int | None) -> Corpus:
+    blocks = locations.read_locations(path)
+    documents = locations.deal(blocks)
+    if size is not None:
+        _check_size(size, path.name, documents)
+        documents = locations.deal(blocks, size)
+    marks = (places.LOC, places.LOC_END, *locations.tokens_of(blocks))
+    return _joined(path.name, licence, *documents, SEPARATOR, marks)
+
+
+def _check_size(size: int, name: str, documents: tuple[list[str], list[str]]) -> None:
+    total = sum(map(titled.characters, documents))
+    if size > total:
+        raise DataError(_too_much(size, name, total))
 
 
 def _too_much(size: int, name: str, found: int) -> str:
@@ -274,8 +295,12 @@ def _embedded(entry: Entry, size: int, seed: int) -> Corpus:
             f"size={size:,} makes {len(documents)} document of {entry.name}, too few to have a "
             f"validation part; a document has about {grammar.mean_length:,.0f} characters"
         )
-    marks = tuple(special_tokens(entry.name)) if documents[0].startswith(START) else ()
+    marks: list[str] = []
+    if documents[0].startswith(START):
+        marks = special_tokens(entry.name)
+    elif documents[0].startswith(places.LOC):
+        marks = places.special_tokens()
     return _joined(
-        entry.name, entry.licence, documents[:cut], documents[cut:], grammar.separator, marks,
-        grammar,
+        entry.name, entry.licence, documents[:cut], documents[cut:], grammar.separator,
+        tuple(marks), grammar,
     )  # fmt: skip

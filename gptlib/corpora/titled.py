@@ -21,10 +21,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn, TypeVar
 
 from gptlib.corpora.text_file import check_permission, plain_lines, read_text
 from gptlib.errors import DataError
@@ -40,6 +40,7 @@ MARK = re.compile(r"</?\|\w+\|>")
 GENRE = re.compile(r"<\|(\w+)\|>")
 TAKEN = {"start", "title", "end", "endoftext"}  # no genres: their tokens mean something else
 MOST_SHOWN = 3  # malformed stories that are named; the others are counted
+T = TypeVar("T")
 
 
 class Story(NamedTuple):
@@ -90,12 +91,17 @@ def read_stories(path: Path) -> list[Story]:
         wrong += [f"{s.where}: no split, and other stories have one" for s in stories
                   if not s.split]  # fmt: skip
     if wrong:
-        rest = len(wrong) - MOST_SHOWN
-        more = f"; and {rest:,} more of {len(stories) + len(wrong):,}" if rest > 0 else ""
-        raise DataError(f"malformed stories: {'; '.join(wrong[:MOST_SHOWN])}{more}; mend the data")
+        refuse("stories", wrong, len(stories) + len(wrong))
     if not stories:
         raise DataError(f"{path.name} has no stories in it; give a file with at least two")
     return stories
+
+
+def refuse(what: str, wrong: list[str], total: int) -> NoReturn:
+    """Raise the error that names the first malformed ones of so many, and counts the others."""
+    rest = len(wrong) - MOST_SHOWN
+    more = f"; and {rest:,} more of {total:,}" if rest > 0 else ""
+    raise DataError(f"malformed {what}: {'; '.join(wrong[:MOST_SHOWN])}{more}; mend the data")
 
 
 def deal(stories: list[Story], size: int | None = None) -> tuple[list[str], list[str]]:
@@ -113,18 +119,32 @@ def deal(stories: list[Story], size: int | None = None) -> tuple[list[str], list
     if stories[0].split:
         parts = [[s for s in stories if s.split == split] for split in ("train", "val")]
     else:
-        last = EVERY - 1 if len(stories) >= EVERY else len(stories) - 1
-        held = [n % EVERY == last for n in range(len(stories))]
-        parts = [[s for s, h in zip(stories, held, strict=True) if h is val]
-                 for val in (False, True)]  # fmt: skip
+        parts = tenths(stories)
     train, val = ([mark_story(s.text, s.title, s.genre) for s in part] for part in parts)
+    return share_out(train, val, size, "the stories")
+
+
+def tenths(items: Sequence[T]) -> list[list[T]]:
+    """All but every tenth, and every tenth; of fewer than ten, all but the last, and the last."""
+    last = EVERY - 1 if len(items) >= EVERY else len(items) - 1
+    return [[x for n, x in enumerate(items) if (n % EVERY == last) is val] for val in (False, True)]
+
+
+def share_out(
+    train: list[str], val: list[str], size: int | None, what: str
+) -> tuple[list[str], list[str]]:
+    """Of documents to train and to validate on the first, about `size` characters of all.
+
+    Raises:
+        DataError: one part is empty.
+    """
     if size is not None:
         share = Fraction(size, max(1, characters(train + val)))
         train, val = (_first(part, share) for part in (train, val))
     if not (train and val):
-        of = "size" if size is not None else "the stories"
+        of, noun = "size" if size is not None else what, what.removeprefix("the ")
         raise DataError(
-            f"{of} leaves {len(train)} stories to train on and {len(val)} to validate on; it takes "
+            f"{of} leaves {len(train)} {noun} to train on and {len(val)} to validate on; it takes "
             "at least one of each"
         )
     return train, val
@@ -214,27 +234,40 @@ def _lines(lines: str, name: str) -> Iterator[tuple[str, Story | str]]:
 
 
 def _marked(text: str, name: str) -> Iterator[tuple[str, Story | str]]:
-    before, *stories = re.split(f"({re.escape(START)})", text)
+    for where, content, wrong in blocks(text, name, START, END):
+        if wrong:
+            yield where, wrong
+            continue
+        try:
+            parts = _parts(content)
+        except _Wrong as error:
+            yield where, str(error)
+        else:
+            yield from _checked(where, *parts)
+
+
+def blocks(text: str, name: str, start: str, end: str) -> Iterator[tuple[str, str, str]]:
+    """What stands between each two marks, as (where, content, ""), or (where, "", what is wrong).
+
+    Args:
+        text: of a file called `name`. start, end: the mark that begins a block, and its end.
+    """
+    before, *rest = re.split(f"({re.escape(start)})", text)
     line = 1 + before.count("\n")
     if before.strip():
         at = 1 + before[: len(before) - len(before.lstrip())].count("\n")
-        yield f"{name}, line {at}", f"text before the first {START}"
-    for story in stories[1::2]:
+        yield f"{name}, line {at}", "", f"text before the first {start}"
+    for block in rest[1::2]:
         where = f"{name}, line {line}"
-        content, end, after = story.partition(END)
-        if not end:
-            yield where, f"no {END} before the next {START} or the end of the file"
+        content, closed, after = block.partition(end)
+        if not closed:
+            yield where, "", f"no {end} before the next {start} or the end of the file"
         elif after.strip():
-            at = line + story.count("\n") - after.lstrip().count("\n")
-            yield f"{name}, line {at}", f"text after {END}, and no {START} before it"
+            at = line + block.count("\n") - after.lstrip().count("\n")
+            yield f"{name}, line {at}", "", f"text after {end}, and no {start} before it"
         else:
-            try:
-                parts = _parts(content)
-            except _Wrong as error:
-                yield where, str(error)
-            else:
-                yield from _checked(where, *parts)
-        line += story.count("\n")
+            yield where, content, ""
+        line += block.count("\n")
 
 
 def _parts(content: str) -> tuple[str, str | None, str | None]:

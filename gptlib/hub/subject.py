@@ -16,6 +16,7 @@ from gptlib.files import write_atomic
 from gptlib.hub.tokenizer_file import FILE, fast_tokenizer
 from gptlib.hub.weights import without_padding
 from gptlib.model import GPT
+from gptlib.places.marks import LOC, LOC_END
 from gptlib.runs import load_run, run_folder
 from gptlib.stories.marks import END, START, TITLE
 from gptlib.tokenizers import END_OF_TEXT, Tokenizer
@@ -60,6 +61,8 @@ class Subject:
         end = next((text for text in (END_OF_TEXT, begin) if text in special), None)
         if {START, TITLE, END} <= special.keys():
             begin, end = START, END
+        elif {LOC, LOC_END} <= special.keys():
+            begin, end = LOC, LOC_END
         model = without_padding(model, tokenizer.vocab_size)
         name = run_folder(run).resolve().name
         return cls(name, model, tokenizer, end, begin, manifest["step"])
@@ -79,6 +82,8 @@ class Subject:
         """A text for an example to begin with: one that the tokenizer knows."""
         if self.begin == START:
             return START + TITLE
+        if self.begin == LOC:
+            return LOC
         for text in ("Once upon a time", "The "):
             with suppress(TokenizerError):
                 return self.tokenizer.decode(self.tokenizer.encode(text))
@@ -118,6 +123,11 @@ class Subject:
             about.append(
                 f"- A story is {START}{TITLE}title</|title|>, a line break, its text, {END}: begin "
                 f"with the first two, and stop at {END}."
+            )
+        elif self.begin == LOC:
+            about.append(
+                f"- A place is {LOC}, a line break, its text, a line break, {LOC_END}: begin with "
+                f"the first, and stop at {LOC_END}."
             )
         elif self.begin:
             about.append(

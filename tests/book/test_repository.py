@@ -23,7 +23,7 @@ FLOORS = {
     1: "errors paths resources runtime files ranks versions stopping threads callbacks settings"
     " status_line progress trackers",
     2: "model model_config documents rotary kv_cache id_checks chunked_loss products grammar"
-    " stories parallel quantization",
+    " stories places parallel quantization",
     3: "corpora batches packing muon optim checkpoint",
     4: "tokenizers resizing train_config train_state run_log mirror",
     5: "shards sampling evaluation runs",
