@@ -144,7 +144,7 @@ ANSWERS = {
     "bad gateway": (page("Bad", 502), "server error", "502", NOTHING),
     "odd error": (Sent(b'{"error": ["x"]}', 503), "server error", "503", NOTHING),
     "dropped": (Sent(b"", drop=True), "dropped connection", "disconnected", None),
-    "cut body": (Sent(HALF, cut=True), "dropped connection", "incomplete", None),
+    "cut body": (Sent(HALF, cut=True), "dropped connection", "complete message", None),
 }  # fmt: skip
 
 

@@ -172,7 +172,10 @@ def run(args: argparse.Namespace) -> int:
     if tally.ended == asking.INTERRUPTED:
         return INTERRUPTED
     if tally.ended:
-        raise ConfigError(f"{tally.ended}; the same command goes on from here")
+        line = f"{tally.ended}; the same command goes on from here"
+        if tally.ended != asking.OVER_BUDGET:
+            raise ConfigError(line)
+        tell(f"gptlib data write: {line}")
     return 0
 
 
@@ -219,7 +222,8 @@ def _estimate(left: list[Question], server: Server, ledger: Ledger, prices: Pric
     line += " to be written: "
     if prices is None:
         return line + "no --prices, so the cost is not known"
-    return line + f"about ${prices.cost(guess):,.2f}, at most ${prices.cost(most):,.2f}"
+    line += f"about ${prices.cost(guess):,.2f}, " if known else ""
+    return line + f"at most ${prices.cost(most):,.2f}"
 
 
 def _confirm(args: argparse.Namespace, server: Server, estimate: str) -> None:

@@ -26,6 +26,7 @@ IN_A_ROW = 20  # questions without a text, after which something is wrong with a
 PATIENCE = 600  # seconds; who is asked to wait longer can come back
 LIMITS = 100  # times that a question may be told when to come back
 INTERRUPTED = "it was interrupted"
+OVER_BUDGET = "the next answer might cost more than what is left of --max-cost"
 
 
 class Asked(Protocol):
@@ -96,19 +97,19 @@ def ask_all(
     news: SimpleQueue[_End | str | Exception] = SimpleQueue()
     asker = _Asker(server, budget, pace, tries, stopped, news)
     todo = iter(questions)
-    waiting, flying, ended, in_a_row = next(todo, None), 0, 0, 0
+    coming, flying, ended, in_a_row = next(todo, None), 0, 0, 0
     while True:
         if stopped.is_set() and not tally.ended:
             tally.ended = INTERRUPTED
             report(f"waiting for {flying} answers under way; a second Ctrl-C does not")
-        while waiting and flying < workers and not tally.ended:
-            if budget.take(asker.most(waiting)):
-                threading.Thread(target=asker.run, args=(waiting,), daemon=True).start()
-                flying, waiting = flying + 1, next(todo, None)
+        while coming and flying < workers and not tally.ended:
+            if budget.take(asker.most(coming)):
+                threading.Thread(target=asker.run, args=(coming,), daemon=True).start()
+                coming, flying = next(todo, None), flying + 1
             elif flying > 0:
                 break  # what is under way may cost less than was set aside for it
             else:
-                tally.ended = "the next answer might cost more than is left of --max-cost"
+                tally.ended = OVER_BUDGET
         if not flying:
             return tally
         try:
@@ -122,18 +123,18 @@ def ask_all(
             report(piece)
             continue
         flying, ended = flying - 1, ended + 1
-        if piece.reply is not None:
-            in_a_row = 0 if _write_down(piece, tally, ledger, near, server) else in_a_row + 1
-            tally.ended = tally.ended or _useless(piece.reply, in_a_row)
+        if (reply := piece.reply) is not None:
+            _write_down(piece, reply, tally, ledger, near, server)
+            in_a_row = in_a_row + 1 if reply.reason else 0
+            tally.ended = tally.ended or _useless(reply, in_a_row)
         advanced(ended, _note(pace))
 
 
 def _write_down(
-    end: _End, tally: Tally, ledger: Ledger, near: NearDuplicates, server: Asked
-) -> bool:
-    """Add a question's end to the files and to the tally; False if there was no text."""
-    question, reply = end.question, end.reply
-    assert reply is not None
+    end: _End, reply: Reply, tally: Tally, ledger: Ledger, near: NearDuplicates, server: Asked
+) -> None:
+    """Add a question's end to the files and to the tally."""
+    question = end.question
     tally.again += end.again
     if reply.reason:
         tally.failed[reply.reason] += 1
@@ -148,7 +149,6 @@ def _write_down(
         tally.kept += 1
         ledger.add("kept", question, end.tokens, text=reply.text, model=server.model)
         near.add(question.number, reply.text)
-    return not reply.reason
 
 
 def _useless(reply: Reply, in_a_row: int) -> str:

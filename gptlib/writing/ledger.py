@@ -54,8 +54,9 @@ class Ledger:
             self._stack.enter_context(take_lock(out.with_name(f".{out.name}.lock")))
             self._records = {kind: mend_jsonl(path) for kind, path in self.paths.items()}
             for kind in KINDS:
+                has = "reason" if kind == "failed" else "text"
                 for line, record in enumerate(self._records[kind], 1):
-                    self._check(record, f"line {line} of {self.paths[kind]}")
+                    self._check(record, has, f"line {line} of {self.paths[kind]}")
         except Timeout:
             raise DataError(f"another process is writing {out}; wait for it, or stop it") from None
         except OSError as error:
@@ -74,8 +75,11 @@ class Ledger:
     ) -> None:
         self._stack.close()
 
-    def _check(self, record: Any, where: str) -> None:
-        number = record.get("number") if isinstance(record, dict) else None
+    def _check(self, record: Any, has: str, where: str) -> None:
+        whole = isinstance(record, dict) and {"number", "tokens_in", "tokens_out", has} <= set(
+            record
+        )
+        number = record["number"] if whole else None
         own = isinstance(number, int) and number >= 0 and record.get("made_by") == self._made_by
         asked = self._questions[number : number + 1] if own else []  # a smaller --n asks for fewer
         if not own or any(record.get("prompt") != question.prompt for question in asked):

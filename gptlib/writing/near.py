@@ -2,9 +2,9 @@
 
 One job: `NearDuplicates`, which keeps texts and finds for a new one the most alike of them. How
 alike two texts are is the Jaccard index of their runs of three words, from 0 to 1. MinHash and
-locality-sensitive hashing (datasketch) find those few that are worth comparing, which are then compared exactly. So
-it takes hardly longer among many texts, and may miss one that is barely alike enough: at a
-threshold of 0.5, one in eight of those at 0.5, one in eighty of those at 0.6.
+locality-sensitive hashing (datasketch) find those few that are worth comparing, which are then
+compared exactly. So it takes hardly longer among many texts, and may miss one that is barely alike
+enough: at a threshold of 0.5, one in eight of those at 0.5, one in eighty of those at 0.6.
 
 Source: Broder, On the resemblance and containment of documents (1997); Leskovec, Rajaraman and
 Ullman, Mining of Massive Datasets, chapter 3.

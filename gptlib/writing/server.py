@@ -13,13 +13,13 @@ since they hold requests and whole answers.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from gptlib.errors import ConfigError
+from gptlib.serving.server import is_loopback
 from gptlib.writing.cost import NOTHING, Tokens
 from gptlib.writing.key import Key
 from gptlib.writing.pace import retry_after
@@ -223,16 +223,9 @@ def checked_address(base_url: str, key: Key) -> str:
             "--base-url has a password, a query or a fragment in it, which would be shown; give "
             "only the address, and the key by --key"
         )
-    if key and parts.scheme == "http" and not _is_here(host):
+    if key and parts.scheme == "http" and not is_loopback(host):
         raise ConfigError(
             f"the key would travel to {host} unencrypted; give an https address, or --key none if "
             "the server needs none"
         )
     return base_url.rstrip("/")
-
-
-def _is_here(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
