@@ -246,9 +246,10 @@ def test_what_cannot_be_a_key(monkeypatch, bad):
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [({}, None), ({"retry-after": "7"}, 7), ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
-     ({"retry-after": "-3"}, 0), ({"retry-after": "soon"}, None), ({"retry-after": "inf"}, None),
+     ({"retry-after": "-3"}, None), ({"retry-after": "0"}, None), ({"retry-after": "soon"}, None),
+     ({"retry-after": "inf"}, None),
      ({"retry-after": "nan"}, None),
-     ({"retry-after": "Mon, 01 Jan 2001 00:00:00 GMT"}, 0)],
+     ({"retry-after": "Mon, 01 Jan 2001 00:00:00 GMT"}, None)],
 )  # fmt: skip
 def test_how_long_a_server_asks_to_wait(headers, seconds):
     assert retry_after(headers) == seconds
@@ -472,6 +473,9 @@ def test_lines_that_are_no_prompt(tmp_path, line, says):
     (tmp_path / "p.jsonl").write_text(line)
     with pytest.raises((ConfigError, DataError), match=says):
         from_file(tmp_path / "p.jsonl")
+    (tmp_path / "p.txt").write_text("a\n\nb\n")
+    with pytest.raises(DataError, match="line 2 of"):
+        from_file(tmp_path / "p.txt")
 
 
 # The files

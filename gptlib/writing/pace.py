@@ -54,15 +54,18 @@ class Pace:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that an answer's headers ask to wait, if they do: a number, or a date (RFC 9110,
-    section 10.2.3); `retry-after-ms` is OpenAI's own."""
+    """Seconds that an answer's headers ask to wait, None where that is no time.
+
+    They are a number, or a date (RFC 9110, section 10.2.3); `retry-after-ms` is OpenAI's own.
+    """
     for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
         try:
             seconds = float(headers[name]) / unit
         except (KeyError, ValueError):
             continue
-        return max(0.0, seconds) if math.isfinite(seconds) else None
+        return seconds if 0 < seconds < math.inf else None
     try:
-        return max(0.0, parsedate_to_datetime(headers["retry-after"]).timestamp() - time.time())
+        seconds = parsedate_to_datetime(headers["retry-after"]).timestamp() - time.time()
     except (KeyError, ValueError, OverflowError):
         return None
+    return seconds if seconds > 0 else None

@@ -92,12 +92,14 @@ def from_file(path: Path, n: int | None = None) -> list[Question]:
             f"{path} has {len(lines)} prompts, and {n or 'at least one'} was asked for; give a "
             "file with one in each line"
         )
-    return [
-        _from_json(i, line, f"line {i + 1} of {path}")
-        if path.suffix == ".jsonl"
-        else Question(i, line)
-        for i, line in enumerate(lines[:n])
-    ]
+    read = _from_json if path.suffix == ".jsonl" else _from_line
+    return [read(i, line, f"line {i + 1} of {path}") for i, line in enumerate(lines[:n])]
+
+
+def _from_line(number: int, line: str, where: str) -> Question:
+    if not line.strip():
+        raise DataError(f"{where} is empty; write a prompt there, or take the line out")
+    return Question(number, line)
 
 
 def _from_json(number: int, line: str, where: str) -> Question:
@@ -109,10 +111,8 @@ def _from_json(number: int, line: str, where: str) -> Question:
     prompt = fields.pop("prompt", None)
     if not isinstance(prompt, str) or not prompt.strip():
         raise DataError(f'{where} is no prompt; give a JSON string, or an object with "prompt"')
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        raise DataError(f"{where} has half a character in it, as \\ud83d; mend it") from error
+    if not is_whole(json.dumps(value, ensure_ascii=False)):
+        raise DataError(f"{where} has half a character in it, as \\ud83d; mend it")
     for name in fields:
         _check_name(name, where)
     return Question(number, prompt, fields)
@@ -123,3 +123,12 @@ def _check_name(name: str, where: str) -> None:
         raise ConfigError(
             f"{where} has the name {name}, which a record uses for something else; rename it"
         )
+
+
+def is_whole(text: str) -> bool:
+    """Can it be written as UTF-8? JSON may hold half of a pair of surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

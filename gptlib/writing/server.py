@@ -23,6 +23,7 @@ from gptlib.serving.server import is_loopback
 from gptlib.writing.cost import NOTHING, Tokens
 from gptlib.writing.key import Key
 from gptlib.writing.pace import retry_after
+from gptlib.writing.questions import is_whole
 
 #: Reasons for which the same question may be answered in a moment.
 AGAIN = frozenset(
@@ -191,15 +192,6 @@ def _tokens(usage: object) -> Tokens | None:
     told = [getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens")]
     numbers = [n for n in told if isinstance(n, int) and n >= 0]
     return Tokens(*numbers) if len(numbers) == len(told) else None
-
-
-def is_whole(text: str) -> bool:
-    """Can it be written as UTF-8? JSON may hold half of a pair of surrogates."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def checked_address(base_url: str, key: Key) -> str:
