@@ -80,7 +80,7 @@ def test_a_summary(there, flags, tmp_path, capsys, slept):
     assert out.splitlines() == [
         f"{place}.jsonl: 3 texts of 6 questions, 0 without an answer yet",
         f"{place}.dropped.jsonl: 1 near-duplicates",
-        f"{place}.failed.jsonl: cut off 1, refused 1 this time",
+        f"{place}.failed.jsonl: cut off 1, refused 1",
         "tried again: dropped connection 1, no JSON 1, rate limit 1",
         "in all: 140 tokens sent, 1,144 written, $0.0024",
     ]
@@ -94,8 +94,8 @@ def test_a_summary(there, flags, tmp_path, capsys, slept):
     assert main([*flags, *more, "--json"]) == 0  # nothing is left: nothing is asked or confirmed
     out, err = capsys.readouterr()
     assert json.loads(out) == {
-        "questions": 6, "texts": 3, "near_duplicates": 1, "left": 0, "failed": {},
-        "tried_again": {}, "tokens_in": 140, "tokens_out": 1144, "cost": 0.002428, "ended": "",
+        "questions": 6, "texts": 3, "near_duplicates": 1, "left": 0,
+        "failed": {"refused": 1, "cut off": 1}, "tried_again": {}, "tokens_in": 140, "tokens_out": 1144, "cost": 0.002428, "ended": "",
         "not_in_blocks": 0,
     }  # fmt: skip
     assert err == "" and len(there.asked) == asked

@@ -313,6 +313,7 @@ def test_each_failure_is_written_down_and_only_some_are_final(tmp_path):
     assert tally.failed == {"refused": 1, "cut off": 1, "no JSON": 1}
     assert tally.again == {"time-out": 2, "no JSON": 2}
     failed = {record["number"]: record for record in ledger.records("failed")}
+    assert ledger.failures() == tally.failed
     assert failed[1]["text"] == "A qu" and failed[0]["detail"] == "no"
     most = at_most("prompt 2", 50)
     assert budget.spent == ledger.spent() and budget.spent.written == 4 * 20 + 5 * most.written

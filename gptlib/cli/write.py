@@ -279,13 +279,14 @@ def _summarize(
     total: int,
     unfit: int,
 ) -> None:
-    """What this call did, and what there is by now."""
+    """What there is by now, and what this call tried again."""
     left = len(ledger.open(args.max_tokens))
+    failures = ledger.failures()
     kept, dropped = (len(ledger.records(kind)) for kind in ("kept", "dropped"))
     if args.json:
         about = {
             "questions": total, "texts": kept, "near_duplicates": dropped, "left": left,
-            "failed": dict(tally.failed), "tried_again": dict(tally.again),
+            "failed": dict(failures), "tried_again": dict(tally.again),
             "tokens_in": budget.spent.sent, "tokens_out": budget.spent.written,
             "cost": budget.cost, "ended": tally.ended, "not_in_blocks": unfit,
         }  # fmt: skip
@@ -294,8 +295,8 @@ def _summarize(
     print(f"{args.out}: {kept:,} texts of {total:,} questions, {left:,} without an answer yet")
     if dropped:
         print(f"{ledger.paths['dropped']}: {dropped:,} near-duplicates")
-    if tally.failed:
-        print(f"{ledger.paths['failed']}: {_counts(tally.failed)} this time")
+    if failures:
+        print(f"{ledger.paths['failed']}: {_counts(failures)}")
     if tally.again:
         print(f"tried again: {_counts(tally.again)}")
     if args.blocks:

@@ -8,6 +8,7 @@ is still to be asked: what was under way is asked again, and nothing that was an
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -101,6 +102,13 @@ class Ledger:
             if record["reason"] in FINAL and not longer:
                 ended.add(record["number"])
         return [question for question in self._questions if question.number not in ended]
+
+    def failures(self) -> Counter[str]:
+        """The questions that were asked and have no text, by the last reason of each."""
+        reasons = {record["number"]: record["reason"] for record in self.records("failed")}
+        for record in [*self.records("kept"), *self.records("dropped")]:
+            reasons.pop(record["number"], None)
+        return Counter(reasons.values())
 
     def spent(self) -> Tokens:
         """The tokens of all that is in the files."""
