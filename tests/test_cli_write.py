@@ -95,8 +95,8 @@ def test_a_summary(there, flags, tmp_path, capsys, slept):
     out, err = capsys.readouterr()
     assert json.loads(out) == {
         "questions": 6, "texts": 3, "near_duplicates": 1, "left": 0,
-        "failed": {"refused": 1, "cut off": 1}, "tried_again": {}, "tokens_in": 140, "tokens_out": 1144, "cost": 0.002428, "ended": "",
-        "not_in_blocks": 0,
+        "failed": {"refused": 1, "cut off": 1}, "tried_again": {}, "tokens_in": 140,
+        "tokens_out": 1144, "cost": 0.002428, "ended": "", "not_in_blocks": 0,
     }  # fmt: skip
     assert err == "" and len(there.asked) == asked
 
