@@ -274,6 +274,14 @@ def test_all_wait_when_one_is_told_to(tmp_path):
     assert lines == ["rate limit: waiting 30 s, as the server asks"]
 
 
+def test_a_wait_is_news_once():
+    pace = Time().pace()
+    assert pace.hold(30) and not pace.hold(30) and not pace.hold(30.5) and pace.hold(40)
+    assert pace.left() == 40 and not pace.hold(7)
+    pace.wait()
+    assert pace.left() == 0 and pace.hold(7)
+
+
 def test_waits_grow_where_the_server_says_nothing(tmp_path):
     clock = Time()
     tally, _ = ask(
@@ -375,6 +383,14 @@ def test_no_question_is_asked_that_might_cost_too_much(tmp_path):
     again = Budget(prices, limit, ledger.spent())
     assert ask(good, out, n=9, budget=again)[0].kept == 0  # what was spent before counts
     assert ask(good, out, n=9, budget=Budget(prices, 1, ledger.spent()))[0].kept == 4
+
+
+def test_what_is_under_way_is_set_aside():
+    most = Tokens(0, 100)
+    budget = Budget(Prices(1e4, 1e4), 1.5)  # a dollar each, and there is one and a half
+    assert budget.take(most) and not budget.take(most)
+    budget.settle(most, Tokens(20, 20))
+    assert budget.cost == 0.4 and budget.take(most) and not budget.take(most)
 
 
 def test_what_a_server_does_not_tell_counts_as_the_most(tmp_path):
