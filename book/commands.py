@@ -39,6 +39,7 @@ def _table(rows: list[str]) -> str:
 def _row(action: argparse.Action) -> str:
     """A line of the table: how it is typed, and what it does."""
     value = action.metavar or ("" if action.nargs == 0 else action.dest)
+    value = " ".join(value) if isinstance(value, tuple) else value  # a flag with several values
     if action.choices and not action.metavar:
         value = "{" + ",".join(map(str, action.choices)) + "}"
     if not action.option_strings:

@@ -1,4 +1,4 @@
-"""`gptlib data`: list corpora, download one, make token shards, train a tokenizer."""
+"""`gptlib data`: list corpora, download one, make shards, train a tokenizer, ask for texts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import json
 from collections.abc import Iterator
 
+from gptlib.cli import write
 from gptlib.cli.arguments import count, name_or_path, path, typed_text
 from gptlib.cli.console import tell
 from gptlib.cli.texts import named_tokenizer
@@ -98,6 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--characters", type=count, metavar="N",
         help="learn from the first N characters of the source (default: all of it)",
     )  # fmt: skip
+    write.add_arguments(actions.add_parser("write", help="ask a server for texts to train on"))
 
 
 def _add_source(parser: argparse.ArgumentParser) -> None:
@@ -124,6 +126,8 @@ def _seed(text: str) -> str:
 
 def run(args: argparse.Namespace) -> int:
     actions = {"list": show, "get": get, "prepare": make, "tokenizer": train_tokenizer}
+    if args.action == "write":
+        return write.run(args)
     actions[args.action](args)
     return 0
 
