@@ -147,7 +147,7 @@ def test_the_note_of_a_run_leads_to_its_base(begin, ids, tmp_path, monkeypatch, 
     told = " ".join(capsys.readouterr().out.split())
     for part in ("tuned lora, ", "rank 3, ", "targets c_attn c_fc c_proj, on base"):
         assert part in told, part
-    assert main(["sample", "second", "--prompt", "the ", "--tokens", "5", "--seed", "0"]) == 0
+    assert main(["sample", "second", "--prompt", "the ", "--max-new-tokens", "5"]) == 0
     assert "the " in capsys.readouterr().out
     Path("base").rename("elsewhere")
     with pytest.raises(CheckpointError, match=r"first holds only what it trained of base, and"):
