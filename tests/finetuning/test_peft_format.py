@@ -162,7 +162,8 @@ def test_all_linear_of_pefts_is_ours(peft, tmp_path):
     ours = add_lora(tiny(), 2, 8, "all-linear")
     names = {n for n, p in ours.named_parameters() if p.requires_grad}
     assert {f"base_model.model.{name}.weight" for name in names} == files_of(tmp_path).keys()
-    assert load_lora(tiny(), tmp_path).tuning == ours.tuning
+    loaded = load_lora(tiny(), tmp_path)  # peft names every layer in full
+    assert {n for n, p in loaded.named_parameters() if p.requires_grad} == names
 
 
 def test_a_save_replaces_the_one_before_and_is_whole_or_none(tmp_path, monkeypatch):
