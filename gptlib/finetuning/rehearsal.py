@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gptlib.batches import Batches
+from gptlib.batches import Batches, TokenBatches
 from gptlib.errors import ConfigError
+from gptlib.shards.splits import split_sha256
 
 
 def rehearsed_rows(batch_size: int, share: float) -> int:
@@ -51,7 +52,7 @@ class Rehearsed(Batches):
         self.new, self.old, self.share = new, old, share
         self.batch_size = new.batch_size + old.batch_size
         self.tokens_per_step = new.tokens_per_step + old.tokens_per_step
-        told = f"rehearsed {share!r} {new.sha256} {old.sha256} {old.batch_size}"
+        told = f"rehearsed {share!r} {_told(new)} {_told(old)} {old.batch_size}"
         self.sha256 = hashlib.sha256(told.encode()).hexdigest()
 
     def batch(
@@ -79,6 +80,14 @@ def weighted_loss(model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
     x, y, weights = batch
     losses = model(x, y, return_logits=False, reduction="none")[1]
     return (losses * weights).sum() / weights.sum()
+
+
+def _told(batches: Batches) -> str:
+    """What tells these batches from others, their order left out, which follows from the seed."""
+    if not isinstance(batches, TokenBatches):
+        return batches.sha256
+    starts = "anywhere" if batches.starts is None else split_sha256(batches.starts)
+    return f"{split_sha256(batches.tokens)} {batches.block_size} {batches.sampling} {starts}"
 
 
 def _below(new: tuple[Tensor, ...], old: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
