@@ -15,6 +15,7 @@ import itertools
 import math
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -210,6 +211,7 @@ class GPT(nn.Module):
         document_start: the id that documents begin with, where several stand in a window: attention
             then stays within each, and learned positions count from it. None lets it look back to
             the window's first token. With a cache, which is for one document, it changes nothing.
+        tuning: how only a part of it is trained (`gptlib.finetuning`), or None: all of it is.
 
     Derived in chapter 3, *Is that all of it?*
     """
@@ -220,6 +222,7 @@ class GPT(nn.Module):
         # Time for memory. No part of the config: what is computed stays the same.
         self.recompute, self.loss_chunk = False, 0
         self.document_start: int | None = None
+        self.tuning: dict[str, Any] | None = None
         self.transformer = Transformer(config)
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         if config.tied_head:

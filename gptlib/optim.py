@@ -78,14 +78,16 @@ def make_optimizers(
     adamw = torch.optim.AdamW(groups, lr=lr, betas=betas, eps=1e-8, fused=True)
     if not hidden:
         return [adamw]
+    rest = [adamw] if len(hidden) < len(named) else []  # LoRA has nothing but matrices
     if muon_parts == "packed":
-        return [Muon(hidden.values(), lr, weight_decay), adamw]
-    attention = [p for n, p in hidden.items() if n.endswith("c_attn.weight")]
-    others = [p for n, p in hidden.items() if not n.endswith("c_attn.weight")]
+        return [Muon(hidden.values(), lr, weight_decay), *rest]
+    stacked = ("c_attn.weight", "c_attn.lora_B")  # rows of queries, then keys, then values
+    attention = [p for n, p in hidden.items() if n.endswith(stacked)]
+    others = [p for n, p in hidden.items() if not n.endswith(stacked)]
     heads = next(m.n_head for m in model.modules() if isinstance(m, CausalSelfAttention))
     parts = 3 * heads if muon_parts == "heads" else 3
     groups = [{"params": attention, "parts": parts}, {"params": others}]
-    return [Muon(groups, lr, weight_decay), adamw]
+    return [Muon([g for g in groups if g["params"]], lr, weight_decay), *rest]
 
 
 def set_learning_rate(optimizers: list[torch.optim.Optimizer], lr: float) -> None:

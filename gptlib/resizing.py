@@ -44,8 +44,14 @@ def resize_vocab(
         becomes a new token's, or padding, and begins as all new rows do.
 
     Raises:
-        ConfigError: fewer tokens than the model knows, a multiple below 1, or an unknown `new`.
+        ConfigError: fewer tokens than the model knows, a multiple below 1, an unknown `new`, or a
+            model that only a part of is trained.
     """
+    if model.tuning is not None:
+        raise ConfigError(
+            "the model is tuned in part, and new rows would be frozen as they begin; resize it "
+            "first, or merge its LoRA with merge_lora"
+        )
     known = model.config.known_ids
     wanted = size if isinstance(size, int) else size.vocab_size
     if isinstance(wanted, bool) or wanted < known:

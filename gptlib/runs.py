@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from gptlib import checkpoint
+from gptlib import checkpoint, tuning
 from gptlib.errors import CheckpointError, ConfigError
 from gptlib.files import may_not_read
 from gptlib.files import read_jsonl as read_jsonl  # the logs of a run folder are read by this name
@@ -62,7 +62,10 @@ class Run:
 
 
 def load_run(
-    run_dir: str | Path, which: str = "best", device: str = "cpu"
+    run_dir: str | Path,
+    which: str = "best",
+    device: str = "cpu",
+    base: GPT | str | Path | None = None,
 ) -> tuple[GPT, Tokenizer | None, dict]:
     """Load a trained model, ready to sample.
 
@@ -71,6 +74,9 @@ def load_run(
             A name wins over a folder of that name; "./tales" or a Path means the folder.
         which: "best" (lowest validation loss) or "latest".
         device: where to put the model: "cpu", "cuda", "cuda:1", "mps", or "auto" for the fastest.
+        base: the model that a run of LoRA or of the last blocks began with, or its run folder,
+            since such a run holds only what it trained; None for the folder that its note names
+            (`initial_weights`). What is returned is whole and plain, with LoRA merged into it.
 
     Returns:
         (model in evaluation mode, tokenizer, manifest of the checkpoint). The tokenizer is None
@@ -78,7 +84,8 @@ def load_run(
 
     Raises:
         CheckpointError: no such folder, nothing saved in it yet, the checkpoint is damaged or may
-            not be read, or its weights or the tokenizer beside it are of another model.
+            not be read, or its weights or the tokenizer beside it are of another model; the base
+            is another one than the run began with, or nobody says which.
         ConfigError: `which` is neither "best" nor "latest".
         DeviceError: this machine does not have the device.
     """
@@ -93,19 +100,55 @@ def load_run(
         raise CheckpointError(
             f"{run_dir} does not say what model it holds ({error}); was it made by gptlib?"
         ) from error
-    _check_size(config, weights)
+    part = manifest.get("tuning")
+    if part is None:
+        _check_size(config, weights)
     model = GPT(config)
-    checkpoint.load_weights(model, weights)
-    model.eval().to(device)
+    if part is None:
+        checkpoint.load_weights(model, weights)
+    tokenizer = _tokenizer_of(folder, manifest)
+    if part is not None:
+        _load_base(model, folder, manifest, tokenizer, base)
+        tuning.complete(model, weights, part)
+    return model.eval().to(device), tokenizer, manifest
+
+
+def _tokenizer_of(folder: Path, manifest: dict) -> Tokenizer | None:
+    """The tokenizer beside a run, if it had one."""
     if manifest.get("tokenizer", "") is None and not os.path.isdir(folder / "tokenizer"):
-        return model, None, manifest
+        return None
     tokenizer = load_tokenizer(folder / "tokenizer")
     if manifest.get("tokenizer") not in (None, tokenizer.sha256):
         raise CheckpointError(
-            f"{run_dir} has another tokenizer than the one it was trained with: its sha256 begins "
+            f"{folder} has another tokenizer than the one it was trained with: its sha256 begins "
             f"{tokenizer.sha256[:8]}, not {str(manifest['tokenizer'])[:8]}; copy the run again"
         )
-    return model, tokenizer, manifest
+    return tokenizer
+
+
+def _load_base(
+    model: GPT, folder: Path, manifest: dict, tokenizer: Tokenizer | None,
+    base: GPT | str | Path | None,
+) -> None:  # fmt: skip
+    """Give a model the weights that a run of one of its parts began with."""
+    if isinstance(base, GPT):
+        return checkpoint.load_weights(model, checkpoint.plain_weights(base))
+    note = manifest.get("note")
+    initial = note.get("initial") if isinstance(note, dict) else None
+    named = base or (initial.get("run") if isinstance(initial, dict) else None)
+    way_out = f"give it: load_run({str(folder)!r}, base=…), a model or its run folder"
+    if not isinstance(named, str | Path):
+        raise CheckpointError(
+            f"{folder} holds only what it trained, and does not say of which model; {way_out}"
+        )
+    try:
+        if run_folder(named).resolve() == folder.resolve():
+            raise CheckpointError("that is this folder itself")
+        initial_weights(model, named, tokenizer)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{folder} holds only what it trained of {named}, and {error}; {way_out}"
+        ) from error
 
 
 def initial_weights(model: GPT, run: str | Path, tokenizer: Tokenizer | None = None) -> dict:
@@ -257,8 +300,8 @@ def check_same_run(before: dict, now: dict, override: bool = False) -> None:
     """
     free = (*FREE, *OVERRIDABLE) if override else FREE
     differences = []
-    for part in ("model", "train", "data", "tokenizer"):
-        old, new = before.get(part), now[part]
+    for part in ("model", "train", "data", "tokenizer", "tuning"):
+        old, new = before.get(part), now.get(part)
         if part in DEFAULTS and isinstance(old, dict):
             old = DEFAULTS[part] | old
         if not isinstance(old, dict) or not isinstance(new, dict):

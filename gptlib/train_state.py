@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 
 import torch
 
-from gptlib import parallel, runtime
+from gptlib import parallel, runtime, tuning
 from gptlib.errors import DeviceError
 from gptlib.model import GPT
 from gptlib.runtime import Runtime
@@ -118,7 +118,8 @@ def describe(
     model: GPT, config: TrainConfig, data: dict, tokenizer: Tokenizer | None, note: dict | None
 ) -> dict:
     """What the manifest of a checkpoint tells of its run."""
-    return {
+    part = tuning.about(model)
+    return ({"tuning": part} if part else {}) | {
         "model": model.config.to_dict(),
         "train": asdict(config),
         "data": data,

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from gptlib import checkpoint, mirror, parallel, runtime
+from gptlib import checkpoint, mirror, parallel, runtime, tuning
 from gptlib.batches import Batches
 from gptlib.callbacks import Callback
 from gptlib.errors import CheckpointError, ConfigError, DataError
@@ -42,7 +42,9 @@ class Trainer:
     Derived in chapter 3, *What if the machine had died?*
 
     Args:
-        model: the network; its weights are replaced when a run is resumed.
+        model: the network; its weights are replaced when a run is resumed. Of one that is tuned in
+            part (`gptlib.finetuning`) a checkpoint holds that part alone; to resume, give it anew
+            on the same weights.
         train, val: 1-D arrays of token ids, or a shard folder (or what `open_shards` returns),
             which is read as it is needed. For another task, `train` is a `Batches` of one's own
             and `val` may be a function of the model that returns a number, the lower the better.
@@ -245,7 +247,8 @@ class Trainer:
         improved, ends = state.validated(val), self._is_out_of_patience()
         T, peak = self.model.config.block_size, self.runtime.peak_flops()
         flops = self.model.flops_per_token(T) / self.runtime.world_size
-        utilization = flops / peak if peak else 0
+        counts = peak and self.model.tuning is None  # what is frozen has no gradient to compute
+        utilization = flops / peak if counts else 0
         self.log.validated(val, self._loss, self.batches.tokens_per_step, utilization, ends)
         self.log.start_clock()  # validation is not training time
         return (improved and (self.step > 0 or self.keep_first)) or ends
@@ -291,7 +294,7 @@ class Trainer:
         parallel.check_same(found, "the newest checkpoint to be")
         if loaded is not None:
             self._check_resumable(loaded[2], resume, override)
-            checkpoint.load_weights(self.model, loaded[0])
+            tuning.put_back(self.model, loaded[0])
         self.about["runtime"] = {"device": self.runtime.kind, "dtype": self.runtime.dtype}
         self.model.recompute, self.model.loss_chunk = c.recompute, c.loss_chunk
         self.model.document_start = self.document_start
@@ -371,7 +374,7 @@ class Trainer:
         """
         begun = time.monotonic()
         state, step, best = self.state.to_dict(), self.step, self.state.best["step"]
-        weights = checkpoint.plain_weights(self.model)
+        weights = tuning.own_weights(self.model)
         self._saved_step = step
         if not self.leads:
             return

@@ -3,15 +3,24 @@
 from gptlib.finetuning.answers import AnswerBatches, AnswerLoss
 from gptlib.finetuning.asking import ask
 from gptlib.finetuning.examples import Example, deal, read_examples
+from gptlib.finetuning.lora import LoRALinear, add_lora, merge_lora, trainable, tune_last
+from gptlib.finetuning.peft_format import load_lora, save_lora
 from gptlib.finetuning.rehearsal import Rehearsed, weighted_loss
 
 __all__ = [
     "AnswerBatches",
     "AnswerLoss",
     "Example",
+    "LoRALinear",
     "Rehearsed",
+    "add_lora",
     "ask",
     "deal",
+    "load_lora",
+    "merge_lora",
     "read_examples",
+    "save_lora",
+    "trainable",
+    "tune_last",
     "weighted_loss",
 ]

@@ -66,6 +66,11 @@ def gpt2_settings(model: GPT) -> dict[str, Any]:
         ConfigError: the model has something that `GPT2LMHeadModel` cannot express: a newer part, or
             the squared ReLU.
     """
+    if (model.tuning or {}).get("method") == "lora":
+        raise ConfigError(
+            "the model has LoRA beside its weights, which is no part of a GPT-2; merge it with "
+            "merge_lora, or save it alone with save_lora"
+        )
     c, plain = model.config, GPTConfig()
     odd = [name for name in _NEWER if getattr(c, name) != getattr(plain, name)]
     names = {ours: theirs for theirs, ours in reversed(_ACTIVATIONS.items())}

@@ -79,6 +79,7 @@ class Int8Linear(nn.Module):
 
     def __init__(self, codes: Tensor, scales: Tensor, bias: Tensor | None = None) -> None:
         super().__init__()
+        self.out_features, self.in_features = codes.shape
         self.register_buffer("codes", codes)  # (out, in) int8
         self.register_buffer("scales", scales)  # (out,)
         self.register_buffer("bias", bias)  # (out,), in full
