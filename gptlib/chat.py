@@ -147,6 +147,20 @@ def prompt_ids(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
     return [*ids, tokenizer.special_tokens[ASSISTANT]]
 
 
+def chat_head(tokenizer: Tokenizer, text: str) -> str:
+    """A question as a text with its marks, whose ids are `prompt_ids`; the answer comes next.
+
+    Raises:
+        DataError: an empty question, or one of the tokenizer's special tokens in it.
+        ConfigError: the tokenizer lacks the marks.
+    """
+    _opened(tokenizer)
+    (said,) = checked([{"role": "user", "content": text}], answered=False)
+    if mark := next((mark for mark in tokenizer.special_tokens if mark in text), None):
+        raise DataError(f"the question has {mark} in it, which is a mark and no word; take it out")
+    return f"{CHAT}{USER}{said['content']}{ASSISTANT}"
+
+
 def _opened(tokenizer: Tokenizer) -> list[int]:
     """The mark that a conversation begins with."""
     if not has_chat(tokenizer):

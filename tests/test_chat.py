@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptlib.chat import CHAT_MARKS, IGNORED, checked, has_chat, prompt_ids, render, with_chat
+from gptlib.chat import (
+    CHAT_MARKS,
+    IGNORED,
+    chat_head,
+    checked,
+    has_chat,
+    prompt_ids,
+    render,
+    with_chat,
+)
 from gptlib.errors import ConfigError, DataError
 from gptlib.tokenizers import BPETokenizer, CharTokenizer
 
@@ -137,3 +146,19 @@ def test_a_tokenizer_without_marks_or_without_room_for_them():
         render(PLAIN, [user(), says()])
     with pytest.raises(ConfigError, match="CharTokenizer\\(3 characters\\) has room for none"):
         with_chat(CharTokenizer("abc"))
+
+
+@given(words)
+def test_a_question_as_text_has_the_ids_of_the_prompt(text):
+    messages = [{"role": "user", "content": text}]
+    assert TOKENIZER.encode(chat_head(TOKENIZER, text)) == prompt_ids(TOKENIZER, messages)
+
+
+def test_a_question_with_a_mark_is_refused_and_no_mark_is_a_genre():
+    from gptlib.sampling.marked import genres
+    from gptlib.stories import special_tokens
+
+    tokenizer = with_chat(BPETokenizer.train("a b c " * 20, 290, special_tokens()))
+    assert "wager" in genres(tokenizer) and "user" not in genres(tokenizer)
+    with pytest.raises(DataError, match="the question has <|title|> in it"):
+        chat_head(tokenizer, "a <|title|>")

@@ -4,6 +4,7 @@ from gptlib.finetuning.answers import AnswerBatches, AnswerLoss
 from gptlib.finetuning.asking import ask
 from gptlib.finetuning.examples import Example, deal, read_examples
 from gptlib.finetuning.lora import LoRALinear, add_lora, merge_lora, trainable, tune_last
+from gptlib.finetuning.new_rows import train_new_rows
 from gptlib.finetuning.peft_format import load_lora, save_lora
 from gptlib.finetuning.rehearsal import Rehearsed, weighted_loss
 
@@ -20,6 +21,7 @@ __all__ = [
     "merge_lora",
     "read_examples",
     "save_lora",
+    "train_new_rows",
     "trainable",
     "tune_last",
     "weighted_loss",
