@@ -232,6 +232,24 @@ def test_a_resumed_run_keeps_its_settings(folder, capsys):
     assert "train was" in refused(capsys, *again)
 
 
+def test_an_answer_is_sampled(folder, capsys):
+    result(capsys, "base", "--data", "pairs.jsonl", "--out", "out", *FAST)
+    ask = ["sample", "out", "--chat", "Write a fox.", "--max-new-tokens", "4", "--seed", "1"]
+    assert main([*ask, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["chat"] == "Write a fox." and record["prompt"] == ""
+    assert main(ask) == 0
+    assert capsys.readouterr().out == record["text"] + "\n"
+    for argv, says in [
+        (["sample", "base", "--chat", "x"], "was trained on no conversations"),
+        ([*ask, "--title", "x"], "--chat and --title ask for two things"),
+        (["sample", "out", "--chat", "a<|end|>"], "has the mark <|end|>"),
+        (["sample", "out", "--chat", " "], "has an empty content"),
+    ]:
+        assert main(argv) == 2
+        assert says in capsys.readouterr().err
+
+
 def test_what_is_printed(folder, capsys):
     capsys.readouterr()
     line = ["base", "--data", "pairs.jsonl", "--out", "out", *FAST]

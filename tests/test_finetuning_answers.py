@@ -19,6 +19,7 @@ from gptlib.finetuning import (
     Example,
     Rehearsed,
     ask,
+    ask_many,
     deal,
     read_examples,
     weighted_loss,
@@ -327,4 +328,7 @@ def test_a_model_learns_to_answer_and_to_stop(tmp_path):
                   separator=[CHAT]).fit()  # fmt: skip
     for question, answer in pairs.items():
         assert ask(run.model, TOKENIZER, question, 30) == answer
+    assert ask_many(run.model, TOKENIZER, list(pairs), 30, batch_size=2) == list(pairs.values())
+    again = [*examples[0].messages, {"role": "user", "content": "old"}]
+    assert isinstance(ask(run.model, TOKENIZER, again, 5), str)
     assert ask(run.model, TOKENIZER, "red", 2) == TOKENIZER.decode(TOKENIZER.encode("The bell")[:2])

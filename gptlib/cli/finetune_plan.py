@@ -80,7 +80,7 @@ def begin(args: argparse.Namespace) -> Plan:
     hints = manifest.get("sampling", (manifest.get("note") or {}).get("sampling"))
     if not chats:
         note |= noted(args.data, args.out)  # where `gptlib eval` looks for a run's text
-        hints = SAMPLING if source.marked else hints
+        hints = SAMPLING if source.corpus else hints
     if hints:
         note["sampling"] = hints
     config = _config(args, settings, source)

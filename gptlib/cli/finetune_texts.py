@@ -18,7 +18,7 @@ from gptlib.batches import Batches, TokenBatches, Tokens, document_starts
 from gptlib.chat import CHAT
 from gptlib.cli.marked import ANYWHERE, where_windows_begin
 from gptlib.cli.texts import Text, encoded, noted, noted_place, open_text
-from gptlib.corpora import load_corpus
+from gptlib.corpora import Corpus, load_corpus
 from gptlib.corpora.downloads import read_registry
 from gptlib.errors import GptlibError
 from gptlib.evaluation import measure_split
@@ -41,8 +41,8 @@ class Source:
     Attributes:
         train: (rows a step, seed) to what a `Trainer` is given; batches: to batches, for a part of
             each step. val: what it is validated on. rows_an_epoch: until all was seen once.
-        separator, attend: as for a `Trainer`. marked: it is stories with their marks. told: a line
-            to say before it begins.
+        separator, attend: as for a `Trainer`. corpus: it is, if it is one of texts with marks.
+        told: a line to say before it begins.
     """
 
     train: Callable[[int, int], Split | Batches]
@@ -51,7 +51,7 @@ class Source:
     rows_an_epoch: int
     separator: list[int] | None
     attend: str = "window"
-    marked: bool = False
+    corpus: Corpus | None = None
     told: str = ""
 
 
@@ -93,9 +93,9 @@ def plain_text(data: str, tokenizer: Tokenizer, shape: GPTConfig) -> Source:
     def batches(rows: int, seed: int) -> TokenBatches:
         return TokenBatches(tokens, rows, shape.block_size, seed, starts=starts)
 
-    marked = text.corpus is not None and bool(text.corpus.marks)
+    marked = text.corpus if text.corpus is not None and text.corpus.marks else None
     return Source(
-        lambda rows, seed: train, batches, val, batches(1, 0).windows, separator, marked=marked,
+        lambda rows, seed: train, batches, val, batches(1, 0).windows, separator, corpus=marked,
         told=ANYWHERE if marked and not separator else "",
     )  # fmt: skip
 

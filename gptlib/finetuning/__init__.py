@@ -1,7 +1,7 @@
 """A trained model for something of one's own: a style, a format, another voice."""
 
 from gptlib.finetuning.answers import AnswerBatches, AnswerLoss
-from gptlib.finetuning.asking import ask
+from gptlib.finetuning.asking import ask, ask_many
 from gptlib.finetuning.examples import Example, deal, read_examples
 from gptlib.finetuning.lora import LoRALinear, add_lora, merge_lora, trainable, tune_last
 from gptlib.finetuning.new_rows import train_new_rows
@@ -16,6 +16,7 @@ __all__ = [
     "Rehearsed",
     "add_lora",
     "ask",
+    "ask_many",
     "deal",
     "load_lora",
     "merge_lora",
