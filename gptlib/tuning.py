@@ -128,5 +128,5 @@ def _sha256(weights: Mapping[str, Tensor]) -> str:
     for name, tensor in sorted(plain.items()):
         tensor = tensor.float() if tensor.is_floating_point() else tensor
         digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
-        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

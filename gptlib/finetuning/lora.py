@@ -77,6 +77,7 @@ def add_lora(
         ConfigError: it is tuned already, a target is none of its layers, or a number cannot be.
     """
     refuse_tuned(model)
+    targets = target_names(model, targets)
     layers = chosen_layers(model, targets)
     check_numbers(layers, rank, alpha, dropout)
     model.requires_grad_(False)
@@ -86,7 +87,7 @@ def add_lora(
         model.set_submodule(name, adapted)
     model.tuning = {
         "method": "lora", "rank": rank, "alpha": alpha, "dropout": dropout, "rslora": rslora,
-        "targets": sorted({*target_names(model, targets)}),
+        "targets": sorted({*targets}),
     }  # fmt: skip
     return model
 
@@ -131,9 +132,7 @@ def tune_last(model: GPT, n: int) -> GPT:
     refuse_tuned(model)
     blocks = model.transformer.h
     if type(n) is not int or not 1 <= n <= len(blocks):
-        raise ConfigError(
-            f"n is {n!r}; the model has {len(blocks)} blocks: give 1 to {len(blocks)}"
-        )
+        raise ConfigError(f"n is {n!r}; give 1 to {len(blocks)}, which is all the model's blocks")
     model.requires_grad_(False)
     head = [] if model.config.tied_head else [model.lm_head]
     for module in (*blocks[-n:], model.transformer.ln_f, *head):
