@@ -66,7 +66,7 @@ def ask_many(
     """
     if type(batch_size) is not int or batch_size < 1:
         raise ConfigError(f"batch_size is {batch_size!r}; it must be a whole number >= 1")
-    end = tokenizer.special_tokens.get(END)
+    end = tokenizer.special_tokens.get(END, -1)  # where there is none, `prompt_ids` says so
     answers = []
     for first in range(0, len(questions), batch_size):
         prompts = [
