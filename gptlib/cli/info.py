@@ -86,6 +86,7 @@ def _of_a_model(found: dict) -> list[tuple[str, str]]:
     return [
         ("model", _shape(found["model"])),
         ("parameters", f"{count:,}" if count is not None else ""),
+        ("tuned", _tuning(found)),
         ("training", _training(found)),
         ("validation", _validation(found)),
         ("text", _text(found)),
@@ -100,6 +101,18 @@ def _shape(model: dict) -> str:
     sizes = ("n_layer", "n_head", "n_embd", "block_size", "vocab_size")
     named = [f"{name} {model[name]}" for name in sizes if name in model]
     return ", ".join(named + _changed(model, GPTConfig(), sizes))
+
+
+def _tuning(found: dict) -> str:
+    """Of a run that holds only a part of its model: how it was tuned, and on what."""
+    initial = found["note"].get("initial")
+    base = initial.get("run") if isinstance(initial, dict) else None
+    how = [str(found["tuning"].get("method", ""))] + [
+        f"{key} {' '.join(value) if isinstance(value, list) else value}"
+        for key, value in found["tuning"].items()
+        if key not in ("method", "frozen_sha256")
+    ]
+    return ", ".join(how) + (f", on {base}" if how[0] and base else "")
 
 
 def _training(found: dict) -> str:

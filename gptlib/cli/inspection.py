@@ -117,7 +117,7 @@ def _run(folder: Path) -> dict:
 def _about(manifest: dict) -> dict:
     """What config.json and the manifest of a checkpoint say in the same words."""
     found = {name: part(manifest, name) for name in (
-        "model", "train", "data", "note", "runtime", "versions",
+        "model", "train", "data", "note", "runtime", "versions", "tuning",
     )}  # fmt: skip
     found |= {"threads": manifest.get("threads"), "sha256": part(manifest, "sha256")}
     return found | {"tokenizer": {"sha256": manifest.get("tokenizer")}}

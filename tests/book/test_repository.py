@@ -25,9 +25,9 @@ FLOORS = {
     2: "model model_config documents rotary kv_cache id_checks chunked_loss products grammar"
     " stories parallel quantization",
     3: "corpora batches packing muon optim checkpoint",
-    4: "tokenizers resizing train_config train_state run_log mirror",
+    4: "tokenizers resizing tuning train_config train_state run_log mirror",
     5: "shards sampling evaluation runs",
-    6: "task trainer hub footprint devices budget serving",
+    6: "task trainer hub finetuning footprint devices budget serving",
     7: "presets course",
     8: "__init__ cli __main__",
 }

@@ -9,6 +9,7 @@ import safetensors.torch
 import torch
 
 from gptlib import checkpoint, load_run
+from gptlib.cli import main
 from gptlib.errors import CheckpointError
 from gptlib.finetuning import add_lora, merge_lora, tune_last
 from gptlib.hub.weights import gpt2_weights
@@ -133,8 +134,8 @@ def test_load_run_gives_the_whole_model_plain(part, begin, make_model, ids, tmp_
         assert all(weight.equal(merged[name]) for name, weight in model.state_dict().items())
 
 
-def test_the_note_of_a_run_leads_to_its_base(begin, ids, tmp_path, monkeypatch):
-    """From base to LoRA to another LoRA on the merged one."""
+def test_the_note_of_a_run_leads_to_its_base(begin, ids, tmp_path, monkeypatch, capsys):
+    """From base to LoRA to another LoRA on the merged one; so do the commands."""
     monkeypatch.chdir(tmp_path)
     begin(lambda model: model, "base").fit()
     begin(PARTS["lora"], "first", base="base").fit()
@@ -142,6 +143,12 @@ def test_the_note_of_a_run_leads_to_its_base(begin, ids, tmp_path, monkeypatch):
     x = torch.tensor(ids[:12].astype(int))[None]
     model, _, _ = load_run("second", "latest")
     assert torch.allclose(model(x)[0], second.model.eval()(x)[0], atol=1e-5)
+    assert main(["info", "first"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    for part in ("tuned lora, ", "rank 3, ", "targets c_attn c_fc c_proj, on base"):
+        assert part in told, part
+    assert main(["sample", "second", "--prompt", "the ", "--max-new-tokens", "5"]) == 0
+    assert "the " in capsys.readouterr().out
     Path("base").rename("elsewhere")
     with pytest.raises(CheckpointError, match=r"first holds only what it trained of base, and"):
         load_run("first")
