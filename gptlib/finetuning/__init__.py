@@ -2,7 +2,7 @@
 
 from gptlib.finetuning.answers import AnswerBatches, AnswerLoss
 from gptlib.finetuning.asking import ask, ask_many
-from gptlib.finetuning.examples import Example, deal, read_examples
+from gptlib.finetuning.examples import Example, deal, make_examples, read_examples
 from gptlib.finetuning.lora import LoRALinear, add_lora, merge_lora, trainable, tune_last
 from gptlib.finetuning.new_rows import train_new_rows
 from gptlib.finetuning.peft_format import load_lora, save_lora
@@ -19,6 +19,7 @@ __all__ = [
     "ask_many",
     "deal",
     "load_lora",
+    "make_examples",
     "merge_lora",
     "read_examples",
     "save_lora",

@@ -1,6 +1,7 @@
 """Conversations in a file: read, checked line by line, and dealt out.
 
-One job: `read_examples`. A line is JSON, of one of two forms; `split` may say where it belongs.
+One job: `read_examples`, and `make_examples` of what is in memory. A line is JSON, of one of two
+forms; `split` may say where it belongs.
 
     {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}
     {"prompt": "…", "completion": "…", "split": "val"}
@@ -13,7 +14,7 @@ trained.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,25 +78,49 @@ def read_examples(
             file that is empty, cannot be read, or is not UTF-8. ConfigError: no marks.
     """
     path = user_path(path)
+    return _examples(
+        _objects(path), f"lines of {path.name}", "line", tokenizer, block_size, mask_prompt
+    )
+
+
+def make_examples(
+    chats: Iterable[Mapping[str, object]],
+    tokenizer: Tokenizer,
+    block_size: int,
+    mask_prompt: bool = True,
+) -> list[Example]:
+    """Conversations as the objects that lines of a file would be; `line` is then their number.
+
+    Args, Raises: as for `read_examples`.
+    """
+    numbered = ((number, dict(chat)) for number, chat in enumerate(chats, 1))
+    return _examples(numbered, "conversations", "conversation", tokenizer, block_size, mask_prompt)
+
+
+def _examples(
+    found: Iterable[tuple[int, dict | str]], what: str, each: str, tokenizer: Tokenizer,
+    block_size: int, mask_prompt: bool,
+) -> list[Example]:  # fmt: skip
+    """An example of each object, or an error that names all from which there is none."""
     if not has_chat(tokenizer):
         raise ConfigError(f"{tokenizer!r} lacks the marks of a conversation; use chat.with_chat")
     examples, wrong = [], []
-    for line, found in _objects(path):
+    for number, item in found:
         try:
-            if isinstance(found, str):
-                raise DataError(found)
-            examples.append(_example(found, line, tokenizer, block_size, mask_prompt))
+            if isinstance(item, str):
+                raise DataError(item)
+            examples.append(_example(item, number, tokenizer, block_size, mask_prompt))
         except DataError as error:
-            wrong.append(f"line {line}: {error}")
+            wrong.append(f"{each} {number}: {error}")
     if wrong:
         rest = len(wrong) - MOST_SHOWN
         more = f"; and {rest:,} more" if rest > 0 else ""
         raise DataError(
-            f"{len(wrong):,} of {len(examples) + len(wrong):,} lines of {path.name} cannot be "
-            f"learned from: {'; '.join(wrong[:MOST_SHOWN])}{more}"
+            f"{len(wrong):,} of {len(examples) + len(wrong):,} {what} cannot be learned from: "
+            f"{'; '.join(wrong[:MOST_SHOWN])}{more}"
         )
     if not examples:
-        raise DataError(f"{path.name} has no lines; give a conversation in each, as JSON")
+        raise DataError(f"there are no {what}; give at least one conversation, as JSON")
     return examples
 
 

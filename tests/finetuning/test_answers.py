@@ -21,6 +21,7 @@ from gptlib.finetuning import (
     ask,
     ask_many,
     deal,
+    make_examples,
     read_examples,
     weighted_loss,
 )
@@ -70,6 +71,10 @@ def test_both_forms_are_read_and_blank_lines_are_not(tmp_path):
     assert one.ids.tolist() == two.ids.tolist() and one.messages == two.messages
     assert (one.line, one.split, two.line, two.split) == (1, "train", 4, "val")
     assert deal([one, two]) == ([one], [two])
+    (three,) = make_examples([json.loads(second)], TOKENIZER, T)
+    assert three.ids.tolist() == one.ids.tolist() and three.line == 1
+    with pytest.raises(DataError, match="1 of 2 conversations .*: conversation 2: no messages"):
+        make_examples([json.loads(second), {}], TOKENIZER, T)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +129,7 @@ def test_files_that_hold_nothing_or_something_else(tmp_path):
     (tmp_path / "a.txt").write_text(line())
     assert not holds_conversations(tmp_path / "a.txt") and not holds_conversations("tales")
     path.write_text("\n\n")
-    with pytest.raises(DataError, match="a.jsonl has no lines"):
+    with pytest.raises(DataError, match="there are no lines of a.jsonl"):
         read_examples(path, TOKENIZER, T)
     with pytest.raises(DataError, match="cannot be read"):
         read_examples(tmp_path / "none.jsonl", TOKENIZER, T)
