@@ -195,7 +195,7 @@ def test_bad_lines_are_named_before_anything_is_made(folder, capsys):
         (["--last-blocks", "1"], "--last-blocks goes with --method last"),
         (["--share", "0.2"], "--share goes with --rehearse"),
         (["--epochs", "2"], "--epochs goes with no --steps"),
-        (["--method", "last", "--last-blocks", "3"], "the model has 2 blocks"),
+        (["--method", "last", "--last-blocks", "3"], "n is 3; give 1 to 2"),
         (["--method", "lora", "--targets", "c_atn"], "did you mean c_attn?"),
         (["--rehearse", "fox.txt", "--share", "1.5"], "share is 1.5; give more than 0"),
         (["--rehearse", "fox.txt", "--batch-size", "1"], "a batch of 1 has no room"),
