@@ -134,14 +134,25 @@ def test_training_leaves_frozen_weights_untouched_and_moves_all_others(settings)
     assert all(p.equal(now[name]) for name, p in tiny().named_parameters())
 
 
-def test_an_optimizer_is_given_what_is_trained_alone():
-    model = add_lora(tiny(), 3, 6)
+@pytest.mark.parametrize("target", ["c_attn", "c_fc"])
+def test_an_optimizer_is_given_what_is_trained_alone(target):
+    model = add_lora(tiny(), 3, 6, target)
+    trained = [p for p in model.parameters() if p.requires_grad]
     for name in ("adamw", "muon"):
         for parts in ("packed", "qkv", "heads"):
             made = make_optimizers(model, name, 0.1, 0.1, (0.9, 0.95), muon_parts=parts)
-            held = [p for o in made for group in o.param_groups for p in group["params"]]
-            assert {id(p) for p in held} == {id(p) for p in model.parameters() if p.requires_grad}
-            assert len(held) == 4
+            assert len(made) == 1  # nothing is left for AdamW beside Muon
+            held = [p for group in made[0].param_groups for p in group["params"]]
+            assert {id(p) for p in held} == {id(p) for p in trained} and len(held) == 4
+
+
+def test_muon_sees_queries_keys_and_values_in_what_lora_adds_to_them():
+    """B's rows are theirs, one after the other, as c_attn's are."""
+    model = add_lora(tiny(), 3, 6)
+    groups = make_optimizers(model, "muon", 0.1, 0.1, (0.9, 0.95), muon_parts="qkv")[0].param_groups
+    assert [(g["parts"], [tuple(p.shape) for p in g["params"]]) for g in groups] == [
+        (3, [(48, 3)] * 2), (1, [(3, 16)] * 2),
+    ]  # fmt: skip
 
 
 def test_only_b_has_a_gradient_at_first():
