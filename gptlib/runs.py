@@ -135,7 +135,10 @@ def _load_base(
         return checkpoint.load_weights(model, checkpoint.plain_weights(base))
     note = manifest.get("note")
     initial = note.get("initial") if isinstance(note, dict) else None
-    named = base or (initial.get("run") if isinstance(initial, dict) else None)
+    initial = initial if isinstance(initial, dict) else {}
+    named, beside = base or initial.get("run"), initial.get("from_run")
+    if base is None and isinstance(beside, str) and os.path.isdir(folder / beside):
+        named = folder / beside  # seen from here, whoever looks from where
     way_out = f"give it: load_run({str(folder)!r}, base=…), a model or its run folder"
     if not isinstance(named, str | Path):
         raise CheckpointError(

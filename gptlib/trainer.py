@@ -59,6 +59,8 @@ class Trainer:
         loss: (model, batch on the device) to the mean loss of a batch, a scalar tensor; None for
             that of the next token. A resumed run knows it, as it does a function `val`, by name.
         callbacks: told of each step and validation, in the process that leads.
+        keep_first: save the model as it is before the first step, since it is worth keeping: it is
+            trained already. `best` is then that one where no validation is better.
         mirror_to: a folder on another disk, such as Colab's mounted Drive, that gets a verified
             copy of every checkpoint; an empty run folder is restored from it.
 
@@ -84,7 +86,9 @@ class Trainer:
         mirror_to: str | Path | None = None,
         loss: Loss | None = None,
         callbacks: Sequence[Callback] = (),
+        keep_first: bool = False,
     ) -> None:
+        self.keep_first = keep_first
         self.note, self.mirror_to = note, user_path(mirror_to) if mirror_to else None
         self.config, self.run_dir, self.tokenizer = config, user_path(run_dir), tokenizer
         if self.mirror_to:
@@ -142,8 +146,8 @@ class Trainer:
             if began and self.leads:
                 began(state.step)
             self.log.begin(self.about, state.step, c.steps)
-            if state.step == 0:
-                self._evaluate()
+            if self._saved_step is None and self._evaluate():  # a new run
+                self._save()
             last = min(c.steps, stop_after or c.steps)
             stop = self._is_out_of_patience()
             while state.step < last and not stop:
@@ -247,7 +251,7 @@ class Trainer:
         utilization = flops / peak if counts else 0
         self.log.validated(val, self._loss, self.batches.tokens_per_step, utilization, ends)
         self.log.start_clock()  # validation is not training time
-        return (improved and self.step > 0) or ends
+        return (improved and (self.step > 0 or self.keep_first)) or ends
 
     def _is_out_of_patience(self) -> bool:
         """Have as many validations as `patience` gone by without a better one, before the end?"""
@@ -266,7 +270,8 @@ class Trainer:
         elif state.step < steps:
             self.report(f"stopped at step {state.step} of {steps} and saved; resume to go on")
         if state.best["step"] == 0 < state.step:
-            self.report("no validation was better than before training: `best` is the newest")
+            best = "the model as it began" if self.keep_first else "the newest"
+            self.report(f"no validation was better than before training: `best` is {best}")
         return Run(
             self.run_dir, self.model, state.step, early or state.step == steps, state.best["val"],
             state.best["step"], state.last_val, read_jsonl(self.run_dir / LOG), early,

@@ -37,7 +37,8 @@ def own_weights(model: GPT) -> dict[str, Tensor]:
     """What a checkpoint holds of a model: all of it, or what is trained where it is `tuning`."""
     if model.tuning is None:
         return checkpoint.plain_weights(model)
-    return checkpoint.plain_weights(model, _trained(model).__contains__)
+    own, first = checkpoint.plain_weights(model, _trained(model).__contains__), new_rows(model)
+    return {name: t[first[name] :].clone() if name in first else t for name, t in own.items()}
 
 
 def put_back(model: GPT, weights: dict[str, Tensor]) -> None:
@@ -53,7 +54,17 @@ def put_back(model: GPT, weights: dict[str, Tensor]) -> None:
             f"the checkpoint does not fit the model: {lost[0]} is missing; prepare the model as "
             "it was for the run"
         )
-    checkpoint.load_weights(model, weights, part=True)
+    tables = {
+        name: torch.cat([model.get_parameter(name).detach()[:first].cpu(), weights[name]])
+        for name, first in new_rows(model).items()
+    }
+    checkpoint.load_weights(model, weights | tables, part=True)
+
+
+def new_rows(model: GPT) -> dict[str, int]:
+    """The tables of which only the rows of new tokens are trained
+    (`gptlib.finetuning.train_new_rows`), and the first of these rows."""
+    return dict((model.tuning or {}).get("new_rows", {}))
 
 
 def about(model: GPT) -> dict[str, Any] | None:
@@ -63,6 +74,8 @@ def about(model: GPT) -> dict[str, Any] | None:
         return None
     trained = _trained(model)
     frozen = checkpoint.plain_weights(model, lambda name: name not in trained)
+    tables = checkpoint.plain_weights(model, new_rows(model).__contains__)
+    frozen |= {name: table[: new_rows(model)[name]] for name, table in tables.items()}
     return {**model.tuning, "frozen_sha256": _sha256(frozen)}
 
 
@@ -79,6 +92,8 @@ def complete(model: GPT, weights: Mapping[str, Tensor], tuning: Mapping[str, Any
     whole = checkpoint.plain_weights(model)
     frozen = {name: tensor for name, tensor in whole.items() if name not in weights}
     try:
+        rows = {name: whole[name][:first] for name, first in tuning.get("new_rows", {}).items()}
+        frozen |= rows
         if _sha256(frozen) != tuning["frozen_sha256"]:
             raise CheckpointError(
                 "these weights were trained on another model than the one they are to complete: "
@@ -92,6 +107,7 @@ def complete(model: GPT, weights: Mapping[str, Tensor], tuning: Mapping[str, Any
                 whole[f"{name}.weight"] = merged(whole[f"{name}.weight"], *pair, scale)
         else:
             whole |= weights
+        whole |= {name: torch.cat([old, weights[name]]) for name, old in rows.items()}
     except (KeyError, TypeError, ValueError, ZeroDivisionError, RuntimeError) as error:
         raise CheckpointError(
             f"what was trained does not say how it belongs to its model ({type(error).__name__}: "

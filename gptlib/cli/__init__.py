@@ -24,6 +24,7 @@ COMMANDS = {
     "data": ("data", "list corpora, download one, make token shards"),
     "plan": ("budget", "say what a training run will take: memory, hours, money"),
     "train": ("train", "train a model"),
+    "finetune": ("finetune", "go on with a trained model on text or answers of your own"),
     "sample": ("sample", "let a trained model write"),
     "serve": ("serve", "let a trained model write on a page in a browser"),
     "eval": ("evaluate", "measure a trained model"),

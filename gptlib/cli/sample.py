@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from gptlib.chat import chat_head
 from gptlib.cli import sample_many
 from gptlib.cli.arguments import add_run, count, flag_of, path, plain_text, typed_text
 from gptlib.cli.sample_options import add_options, settings_of, temperature_of
@@ -20,6 +21,7 @@ from gptlib.model import GPT
 from gptlib.sampling import Sampling, beam_search, speculate, stream
 from gptlib.sampling.marked import has_marks, story_head
 from gptlib.sampling.settings import More
+from gptlib.stories.marks import END
 
 HELP = """\
 Let a trained model write. The text is shown as it comes, and ends at
@@ -33,6 +35,11 @@ Let a trained model write. The text is shown as it comes, and ends at
 --prompts has a prompt in each line; in a file that ends in .jsonl a line is
 JSON, a string or an object with "prompt". --out gets a JSON record for each
 text, as it is written, and the same command goes on after a kill.
+
+--chat asks a model that `gptlib finetune` taught to answer; --prompt is how the
+answer begins.
+
+  gptlib sample runs/answers --chat "Write a cold harbor."
 
 --title and --genre ask a model for a story, if its texts had the marks of
 stories. Its title is shown as a line and the marks are not, except for --marks.
@@ -60,6 +67,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--title", type=typed_text, metavar="TEXT",
         help="ask for a story with this title; --prompt is how its text begins",
+    )  # fmt: skip
+    parser.add_argument(
+        "--chat", type=typed_text, metavar="TEXT",
+        help="ask this of a model that was fine-tuned on conversations, and write its answer",
     )  # fmt: skip
     parser.add_argument(
         "--genre", metavar="NAME",
@@ -112,6 +123,9 @@ def run(args: argparse.Namespace) -> int:
     if asked or args.marks or has_marks(tokenizer):
         head = story_head(tokenizer, args.title, args.genre)  # refused where there are no marks
         begin = head if asked else begin or head
+    if args.chat is not None:
+        begin, stops = chat_head(tokenizer, args.chat), [*args.stop, END]
+        asked = {"chat": args.chat}
     more = settings_of(args, tokenizer)
     length, temperature = args.max_new_tokens, temperature_of(args)
     writer = Writer(model, tokenizer, begin, stops, length, temperature, more, asked, args.marks)
@@ -140,6 +154,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     """Refuse what has no effect, before a model is loaded."""
+    for name in ("title", "genre", "prompts"):
+        if args.chat is not None and getattr(args, name) is not None:
+            raise ConfigError(f"--chat and {flag_of(name)} ask for two things; leave out one")
     if args.samples < 1:
         raise ConfigError(f"--samples is {args.samples}; give 1 or more")
     if "" in args.stop:

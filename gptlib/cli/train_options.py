@@ -155,11 +155,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
 
 
-def add_field(group: argparse._ArgumentGroup, part: str, field: Field) -> None:
-    """A flag for a field of one of the configs ("model" or "train")."""
+def add_field(
+    group: argparse._ArgumentGroup, part: str, field: Field, default: object = None
+) -> None:
+    """A flag for a field of one of the configs ("model" or "train"); its help names what holds
+    otherwise: `default`, or what the default preset says."""
     flag, kind = flag_of(field.name), type(field.default)
-    default = getattr(PRESETS[DEFAULT_PRESET], part).get(field.name, field.default)
-    shown = {True: "on", False: "off"}[default] if kind is bool else default
+    if default is None:
+        default = getattr(PRESETS[DEFAULT_PRESET], part).get(field.name, field.default)
+    shown = ("on" if default else "off") if kind is bool else default
     text = _escaped(f"{field.metadata['help']} (default {shown})")
     if kind is bool:
         group.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)

@@ -38,7 +38,8 @@ SPLITS = {
 EVERY = 10  # every tenth story validates, where the records do not say which
 MARK = re.compile(r"</?\|\w+\|>")
 GENRE = re.compile(r"<\|(\w+)\|>")
-TAKEN = {"start", "title", "end", "endoftext"}  # no genres: their tokens mean something else
+#: No genres: their tokens mean something else, in a story or in a conversation.
+TAKEN = {"start", "title", "end", "endoftext", "chat", "system", "user", "assistant"}
 MOST_SHOWN = 3  # malformed stories that are named; the others are counted
 T = TypeVar("T")
 

@@ -95,16 +95,33 @@ def import_run(
     """
     with new_folder(out) as temporary:
         model, tokenizer = from_pretrained(name, registry)
-        about: dict[str, Any] = {
-            "model": model.config.to_dict(),
-            "tokenizer": tokenizer.sha256,
-            "note": {"imported": Path(name).name or str(name)},
-            "versions": {"gptlib": package_version()},
-        }
-        tokenizer.save(temporary / "tokenizer")
-        checkpoint.save_weights(temporary, 0, checkpoint.plain_weights(model), about)
-        checkpoint.point(temporary, "best", 0)
+        _fill(temporary, model, tokenizer, {"imported": Path(name).name or str(name)})
     return model, tokenizer
+
+
+def write_run(model: GPT, tokenizer: Tokenizer, note: dict, out: str | Path) -> None:
+    """Write a model as a run folder of its own, as `import_run` does.
+
+    Args:
+        note: JSON to keep with it. out: a new folder; it appears whole or not at all.
+
+    Raises:
+        DataError: the folder is there already, or cannot be written.
+    """
+    with new_folder(out) as temporary:
+        _fill(temporary, model, tokenizer, note)
+
+
+def _fill(folder: Path, model: GPT, tokenizer: Tokenizer, note: dict) -> None:
+    about: dict[str, Any] = {
+        "model": model.config.to_dict(),
+        "tokenizer": tokenizer.sha256,
+        "note": note,
+        "versions": {"gptlib": package_version()},
+    }
+    tokenizer.save(folder / "tokenizer")
+    checkpoint.save_weights(folder, 0, checkpoint.plain_weights(model), about)
+    checkpoint.point(folder, "best", 0)
 
 
 def _folder(name: str | Path) -> Path:

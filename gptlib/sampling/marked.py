@@ -2,7 +2,8 @@
 
 One job: from a title and a genre to what a story begins with, and from the tokens that a model
 writes to text that a person reads. A tokenizer has marks if all four of `gptlib.stories` are
-special tokens of it; its other special tokens, the end of a text excepted, are genres. Text
+special tokens of it; its other special tokens, the end of a text and the marks of conversations
+excepted, are genres. Text
 without marks goes through the same functions and is shown as it is.
 """
 
@@ -11,12 +12,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
+from gptlib.chat import CHAT_MARKS
 from gptlib.errors import ConfigError, nearest
 from gptlib.sampling.text_stream import until_stop
 from gptlib.stories.marks import END, START, TITLE, TITLE_END, genre_token
 from gptlib.tokenizers import END_OF_TEXT, Tokenizer
 
 MARKS = (START, TITLE, TITLE_END, END)
+NO_GENRES = (*MARKS, *CHAT_MARKS, END_OF_TEXT)
 
 
 def has_marks(tokenizer: Tokenizer) -> bool:
@@ -27,11 +30,12 @@ def has_marks(tokenizer: Tokenizer) -> bool:
 def genres(tokenizer: Tokenizer) -> list[str]:
     """The genres that can be asked for, in the order of their ids; none where there are no marks.
 
-    A genre is a special token `<|name|>` that is none of the four and not the end of a text.
+    A genre is a special token `<|name|>` that is none of the four, no mark of a conversation and
+    not the end of a text.
     """
     if not has_marks(tokenizer):
         return []
-    others = [mark for mark in tokenizer.special_tokens if mark not in (*MARKS, END_OF_TEXT)]
+    others = [mark for mark in tokenizer.special_tokens if mark not in NO_GENRES]
     return [mark[2:-2] for mark in others if mark == genre_token(mark[2:-2])]
 
 
