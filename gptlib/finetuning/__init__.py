@@ -1,0 +1,1 @@
+"""A trained model taught something more: what it should prefer."""
