@@ -62,6 +62,13 @@ def _mix(x: np.ndarray) -> np.ndarray:
     return x ^ (x >> np.uint64(31))
 
 
+def place_in_epoch(sample: int, n: int, seed: int) -> int:
+    """Which of `n` things is the `sample`-th to be seen, where each epoch shuffles them anew."""
+    epoch, place = divmod(sample, n)
+    key = int(np.random.default_rng([seed, epoch]).integers(0, 2**63))
+    return int(permute(np.array([place]), n, key)[0])
+
+
 def document_starts(tokens: Tokens, separator: Sequence[int]) -> np.ndarray:
     """Where each separator begins, (n,) int64: a window from there holds a document's beginning.
 
@@ -142,7 +149,7 @@ class Batches:
             )
         return self.batch_size // parts
 
-    def weight(self, batch: tuple[Tensor, ...]) -> int:
+    def weight(self, batch: tuple[Tensor, ...]) -> float:
         """How much a batch's mean loss counts: its targets that are not -1."""
         return int((batch[-1] >= 0).sum())
 

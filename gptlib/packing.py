@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gptlib.batches import Batches, Tokens, document_starts, permute
+from gptlib.batches import Batches, Tokens, document_starts, place_in_epoch
 from gptlib.errors import ConfigError, DataError
 
 
@@ -121,12 +121,7 @@ class PackedBatches(Batches):
         """Return inputs and targets, each (rows, T) int64 on the CPU; see `TokenBatches.batch`."""
         rows = self.rows(world_size, accumulate)
         first = step * self.batch_size + (micro * world_size + rank) * rows
-        pairs = [self.window(self._number(sample)) for sample in range(first, first + rows)]
+        numbers = (place_in_epoch(n, self.windows, self.seed) for n in range(first, first + rows))
+        pairs = [self.window(number) for number in numbers]
         x, y = (torch.from_numpy(np.stack(part)) for part in zip(*pairs, strict=True))
         return x, y
-
-    def _number(self, sample: int) -> int:
-        """The window that is the sample-th to be seen."""
-        epoch, place = divmod(sample, self.windows)
-        key = int(np.random.default_rng([self.seed, epoch]).integers(0, 2**63))
-        return int(permute(np.array([place]), self.windows, key)[0])

@@ -23,11 +23,11 @@ def theirs(tmp_path_factory):
     tokenizers = pytest.importorskip("tokenizers")
     transformers = pytest.importorskip("transformers")
     words = tokenizers.Tokenizer(
-        tokenizers.models.WordLevel({f"w{n}": n for n in range(VOCABULARY)}, unk_token="w0")
+        tokenizers.models.WordLevel({f"w{n:02}": n for n in range(VOCABULARY)}, unk_token="w00")
     )
     words.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     tokenizer = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=words, pad_token="w0", eos_token="w1", unk_token="w2"
+        tokenizer_object=words, pad_token="w00", eos_token="w01", unk_token="w02"
     )
 
     def tiny(seed: int):
@@ -40,12 +40,10 @@ def theirs(tmp_path_factory):
         return transformers.GPT2LMHeadModel(config)
 
     def said(ids) -> str:
-        return " ".join(f"w{n}" for n in ids)
+        return "".join(f"w{n:02} " for n in ids)
 
-    rows = [
-        {"prompt": said(p.prompt), "chosen": " " + said(p.chosen), "rejected": " " + said(p.rejected)}
-        for p in PAIRS
-    ]  # fmt: skip
+    parts = ("prompt", "chosen", "rejected")
+    rows = [{part: said(ids) for part, ids in zip(parts, pair, strict=True)} for pair in PAIRS]
     settings = trl.DPOConfig(
         output_dir=str(tmp_path_factory.mktemp("trl")), beta=BETA, use_cpu=True, report_to="none",
         bf16=False, gradient_checkpointing=False, max_length=None,

@@ -1,1 +1,1 @@
-"""A trained model taught something more: what it should prefer."""
+"""A trained model for something of one's own: a style, a format, another voice."""

@@ -22,13 +22,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from gptlib.batches import Batches, permute
+from gptlib.batches import Batches, place_in_epoch
 from gptlib.errors import ConfigError, DataError
 from gptlib.files import write_atomic
 from gptlib.finetuning.dpo import dpo_loss, sequence_logprobs
@@ -79,10 +78,10 @@ class Preferences:
             digest.update(getattr(self, name).contiguous().numpy().tobytes())
         return digest.hexdigest()
 
-    def rows(self, at: Sequence[int] | np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+    def rows(self, at: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
         """ids and mask (n, 2, t) and reference (n, 2) of some pairs, with no more padding than the
         longest of them needs."""
-        some = torch.as_tensor(np.asarray(at))
+        some = torch.tensor(list(at))
         mask = self.mask[some]
         t = int(mask.any(dim=0).any(dim=0).nonzero().max()) + 1
         return self.ids[some, :, :t], mask[:, :, :t], self.reference[some]
@@ -215,12 +214,8 @@ class PairBatches(Batches):
         """
         rows = self.rows(world_size, accumulate)
         first = step * self.batch_size + (micro * world_size + rank) * rows
-        epoch, place = np.divmod(first + np.arange(rows), len(self.pairs))
-        at = np.empty_like(place)
-        for e in np.unique(epoch):  # a batch may run over the end of an epoch
-            key = int(np.random.default_rng([self.seed, int(e)]).integers(0, 2**63))
-            at[epoch == e] = permute(place[epoch == e], len(self.pairs), key)
-        return self.pairs.rows(at)
+        seen = range(first, first + rows)
+        return self.pairs.rows([place_in_epoch(n, len(self.pairs), self.seed) for n in seen])
 
     def weight(self, batch: tuple[Tensor, ...]) -> int:
         """A pair counts as one, however long its answers are."""
