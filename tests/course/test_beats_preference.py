@@ -1,12 +1,13 @@
 """Pairs from a judge, the rivals that learn from them, and the whole comparison in small."""
 
 import math
+import random
 from dataclasses import replace
 
 import pytest
 import torch
 
-from gptlib import GPT, GPTConfig, TrainConfig
+from gptlib import GPT, GPTConfig, TrainConfig, Trainer
 from gptlib.course.beats import preference, preference_pairs
 from gptlib.course.beats.preference_compared import BASE, summarize
 from gptlib.course.beats.preference_material import Sizes, titles_of
@@ -23,10 +24,10 @@ from gptlib.course.records import read_record
 from gptlib.course.stories.probes import held_out
 from gptlib.course.stories.writing import begin_with
 from gptlib.errors import ConfigError, DataError
-from gptlib.evaluation import judge_story
+from gptlib.evaluation import Verdict, judge_story
 from gptlib.finetuning.preferences import Pair, make_preferences, pair_logprobs
 from gptlib.runs import Run
-from gptlib.stories import special_tokens
+from gptlib.stories import TITLE_END, special_tokens
 from gptlib.tokenizers import BPETokenizer
 
 STORIES = held_out(40, seed=20)
@@ -194,26 +195,28 @@ def test_seeds_are_put_together():
 # --- the whole ------------------------------------------------------------------------------------
 
 
-class _Verdict:
-    def __init__(self, ok: bool) -> None:
-        self.ok = ok
+def write(model, tokenizer, beginnings, sampling, seed):
+    """Not the model: a story of the grammar for each, which takes no time."""
+    dice = random.Random(seed)
+    return [begun + dice.choice(STORIES).partition(TITLE_END)[2] for begun in beginnings]
+
+
+def every_second(text: str) -> Verdict:
+    """A judge with a taste that nothing explains."""
+    return Verdict(sum(map(ord, text)) % 2 == 0)
 
 
 @pytest.fixture
 def run_folder(tmp_path) -> Run:
     """A model that has learned nothing."""
-    from gptlib import Trainer
-
     ids = torch.tensor([token for ids in ids_of(*STORIES[:4]) for token in ids])
     config = TrainConfig(steps=1, batch_size=1, warmup=0, eval_every=1, eval_windows=1, lr=1e-5)
     return Trainer(make(), ids, ids, config, tmp_path / "run", TOKENIZER).fit()
 
 
 def test_the_whole_comparison_in_small(tmp_path, run_folder, monkeypatch):
-    """A model that can tell nothing, and a judge that likes every second text."""
-    monkeypatch.setattr(
-        preference_pairs, "judge_story", lambda text: _Verdict(sum(map(ord, text)) % 2 == 0)
-    )
+    monkeypatch.setattr(preference_pairs, "write_stories", write)
+    monkeypatch.setattr(preference_pairs, "judge_story", every_second)
     said = []
     runs = tmp_path / "runs"
     record = preference.story_preference(run_folder.run_dir, TINY, runs, said.append)
@@ -241,7 +244,8 @@ def test_the_whole_comparison_in_small(tmp_path, run_folder, monkeypatch):
 
 
 def test_no_pairs_are_refused_with_what_was_found(tmp_path, run_folder, monkeypatch):
-    monkeypatch.setattr(preference_pairs, "judge_story", lambda text: _Verdict(True))
+    monkeypatch.setattr(preference_pairs, "write_stories", write)
+    monkeypatch.setattr(preference_pairs, "judge_story", lambda text: Verdict(True))
     with pytest.raises(DataError, match="30 of 30 stories hold together, which makes 0 pairs"):
         preference.story_preference(run_folder.run_dir, TINY, tmp_path, lambda line: None)
 
@@ -258,11 +262,9 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     preference.main(["--steps", "3", "--betas", "0.2,0.4", "--lr", "1e-3", "--out", str(out)])
     assert asked["sizes"] == replace(Sizes(), steps=3, betas=(0.2, 0.4), lr=1e-3)
     assert asked["run"] == "stories" and asked["folder"] is None
-    assert (
-        read_record(out).result == {"order": [BASE]}
-        and "story-preference" in capsys.readouterr().out
-    )
+    assert read_record(out).result == {"order": [BASE]}
+    assert "story-preference" in capsys.readouterr().out
     for wrong in ("0", "-1,2", "small", "", "nan"):
         with pytest.raises(ConfigError, match="--betas is"):
-            preference.main(["--betas", wrong])
+            preference.main([f"--betas={wrong}"])
     assert math.isclose(Sizes().config(0, 16).min_lr, 1e-5)

@@ -112,12 +112,9 @@ def encode_pairs(
     """
     found = []
     for title, *stories in pairs:
-        prompt = tokenizer.encode(begin_with(title=title))
-        chosen, rejected = (
-            tokenizer.encode(story.removeprefix(begin_with(title=title)))[
-                : block_size - len(prompt)
-            ]
-            for story in stories
-        )
+        begun = begin_with(title=title)
+        prompt = tokenizer.encode(begun)
+        answers = (tokenizer.encode(story.removeprefix(begun)) for story in stories)
+        chosen, rejected = (answer[: block_size - len(prompt)] for answer in answers)
         found.append(Pair(prompt, chosen, rejected))
     return found
