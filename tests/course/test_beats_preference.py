@@ -181,15 +181,16 @@ def test_seeds_are_put_together():
 
         return {"rivals": {BASE: line(base, loss=1.0), "r": line(rival, loss=2.0, followed=[1])}}
 
-    found = summarize([
+    base, rival = summarize([
         of_seed([True, False, False], [True, True, False]),
         of_seed([False, False, True], [True, True, True]),
     ])  # fmt: skip
-    assert found["r"]["holds"]["right"] == 5 and found["r"]["holds"]["n"] == 6
-    assert found["r"]["share"]["values"] == pytest.approx([2 / 3, 1])
-    assert found["r"]["against_base"]["only_a"] == 3 and found["r"]["against_base"]["only_b"] == 0
-    assert found["r"]["loss"]["mean"] == 2.0 and found["r"]["followed"] == [[1], [1]]
-    assert found[BASE]["against_base"]["difference"] == 0
+    assert (base["name"], rival["name"]) == (BASE, "r")
+    assert rival["holds"]["right"] == 5 and rival["holds"]["n"] == 6
+    assert rival["share"]["values"] == pytest.approx([2 / 3, 1])
+    assert rival["against_base"]["only_a"] == 3 and rival["against_base"]["only_b"] == 0
+    assert rival["loss"]["mean"] == 2.0 and rival["followed"] == [[1], [1]]
+    assert base["against_base"]["difference"] == 0
 
 
 # --- the whole ------------------------------------------------------------------------------------
@@ -221,11 +222,10 @@ def test_the_whole_comparison_in_small(tmp_path, run_folder, monkeypatch):
     runs = tmp_path / "runs"
     record = preference.story_preference(run_folder.run_dir, TINY, runs, said.append)
     trained = ["tuned on passed", "tuned on chosen", "DPO, β = 0.1", "DPO, β = 0.5"]
-    assert record.result["order"] == [BASE, "likeliest of 2", "best of 2", *trained]
+    rivals = {line["name"]: line for line in record.result["rivals"]}
+    assert list(rivals) == [BASE, "likeliest of 2", "best of 2", *trained]
     assert len(said) == 2 * 7 and len(record.samples) == 2 * 7
-    rivals = record.result["rivals"]
-    for name in record.result["order"]:
-        line = rivals[name]
+    for name, line in rivals.items():
         assert line["holds"]["n"] == 8 and len(line["share"]["values"]) == 2
         assert 0 <= line["within_self_bleu"]["mean"] <= 100
         assert ("followed" in line) == (name in trained)
@@ -255,14 +255,14 @@ def test_the_command(tmp_path, monkeypatch, capsys):
 
     def fake(run, sizes, folder):
         asked.update(run=run, sizes=sizes, folder=folder)
-        return preference.make_record("story-preference", {}, {"order": [BASE]})
+        return preference.make_record("story-preference", {}, {"rivals": []})
 
     monkeypatch.setattr(preference, "story_preference", fake)
     out = tmp_path / "record"
     preference.main(["--steps", "3", "--betas", "0.2,0.4", "--lr", "1e-3", "--out", str(out)])
     assert asked["sizes"] == replace(Sizes(), steps=3, betas=(0.2, 0.4), lr=1e-3)
     assert asked["run"] == "stories" and asked["folder"] is None
-    assert read_record(out).result == {"order": [BASE]}
+    assert read_record(out).result == {"rivals": []}
     assert "story-preference" in capsys.readouterr().out
     for wrong in ("0", "-1,2", "small", "", "nan"):
         with pytest.raises(ConfigError, match="--betas is"):

@@ -124,14 +124,14 @@ DRAWN = {
         {"cosine": np.linspace(1, 0.1, 99), "wsd": np.linspace(1, 0, 99), "constant": np.ones(99)},
     ),
     preference.followed: (
-        {name: [{"step": 20 * n, "chosen": -n * k, "rejected": -3 * n * k} for n in range(7)]
-         for k, name in enumerate(RIVALS[5:])},
+        [{"name": name, "followed": 3 * [[{"step": 20 * n, "chosen": 12 * n - 5 * n * k,
+                                           "rejected": 9 * n - 8 * n * k} for n in range(7)]]}
+         for k, name in enumerate(RIVALS[4:])] + [{"name": RIVALS[0]}],
     ),
     preference.bought_and_paid: (
-        {name: {"holds": told(0.6 + n / 30, 0)["ok"],
-                "within_self_bleu": {"mean": 30 + 4 * n, "values": [28 + 4 * n, 32 + 4 * n]}}
-         | ({} if " of " in name else {"loss": 1}) for n, name in enumerate(RIVALS)},
-        RIVALS,
+        [{"name": name, "holds": told(0.6 + n / 30, 0)["ok"],
+          "within_self_bleu": {"mean": 30 + 4 * n, "values": [28 + 4 * n, 32 + 4 * n]}}
+         | ({} if " of " in name else {"loss": 1}) for n, name in enumerate(RIVALS)],
     ),
     pretraining.faulty_logs: (
         {letter: [{"step": 20 * n, "val": val + k / 2, "grad_norm": 0.1 * 3**k + val / 9}

@@ -71,7 +71,6 @@ def story_preference(
             key: spread([seed["material"][key] for seed in seeds]) for key in seeds[0]["material"]
         },
         "rivals": summarize(seeds),
-        "order": list(seeds[0]["rivals"]),  # the table above, which a record would sort by name
     }
     config = {"step": manifest["step"], "model": model.config.to_dict(), **asdict(sizes)}
     command = "python -m gptlib.course.beats.preference --run RUN"

@@ -144,31 +144,33 @@ def _loss(model: GPT, tokenizer: Tokenizer) -> float:
     return nats / tokens
 
 
-def summarize(seeds: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def summarize(seeds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The rivals over all seeds.
 
     Args:
         seeds: what `compare_rivals` found with each.
 
     Returns:
-        by rival: holds, of the titles of all seeds together, with its interval; against_base, the
-        paired comparison with the base on the same titles; share, and every number of `describe`
-        and the loss, as mean and standard deviation over the seeds; followed, a list a seed.
+        for each rival, in their order: name; holds, of the titles of all seeds together, with its
+        interval; against_base, the paired comparison with the base on the same titles; share, and
+        every number of `describe` and the loss, as mean and standard deviation over the seeds;
+        followed, a list a seed.
     """
-    found = {}
+    found = []
     base = [holds for seed in seeds for holds in seed["rivals"][BASE]["verdicts"]]
     for name, first in seeds[0]["rivals"].items():
         lines = [seed["rivals"][name] for seed in seeds]
         verdicts = [holds for line in lines for holds in line["verdicts"]]
         summary: dict[str, Any] = {
-            key: spread([line[key] for line in lines])
-            for key, value in first.items()
-            if isinstance(value, int | float)
+            "name": name,
+            "holds": Rate(sum(verdicts), len(verdicts)).to_dict(),
+            "share": spread([line["holds"]["share"] for line in lines]),
+            "against_base": asdict(compare(verdicts, base)),
         }
-        summary["holds"] = Rate(sum(verdicts), len(verdicts)).to_dict()
-        summary["share"] = spread([line["holds"]["share"] for line in lines])
-        summary["against_base"] = asdict(compare(verdicts, base))
+        for key, value in first.items():
+            if isinstance(value, int | float):
+                summary[key] = spread([line[key] for line in lines])
         if "followed" in first:
             summary["followed"] = [line["followed"] for line in lines]
-        found[name] = summary
+        found.append(summary)
     return found

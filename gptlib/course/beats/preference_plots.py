@@ -3,19 +3,25 @@
 One job: each function takes plain numbers and returns a finished `Plot` with its alt text.
 """
 
+import statistics
 from collections.abc import Mapping, Sequence
 
 from gptlib.course.plotting import COLORS, FAINT, INK, Plot, label_ends, panels
 
 
-def followed(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> Plot:
+def followed(rivals: Sequence[Mapping]) -> Plot:
     """Draw what chosen and rejected stories gained in log-probability while models were trained.
 
     Args:
-        curves: by name, the lines of `preference_measures.followed`: `step`, `chosen` and
-            `rejected`, nats a story since the reference.
+        rivals: those of the record `story-preference`; drawn is the mean over the seeds of each
+            that was trained, `chosen` and `rejected` by `step`.
     """
-    fig, axes = panels(6.2, rows=2, sharex=True)
+    fig, axes = panels(6.6, rows=2, sharex=True)
+    curves = {
+        rival["name"]: [_mean(lines) for lines in zip(*rival["followed"], strict=True)]
+        for rival in rivals
+        if "followed" in rival
+    }
     for ax, side in zip(axes, ("chosen", "rejected"), strict=True):
         for name, lines in curves.items():
             gained = [line[side] for line in lines]
@@ -40,28 +46,33 @@ def followed(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> Plot:
     )
 
 
-def bought_and_paid(rivals: Mapping[str, Mapping], order: Sequence[str]) -> Plot:
+def _mean(lines: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """What one step was in several seeds, as one."""
+    return {key: statistics.fmean(line[key] for line in lines) for key in lines[0]}
+
+
+def bought_and_paid(rivals: Sequence[Mapping]) -> Plot:
     """Draw, for each use of the judge, the share of stories that hold together and how alike the
     stories to one title are.
 
     Args:
-        rivals: the `rivals` of the record `story-preference`. order: their names, from the top.
+        rivals: those of the record `story-preference`; the first is the base.
     """
     fig, (bought, paid) = panels(
-        1.2 + 0.42 * len(order), columns=2, sharey=True, width_ratios=[5, 4]
+        1.2 + 0.42 * len(rivals), columns=2, sharey=True, width_ratios=[5, 4]
     )
-    for row, name in enumerate(order):
-        holds, alike = rivals[name]["holds"], rivals[name]["within_self_bleu"]
-        color = COLORS[0] if "loss" in rivals[name] else COLORS[1]
+    for row, rival in enumerate(rivals):
+        holds, alike = rival["holds"], rival["within_self_bleu"]
+        color = COLORS[0] if "loss" in rival else COLORS[1]
         bought.plot(holds["ci95"], [row, row], "-", color=color)
         bought.plot(holds["share"], row, "o", color=color)
         paid.plot(alike["values"], [row] * len(alike["values"]), "|", color=FAINT, markersize=9)
         paid.plot(alike["mean"], row, "o", color=color)
-    base = rivals[order[0]]
+    base = rivals[0]
     bought.axvline(base["holds"]["share"], color=FAINT, linewidth=0.8, zorder=0)
     paid.axvline(base["within_self_bleu"]["mean"], color=FAINT, linewidth=0.8, zorder=0)
-    bought.set_yticks(range(len(order)), order)
-    bought.set_ylim(len(order) - 0.5, -0.5)
+    bought.set_yticks(range(len(rivals)), [rival["name"] for rival in rivals])
+    bought.set_ylim(len(rivals) - 0.5, -0.5)
     bought.set_xlabel("hold together\n(share, 95%)")
     paid.set_xlabel("alike within a title\n(self-BLEU)")
     paid.tick_params(left=False)
@@ -71,9 +82,9 @@ def bought_and_paid(rivals: Mapping[str, Mapping], order: Sequence[str]) -> Plot
     bought.plot([], [], "o-", color=COLORS[1], label="one of several")
     fig.legend(loc="outside upper right", ncols=2, handletextpad=0.3, labelcolor=INK)
     told = "; ".join(
-        f"{name}, {rivals[name]['holds']['share']:.2f} and "
-        f"{rivals[name]['within_self_bleu']['mean']:.0f}"
-        for name in order
+        f"{rival['name']}, {rival['holds']['share']:.2f} and "
+        f"{rival['within_self_bleu']['mean']:.0f}"
+        for rival in rivals
     )
     return Plot(
         fig,
