@@ -20,7 +20,7 @@ from gptlib.chat import with_chat
 from gptlib.cli.arguments import flag_of
 from gptlib.cli.finetune_options import DEFAULTS, METHODS, OPTIONS, SWITCHES
 from gptlib.cli.finetune_texts import Old, Source, conversations, note_of_old, old_text, plain_text
-from gptlib.cli.marked import SAMPLING, with_marks
+from gptlib.cli.marked import sampling, with_marks
 from gptlib.cli.plan import ROUND, given, vocabulary
 from gptlib.cli.texts import load_writer, noted, noted_place, open_text
 from gptlib.errors import CheckpointError, ConfigError, nearest
@@ -80,7 +80,7 @@ def begin(args: argparse.Namespace) -> Plan:
     hints = manifest.get("sampling", (manifest.get("note") or {}).get("sampling"))
     if not chats:
         note |= noted(args.data, args.out)  # where `gptlib eval` looks for a run's text
-        hints = SAMPLING if source.corpus else hints
+        hints = sampling(source.corpus) if source.corpus else hints
     if hints:
         note["sampling"] = hints
     config = _config(args, settings, source)

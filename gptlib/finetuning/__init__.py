@@ -2,6 +2,7 @@
 
 from gptlib.finetuning.answers import AnswerBatches, AnswerLoss
 from gptlib.finetuning.asking import ask, ask_many
+from gptlib.finetuning.dpo import dpo_loss, sequence_logprobs
 from gptlib.finetuning.examples import Example, deal, make_examples, read_examples
 from gptlib.finetuning.lora import LoRALinear, add_lora, merge_lora, trainable, tune_last
 from gptlib.finetuning.new_rows import train_new_rows
@@ -18,11 +19,13 @@ __all__ = [
     "ask",
     "ask_many",
     "deal",
+    "dpo_loss",
     "load_lora",
     "make_examples",
     "merge_lora",
     "read_examples",
     "save_lora",
+    "sequence_logprobs",
     "train_new_rows",
     "trainable",
     "tune_last",

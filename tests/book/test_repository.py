@@ -46,6 +46,7 @@ COURSE = {
     9: "pretraining",
     10: "stories",
     11: "finetuning",
+    12: "beats",
 }
 COURSE_FLOOR_OF = {module: floor for floor, modules in COURSE.items() for module in modules.split()}
 

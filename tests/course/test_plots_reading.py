@@ -11,6 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from reading import faults
 
+from gptlib.course.beats import preference_plots as preference
 from gptlib.course.bigram import plots as bigram
 from gptlib.course.digits import plots as digits
 from gptlib.course.multi_head import plots as transformer
@@ -66,6 +67,10 @@ def told(share: float, distinct: float, **settings: object) -> dict:
     return {"ok": {"share": share, "ci95": interval}, "distinct_2": distinct, "settings": settings}
 
 
+RIVALS = (
+    "base", "likeliest of 4", "best of 2", "best of 4", "tuned on passed", "tuned on chosen",
+    "DPO, β = 0.03", "DPO, β = 0.1", "DPO, β = 0.3",
+)  # fmt: skip
 DRAWN = {
     bits.levels: (torch.sin(torch.arange(128) ** 1.5) * 0.1,),
     samplers.quality_and_diversity: (
@@ -117,6 +122,16 @@ DRAWN = {
     pretraining.shard_spikes: (SPIKES,),
     pretraining.schedules: (
         {"cosine": np.linspace(1, 0.1, 99), "wsd": np.linspace(1, 0, 99), "constant": np.ones(99)},
+    ),
+    preference.followed: (
+        [{"name": name, "followed": 3 * [[{"step": 20 * n, "chosen": 12 * n - 5 * n * k,
+                                           "rejected": 9 * n - 8 * n * k} for n in range(7)]]}
+         for k, name in enumerate(RIVALS[4:])] + [{"name": RIVALS[0]}],
+    ),
+    preference.bought_and_paid: (
+        [{"name": name, "holds": told(0.6 + n / 30, 0)["ok"],
+          "within_self_bleu": {"mean": 30 + 4 * n, "values": [28 + 4 * n, 32 + 4 * n]}}
+         | ({} if " of " in name else {"loss": 1}) for n, name in enumerate(RIVALS)],
     ),
     pretraining.faulty_logs: (
         {letter: [{"step": 20 * n, "val": val + k / 2, "grad_norm": 0.1 * 3**k + val / 9}
@@ -238,8 +253,8 @@ def test_every_figure_is_small_and_all_of_it_follows_the_page(draw):
 
 
 MODULES = [
-    attention, bigram, digits, pretraining, resume, samplers, scaling, speedrun, stories, tokens,
-    transformer,
+    attention, bigram, digits, preference, pretraining, resume, samplers, scaling, speedrun,
+    stories, tokens, transformer,
 ]  # fmt: skip
 
 
