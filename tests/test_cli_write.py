@@ -112,7 +112,7 @@ def test_control_tokens(there, flags, tmp_path, capsys):
     first = min(records, key=lambda r: r["number"])
     assert first["prompt"] == f"A {first['tone']} {first['theme']}."
     assert blocks.read_text().startswith(
-        f"<LOC>\n<|theme={first['theme']}|><|tone={first['tone']}|>\n{first['text']}\n</LOC>\n\n"
+        f"<LOC><|{first['theme']}|><|{first['tone']}|>\n{first['text']}\n</LOC>\n\n"
     )
     assert blocks.read_text().count("<LOC>") == 12
     assert f"{blocks}: 12 blocks" in capsys.readouterr().out

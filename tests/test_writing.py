@@ -549,14 +549,14 @@ def test_a_file_of_another_command_is_refused(tmp_path):
 def test_blocks(tmp_path):
     record = {"text": "A quay.", "theme": "harbor", "tone": "cold", "id": 7, "prompt": "p",
               "model": "m", "made_by": "x"}  # fmt: skip
-    cold = "<LOC>\n<|theme=harbor|><|tone=cold|>\nA quay.\n</LOC>\n"
+    cold = "<LOC><|harbor|><|cold|>\nA quay.\n</LOC>"
     assert block(record) == block(record | {"text": "<LOC>\nA quay.\n</LOC>"}) == cold
-    assert block({"text": "A mill.", "number": 0}) == "<LOC>\nA mill.\n</LOC>\n"
+    assert block({"text": "A mill.", "number": 0}) == "<LOC>\nA mill.\n</LOC>"
     spoiled = {"text": "A </LOC> B", "number": 2}
     plain = {"text": "A mill.", "number": 0}
     place = tmp_path / "new" / "blocks.txt"
     assert write_blocks(place, [spoiled, record | {"number": 1}, plain]) == 1
-    assert place.read_text() == "<LOC>\nA mill.\n</LOC>\n\n" + cold
+    assert place.read_text() == "<LOC>\nA mill.\n</LOC>\n\n" + cold + "\n\n"
 
 
 def test_what_is_not_installed_is_named(monkeypatch):

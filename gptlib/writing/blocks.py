@@ -1,33 +1,30 @@
-"""Texts as blocks that a model can be fine-tuned on, each begun by the marks of its fields.
+"""Texts as places that a model can be fine-tuned on, each begun by the values of its fields.
 
-One job: `block` and `write_blocks`. A block is `<LOC>`, a line of control tokens, the text, and
-`</LOC>`:
+One job: `block` and `write_blocks`. A block is what `load_corpus` reads as a place:
 
-    <LOC>
-    <|theme=harbor|><|tone=cold|>
+    <LOC><|harbor|><|cold|>
     The quay ends where the ice begins.
     </LOC>
 
-A model that has read such blocks is asked for a cold harbor by the first two lines. A tokenizer
-can make one id of each control token; GPT-2's spells them, which serves as well.
+A model that has read such blocks is asked for a cold harbor by the first line.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from gptlib.files import write_atomic
-from gptlib.stories.marks import genre_token
+from gptlib.corpora.locations import mark_location, write_locations
+from gptlib.places.marks import LOC, LOC_END
 from gptlib.writing.questions import OWN_NAMES
-
-BEGIN, END = "<LOC>", "</LOC>"
 
 
 def control_tokens(record: Mapping[str, object]) -> list[str]:
-    """The marks of a record's own fields, in their order, as far as they are words."""
-    own = [(k, v) for k, v in record.items() if k not in OWN_NAMES and isinstance(v, str)]
-    return [genre_token(f"{name}={value}") for name, value in own]
+    """What a record's own fields say, in their order, as far as it is words."""
+    own = [v for k, v in record.items() if k not in OWN_NAMES and isinstance(v, str)]
+    words = ["_".join(re.findall(r"\w+", value.lower())) for value in own]
+    return [word for word in words if word]
 
 
 def block(record: Mapping[str, object]) -> str | None:
@@ -35,11 +32,10 @@ def block(record: Mapping[str, object]) -> str | None:
 
     Where a model wrote the marks around its text by itself, they are not doubled.
     """
-    text = str(record["text"]).strip().removeprefix(BEGIN).removesuffix(END).strip()
-    if BEGIN in text or END in text or not text:
+    text = str(record["text"]).strip().removeprefix(LOC).removesuffix(LOC_END).strip()
+    if LOC in text or LOC_END in text or not text:
         return None
-    marks = "".join(control_tokens(record))
-    return "\n".join([BEGIN, *([marks] if marks else []), text, END]) + "\n"
+    return mark_location(text, *control_tokens(record))
 
 
 def write_blocks(path: Path, records: Sequence[Mapping[str, object]]) -> int:
@@ -48,5 +44,5 @@ def write_blocks(path: Path, records: Sequence[Mapping[str, object]]) -> int:
     ordered = sorted(records, key=lambda record: int(str(record["number"])))
     blocks = [block(record) for record in ordered]
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, "\n".join(text for text in blocks if text).encode())
+    write_locations(path, [text for text in blocks if text])
     return blocks.count(None)
