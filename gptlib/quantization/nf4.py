@@ -14,9 +14,9 @@ Source: Dettmers et al. 2023, *QLoRA*, section 3 and appendix E; `bitsandbytes.f
 two levels are equally near, the lower one is taken, as there, so on a CPU every weight has the same
 code. CUDA's kernel compares with midpoints written out in decimals: there a weight within 1e-7 of
 one, in units of its block's scale, may go to the neighbor. The codes of scales are equal but for
-two cases: a scale that close to a midpoint, which bitsandbytes decides by two distances; and a
-group of equal scales, all at distance 0 from their mean, to which it gives code 0 times 0 and we
-the code of 0. Both stand for the mean.
+two cases: a scale within 2e-5 of a midpoint, in units of its group's, since bitsandbytes searches
+by a table and may end one level off; and a group of equal scales, all at distance 0 from their
+mean, to which it gives code 0 times 0 and we the code of 0. Both stand for the mean.
 """
 
 from __future__ import annotations
