@@ -117,8 +117,9 @@ def test_a_text_begins_and_ends_with_one_token(files):
 def test_what_is_no_such_file_is_refused(files, tmp_path):
     model, tokens, _ = files
     data = model.read_bytes()
-    for n, bad in enumerate([b"", data[:20], data[:-4], data + b"\0", struct.pack("<7i", *[7] * 7),
-                             struct.pack("<7i", 64, 128, -2, 4, 2, 300, 96) + data[28:]]):  # fmt: skip
+    odd, no_head = struct.pack("<7i", *[7] * 7), struct.pack("<7i", 64, 128, -2, 4, 2, 300, 96)
+    wrong = [b"", data[:20], data[:-4], data + b"\0", odd, no_head + data[28:]]
+    for n, bad in enumerate(wrong):
         (tmp_path / f"{n}.bin").write_bytes(bad)
         with pytest.raises(CheckpointError, match="no model of llama2.c"):
             from_llama2c(tmp_path / f"{n}.bin")

@@ -240,7 +240,10 @@ def test_a_paged_optimizer_moves_as_torchs_and_says_nothing(base, pairs, tmp_pat
         config = replace(CONFIG, paged=paged, steps=3)
         train_adapter(tuned(base, config), pairs, config, tmp_path / str(paged))
     losses = [
-        [json.loads(line)["loss"] for line in (tmp_path / name / "log.jsonl").open()]
+        [
+            json.loads(line)["loss"]
+            for line in (tmp_path / name / "log.jsonl").read_text().splitlines()
+        ]
         for name in ("False", "True")
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
@@ -325,14 +328,22 @@ def test_settings_and_models_that_cannot_be_are_refused(base, pairs, tmp_path):
         load_base(narrow, device="cpu")
 
 
-def test_nothing_is_said_aloud(base):
+def test_nothing_is_said_aloud(base, tmp_path):
     program = (
         "import sys; from gptlib.qlora import *\n"
         "model, tokenizer = load_base(sys.argv[1], device='cpu')\n"
-        "model = add_adapter(model, QLoRAConfig(rank=2, recompute=False))\n"
-        "answer(model, tokenizer, [{'role': 'user', 'content': 'the cold'}], 2)\n"
+        "config = QLoRAConfig(rank=2, steps=1, batch_size=1, paged=True)\n"
+        "model, asked = add_adapter(model, config), {'role': 'user', 'content': 'the cold'}\n"
+        "pair = encode_pair([asked, {'role': 'assistant', 'content': 'hour'}], tokenizer)\n"
+        "train_adapter(model, [pair], config, sys.argv[2])\n"
+        "answer(model, tokenizer, [asked], 2)\n"
+        "merge_adapter(sys.argv[1], sys.argv[2] + '/adapter', '4bit')\n"
+        "merge_adapter(sys.argv[1], sys.argv[2] + '/adapter', 'dequantized')\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, str(base)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program, str(base), str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.stdout == done.stderr == ""

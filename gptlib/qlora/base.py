@@ -132,8 +132,8 @@ def add_adapter(model: PreTrainedModel, config: QLoRAConfig) -> PeftModel:
             "layers as targets"
         ) from error
     if config.recompute:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        model.config.use_cache = False
+        with quiet():  # transformers 5.0 knows it by this name alone, later ones warn of it
+            model.gradient_checkpointing_enable({"use_reentrant": False})
     return tuned
 
 
