@@ -5,7 +5,7 @@ One job: `answer`, the text that a model writes after what is asked, in the form
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -34,6 +34,7 @@ def answer(
             token each time. top_p: the smallest set of tokens with so much of the probability.
         seed: of the dice; the generators' states are put back.
     """
+    writer: Any = model  # whose `generate` its type does not tell of
     device = next(model.parameters()).device
     ids = tokenizer(asked(messages, tokenizer), add_special_tokens=False)["input_ids"]
     start = torch.tensor([ids], device=device)
@@ -42,11 +43,11 @@ def answer(
     runtime.seed_everything(seed)
     try:
         with quiet():
-            out = model.generate(
+            out = writer.generate(
                 input_ids=start, attention_mask=torch.ones_like(start), max_new_tokens=max_tokens,
                 do_sample=temperature > 0, eos_token_id=tokenizer.eos_token_id,
                 pad_token_id=tokenizer.eos_token_id, use_cache=True, **drawn,
             )  # fmt: skip
     finally:
         runtime.set_random_state(before)
-    return tokenizer.decode(out[0, len(ids) :], skip_special_tokens=True).strip()
+    return str(tokenizer.decode(out[0, len(ids) :], skip_special_tokens=True)).strip()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
 import torch
@@ -168,7 +168,7 @@ def save_adapter(model: PeftModel, folder: str | Path) -> None:
     Raises:
         DataError: the folder is there already, or cannot be written.
     """
-    settings = copy.copy(model.peft_config["default"])
+    settings: Any = copy.copy(model.peft_config["default"])
     settings.inference_mode = True
     settings.target_modules = sorted(settings.target_modules)  # a set, which has no order
     with new_folder(folder) as temporary:
@@ -200,6 +200,6 @@ def load_adapter(model: PreTrainedModel, folder: str | Path) -> PeftModel:
 
 def mark_of(model: torch.nn.Module) -> str:
     """Hex sha256 of the first matrix that an adapter stands beside: a resumed run has the same."""
-    first = next(m.base_layer.weight for m in model.modules() if hasattr(m, "base_layer"))
-    raw = first.detach().cpu().contiguous().view(torch.uint8)
+    first: Any = next(m.base_layer for m in model.modules() if hasattr(m, "base_layer"))
+    raw = first.weight.detach().cpu().contiguous().view(torch.uint8)
     return hashlib.sha256(raw.numpy().tobytes()).hexdigest()

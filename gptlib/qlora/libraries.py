@@ -24,7 +24,7 @@ def quiet(bars: bool = False) -> Generator[None]:
     before = {name: logging.getLogger(name).level for name in _LOUD}
     for name in _LOUD:
         logging.getLogger(name).setLevel(logging.ERROR)
-    drawing = None
+    drawing, shown = None, False
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -35,7 +35,7 @@ def quiet(bars: bool = False) -> Generator[None]:
                 drawing.disable_progress_bar()
             yield
     finally:
-        if drawing is not None and shown:
+        if drawing and shown:
             drawing.enable_progress_bar()
         for name, level in before.items():
             logging.getLogger(name).setLevel(level)

@@ -14,7 +14,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -127,7 +127,7 @@ def encode_pair(
 
 
 def _written(messages: Messages, tokenizer: PreTrainedTokenizerBase, ask: bool = False) -> str:
-    form = tokenizer.chat_template or PLAIN
+    form: Any = tokenizer.chat_template or PLAIN
     return str(
         tokenizer.apply_chat_template(
             messages, chat_template=form, tokenize=False, add_generation_prompt=ask

@@ -3,7 +3,9 @@
 One job: `quantize_nf4` and its inverse, on a page, to the codes of `bitsandbytes`. Three ideas:
 
 - Trained weights look normal, so the sixteen levels stand where a normal distribution has its
-  quantiles: about as many weights fall to one level as to another, and no code is wasted.
+  quantiles: dense in the middle, where most weights are. All codes would be equally frequent if a
+  block's largest weight were its outermost quantile; the largest of 64 lies farther out (Yoshida
+  2023), so they are only more even than those of equidistant levels.
 - A block of 64 weights shares a scale, its largest magnitude, which one level meets exactly.
 - The scales are weights too, a sixty-fourth as many, and are stored in eight bits (double
   quantization): 4 + 8/64 + 32/(64 · 256) = 4.127 bits a weight instead of 4.5.
