@@ -275,8 +275,8 @@ def test_looking_at_a_model_does_not_change_it(base, pairs):
 
 
 def test_merged_where_it_was_trained_an_adapter_is_kept(base, pairs, tmp_path):
-    """In four bits again most of a small adapter is rounded away; in the base it meets weights
-    without the errors that it was trained beside."""
+    """In four bits it is rounded once more; in the base it meets weights without the errors that it
+    was trained beside. Which of these two is worse depends on the run, so that is not said here."""
     config = replace(CONFIG, steps=12, save_every=12, dropout=0.0)
     model = tuned(base, config)
     train_adapter(model, pairs, config, tmp_path)

@@ -3,8 +3,8 @@
 One job: `merge_adapter` and `differences`. The adapter was trained beside Q(W), the base in four
 bits, so the model that was trained computes with D(Q(W)) + BA, D turning codes back into numbers.
 
-- "4bit" keeps it small: Q(D(Q(W)) + BA). What was added is rounded, and mostly rounded away: a
-  quarter of the distance of two levels moves no code.
+- "4bit" keeps it small: Q(D(Q(W)) + BA). What was added is rounded once more: where it is less than
+  half the distance of two levels no code moves, and where one moves it may move too far.
 - "base" goes back to the model as published: W + BA. Nothing is rounded, but BA had learned to live
   with the errors of Q, and, in part, to make up for them.
 - "dequantized" merges where it was trained: D(Q(W)) + BA, rounded only to the number type. It is as
