@@ -134,6 +134,7 @@ def add_adapter(model: PreTrainedModel, config: QLoRAConfig) -> PeftModel:
     if config.recompute:
         with quiet():  # transformers 5.0 knows it by this name alone, later ones warn of it
             model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.config.use_cache = False  # what is made anew has no use for it; `answer` asks for it
     return tuned
 
 
