@@ -1,9 +1,12 @@
 """What stands on both sides of a split, word for word.
 
-One job: `find_leaks`. A test that asks for text which was trained on measures memory. Two pieces
+One job: `find_leaks`, and beside it `known_names`. A test that asks for text which was trained on measures memory. Two pieces
 leak if they share a run of words, 13 or more as Brown et al. looked for them; whatever is shared is
 named. It is exact and it is about words: a paraphrase, a translation or a scene told twice in other
 words passes. Case, punctuation and line breaks do not count.
+
+Chunks of one chapter share no run of words, and still tell of each other: the same people, in the
+same place, an hour later. `known_names` shows that as far as capital letters do.
 
 Source: Brown et al., Language models are few-shot learners (2020), appendix C.
 """
@@ -16,11 +19,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gptlib.beats.pairs import Pair
-from gptlib.errors import ConfigError
+from gptlib.errors import ConfigError, DataError
 
 RUN = 13  # words; shorter ones are shared by people who never met
 
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
+_WITHIN = re.compile(r"(?<=[a-z,;] )[A-Z][a-z]+")  # after a word, so that it begins no sentence
+_SMALL = re.compile(r"\b[a-z]+")
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,27 @@ def find_leaks(train: Sequence[Pair], test: Sequence[Pair], run: int = RUN) -> l
                         shared = " ".join(shared.split())
                         longest[key] = Leak(train[other], test[number], shared, length, part)
     return sorted(longest.values(), key=lambda leak: -leak.length)
+
+
+def known_names(train: Sequence[Pair], test: Sequence[Pair]) -> float:
+    """What share of the names in the test's prose stands in the prose trained on, 0 to 1.
+
+    A name is a word that has a capital letter within a sentence, and nowhere in the test's prose a
+    small one. That is a rule for English; German would have names everywhere.
+
+    Raises:
+        DataError: the test's prose has no names.
+    """
+    names = _names(test)
+    if not names:
+        raise DataError(f"the prose of {len(test)} pairs has no names in it, so no share is known")
+    known = {word for pair in train for word in _WORD.findall(pair.prose)}
+    return len(names & known) / len(names)
+
+
+def _names(pairs: Sequence[Pair]) -> set[str]:
+    within = {name for pair in pairs for name in _WITHIN.findall(pair.prose)}
+    return within - {word.capitalize() for pair in pairs for word in _SMALL.findall(pair.prose)}
 
 
 #: The words of a text without case, where each stands in it, and the text.

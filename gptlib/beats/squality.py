@@ -56,8 +56,8 @@ def squality_pairs(
     path = cache_folder() / FILE if path is None else path
     if not path.is_file():
         raise DataError(
-            f"{path} is not there; put SQuALITY's train.jsonl there, or set GPTLIB_DATA to a folder "
-            f"that has {FILE}"
+            f"{path} is not there; put SQuALITY's train.jsonl there, or set GPTLIB_DATA to a "
+            f"folder that has {FILE}"
         )
     pairs = []
     for item, where in json_lines(path)[:stories]:
@@ -84,7 +84,7 @@ def align(told: Sequence[str], chunks: Sequence[str]) -> list[int]:
         raise DataError(f"there are {len(told)} sentences and {len(chunks)} chunks; give both")
     vectorizer = TfidfVectorizer(stop_words="english", sublinear_tf=True)
     try:
-        texts = vectorizer.fit_transform([*told, *chunks])
+        texts: Any = vectorizer.fit_transform([*told, *chunks])
     except ValueError as error:  # an empty vocabulary
         raise DataError(f"the sentences and chunks have no words ({error})") from error
     alike: np.ndarray = (texts[: len(told)] @ texts[len(told) :].T).toarray()  # (S, C)

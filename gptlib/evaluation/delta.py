@@ -7,7 +7,9 @@ value is far depends on the reference, so compare values of one call, and give i
 the author's for a foot rule.
 
 It is made for texts of thousands of words. In 500 words a word of rank 100 comes once or not at
-all, and the distance is mostly noise: join the texts of one model before you measure them.
+all, and the distance is mostly noise: between four writers of fairy tales of one time the nearest
+was the right one for 65 of 96 pieces of 500 words, and for 15 of 16 of 5,000. So join the texts of
+one model before you measure them.
 
 Sources: Burrows, 'Delta': a measure of stylistic difference and a guide to likely authorship,
 Literary and Linguistic Computing 17 (2002), 267-287. Eder, Does size matter? Authorship
@@ -17,6 +19,7 @@ attribution, small samples, big problem, Digital Scholarship in the Humanities 3
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer
@@ -54,25 +57,25 @@ def burrows_delta(
         )
     vectorizer = CountVectorizer(token_pattern=_WORD, max_features=words)
     try:
-        known = vectorizer.fit_transform(reference).toarray()  # (R, W)
+        counted: Any = vectorizer.fit_transform(reference)
     except ValueError as error:  # an empty vocabulary
         raise DataError(f"the texts of reference have no words ({error})") from error
-    lengths = CountVectorizer(token_pattern=_WORD).build_analyzer()
+    split = CountVectorizer(token_pattern=_WORD).build_analyzer()
 
-    def shares(counts: np.ndarray, of: Sequence[str], name: str) -> np.ndarray:
-        sizes = np.array([len(lengths(text)) for text in of])
+    def shares(counts: Any, of: Sequence[str], name: str) -> np.ndarray:
+        sizes = np.array([len(split(text)) for text in of])
         if not sizes.all():
             raise DataError(f"{name} number {int(sizes.argmin()) + 1} has no words in it")
-        return counts / sizes[:, None]
+        return counts.toarray() / sizes[:, None]  # (texts, W)
 
-    ground = shares(known, reference, "the text of reference")
+    ground = shares(counted, reference, "the text of reference")
     spread = ground.std(axis=0)
     varies = spread > 0  # a word that all use alike tells nobody apart
     if not varies.any():
         raise DataError("the texts of reference are all alike; give texts of several hands")
 
     def z(of: Sequence[str], name: str) -> np.ndarray:
-        found = shares(vectorizer.transform(of).toarray(), of, name)
+        found = shares(vectorizer.transform(of), of, name)
         return ((found - ground.mean(axis=0)) / np.where(varies, spread, 1.0))[:, varies]
 
     center = z(author, "the author's text").mean(axis=0)

@@ -5,8 +5,8 @@ One job: `telling`, three counts that editors' advice speaks of, and what each c
 - filter words, verbs that stand between a reader and what somebody perceives or thinks ("she saw
   that it rained" for "it rained"). It does not see whether the verb matters: a blind man who sees
   is no filter. "felt" is counted in "a felt hat".
-- adverbs in -ly, by their letters: "quickly" and "suddenly", but not "often" or "fast". Common words
-  in -ly that are no adverbs of manner (only, family, early) are left out by a list.
+- adverbs in -ly, by their letters: "quickly" and "suddenly", but not "often" or "fast". Common
+  words in -ly that are no adverbs of manner (only, family, early) are left out by a list.
 - dialogue, the share of words between quotation marks: speech is shown and not told, unless the
   speaker tells. Speech after a dash, or without marks, is not seen.
 
