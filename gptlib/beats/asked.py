@@ -3,8 +3,8 @@
 One job: `write_prompts` makes the file that `gptlib data write --prompts FILE` asks a server;
 `read_answers` makes pairs of what came back, or of beats that somebody wrote by hand:
 
-    {"chapter": "3 The Mill", "chunk": 2, "text": "- Ada comes to the mill.\\n- …"}
-    {"chapter": "3 The Mill", "chunk": 2, "beats": ["Ada comes to the mill.", "…"]}
+    {"chapter": "The Mill", "chunk": 2, "text": "- Ada comes to the mill.\\n- …"}
+    {"chapter": "The Mill", "chunk": 2, "beats": ["Ada comes to the mill.", "…"]}
 """
 
 from __future__ import annotations
@@ -75,12 +75,12 @@ def read_answers(path: Path, chunks: Sequence[Chunk]) -> list[Pair]:
             raise DataError(f"{where} does not say of which chapter and chunk it is; add them")
         if (chunk := known.get((place[0], place[1]))) is None:
             raise DataError(
-                f"{where} is about chapter {place[0]}, chunk {place[1]}, and there is none; give "
+                f"{where} is about {place[0]}, chunk {place[1]}, and there is none; give "
                 "the answers for this novel, cut as it was when they were asked for"
             )
         if chunk.text not in item.get("prompt", chunk.text):
             raise DataError(
-                f"{where} was asked about another text than chapter {place[0]}, chunk {place[1]}; "
+                f"{where} was asked about another text than {place[0]}, chunk {place[1]}; "
                 "cut the novel as it was cut then"
             )
         if (chunk.chapter, chunk.number) in answered:

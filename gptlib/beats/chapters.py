@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from gptlib.corpora.text_file import plain_lines
 from gptlib.errors import ConfigError, DataError
@@ -30,18 +31,12 @@ _WRAPPED = 50  # characters; a paragraph whose lines are all longer was broken b
 
 @dataclass(frozen=True)
 class Chapter:
-    """A chapter: its number from 1, its heading as it stands, its paragraphs, and the line of its
-    heading in the file (1 for what stands before the first)."""
+    """A chapter: a name that no other chapter has, its paragraphs, and the line of its heading in
+    the file (1 for what stands before the first)."""
 
-    number: int
-    title: str
+    name: str
     paragraphs: tuple[str, ...]
     line: int
-
-    @property
-    def name(self) -> str:
-        """A name that no other chapter of the novel has."""
-        return f"{self.number} {self.title}".strip()
 
 
 @dataclass(frozen=True)
@@ -60,9 +55,10 @@ def chapters_of(text: str, heading: str = HEADING) -> list[Chapter]:
         text: paragraphs with blank lines between them; without any blank line, one in each line.
         heading: a regular expression for the whole of a line that begins a chapter.
 
-    A line `Part Two` before a heading belongs to its title. What stands before the first heading is
-    a chapter without a title. Lines of 50 characters and more within a paragraph are joined by
-    spaces, as a program had broken them; shorter ones, such as verse, are kept.
+    A chapter's name is its heading, with a line `Part Two` above it, and with a number where
+    another has the same. What stands before the first heading is the chapter "opening". Lines of
+    50 characters and more within a paragraph are joined by spaces, as a program had broken them;
+    shorter ones, such as verse, are kept.
 
     Raises:
         ConfigError: `heading` is no regular expression.
@@ -83,16 +79,18 @@ def chapters_of(text: str, heading: str = HEADING) -> list[Chapter]:
     cuts = [_from_part(lines, n) for n in found]
     chapters = []
     if before := _paragraphs(lines[: cuts[0]], apart):
-        chapters.append(Chapter(1, "", before, 1))
+        chapters.append(Chapter("opening", before, 1))
     for cut, head, end in zip(cuts, found, [*cuts[1:], len(lines)], strict=True):
         words = " ".join(line.strip(" #\t") for line in lines[cut : head + 1]).split()
-        title, paragraphs = " ".join(words), _paragraphs(lines[head + 1 : end], apart)
+        name, paragraphs = " ".join(words), _paragraphs(lines[head + 1 : end], apart)
         if not paragraphs:
             raise DataError(
-                f"line {head + 1}: the chapter {title[:60]!r} has no text; if the line belongs to "
+                f"line {head + 1}: the chapter {name[:60]!r} has no text; if the line belongs to "
                 "a table of contents, remove the table"
             )
-        chapters.append(Chapter(len(chapters) + 1, title, paragraphs, head + 1))
+        taken = {chapter.name for chapter in chapters}
+        again = next(n for n in count(1) if _numbered(name, n) not in taken)
+        chapters.append(Chapter(_numbered(name, again), paragraphs, head + 1))
     return chapters
 
 
@@ -110,7 +108,8 @@ def chunks_of(chapters: Sequence[Chapter], most: int = WORDS) -> list[Chunk]:
 
 
 def cut(paragraphs: Sequence[str], most: int = WORDS) -> list[str]:
-    """Put paragraphs together as long as they have no more than so many words.
+    """Put neighboring paragraphs together, into as few chunks of at most so many words as there can
+    be, and as even ones.
 
     A paragraph that alone has more is cut, at ends of sentences; a sentence that has more, between
     words. Each piece is then one like a paragraph.
@@ -139,17 +138,30 @@ def _pieces(paragraph: str, most: int) -> Iterator[str]:
 
 
 def _packed(parts: Sequence[str], most: int, between: str) -> list[str]:
-    """Neighbors joined from the first to the last, as many as have no more than `most` words."""
-    packed: list[list[str]] = []
-    held = 0
-    for part in parts:
-        words = len(part.split())
-        if not packed or held + words > most:
-            packed.append([])
-            held = 0
-        packed[-1].append(part)
-        held += words
-    return [between.join(group) for group in packed]
+    """Neighbors joined: into as few groups of at most `most` words as there can be, and among the
+    ways to do that, the one with the most even groups (the least sum of their squares)."""
+    words = [len(part.split()) for part in parts]
+    # For the first n parts: how many groups, the sum of their squares, where the last one begins.
+    best = [(0, 0, 0)]
+    for end in range(1, len(parts) + 1):
+        options, held = [], 0
+        for start in range(end - 1, -1, -1):
+            held += words[start]
+            if held > most:
+                break
+            groups, squares, _ = best[start]
+            options.append((groups + 1, squares + held**2, start))
+        best.append(min(options))
+    groups, end = [], len(parts)
+    while end:
+        start = best[end][2]
+        groups.append(between.join(parts[start:end]))
+        end = start
+    return groups[::-1]
+
+
+def _numbered(name: str, n: int) -> str:
+    return name if n == 1 else f"{name} ({n})"
 
 
 def _from_part(lines: Sequence[str], head: int) -> int:

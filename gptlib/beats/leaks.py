@@ -1,9 +1,9 @@
 """What stands on both sides of a split, word for word.
 
-One job: `find_leaks`, and beside it `known_names`. A test that asks for text which was trained on measures memory. Two pieces
-leak if they share a run of words, 13 or more as Brown et al. looked for them; whatever is shared is
-named. It is exact and it is about words: a paraphrase, a translation or a scene told twice in other
-words passes. Case, punctuation and line breaks do not count.
+One job: `find_leaks`, and beside it `known_names`. A test that asks for text which was trained on
+measures memory. Two pairs leak if they share a run of words, 13 or more as Brown et al. looked for
+them; whatever is shared is named. It is exact and it is about words: a paraphrase, a translation
+or a scene told twice in other words passes. Case, punctuation and line breaks do not count.
 
 Chunks of one chapter share no run of words, and still tell of each other: the same people, in the
 same place, an hour later. `known_names` shows that as far as capital letters do.

@@ -3,7 +3,7 @@
 One job: `Pair`, its line in a file and back, and a split in which no chapter stands on two sides:
 
     {"messages": [{"role": "system", "content": …}, {"role": "user", "content": "- …"},
-                  {"role": "assistant", "content": prose}], "chapter": "3 The Mill", "chunk": 2}
+                  {"role": "assistant", "content": prose}], "chapter": "The Mill", "chunk": 2}
 
 `transformers`, `trl` and `mlx-lm` read `messages` and leave the other names alone. They tell a
 reader, and `find_leaks`, where a pair comes from.
@@ -48,7 +48,7 @@ class Pair:
     @property
     def where(self) -> str:
         """The pair in words, for a message."""
-        return f"chapter {self.chapter}, chunk {self.chunk}"
+        return f"{self.chapter}, chunk {self.chunk}" if self.chapter else f"chunk {self.chunk}"
 
     @property
     def prompt(self) -> str:

@@ -22,7 +22,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.feature_extraction.text import CountVectorizer
 
 from gptlib.errors import ConfigError, DataError
 
@@ -55,6 +54,8 @@ def burrows_delta(
             f"there are {len(texts)} texts, {len(author)} of the author's and {len(reference)} of "
             "reference; it takes one, one and two at least"
         )
+    from sklearn.feature_extraction.text import CountVectorizer  # slow to import
+
     vectorizer = CountVectorizer(token_pattern=_WORD, max_features=words)
     try:
         counted: Any = vectorizer.fit_transform(reference)

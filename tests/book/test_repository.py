@@ -27,7 +27,7 @@ FLOORS = {
     3: "corpora batches packing muon optim checkpoint",
     4: "tokenizers resizing train_config train_state run_log mirror",
     5: "shards sampling evaluation runs",
-    6: "task trainer hub footprint devices budget serving",
+    6: "task trainer hub footprint devices budget serving beats",
     7: "presets course",
     8: "__init__ cli __main__",
 }
@@ -45,6 +45,7 @@ COURSE = {
     8: "speedrun",
     9: "pretraining",
     10: "stories",
+    11: "beats",
 }
 COURSE_FLOOR_OF = {module: floor for floor, modules in COURSE.items() for module in modules.split()}
 
