@@ -24,7 +24,9 @@ def turned_round(pair: Pair) -> Picture:
     """
     d, width, top = Drawing(), (WIDTH - 2 * MARGIN - 24) / 2, 58.0
     prose = _wrapped(" ".join(pair.prose.split()), _WIDE)[:7]
-    prose[-1] = prose[-1][: _WIDE - 2] + " …"
+    if len(prose[-1]) > _WIDE - 2:
+        prose[-1] = prose[-1].rsplit(" ", 1)[0]
+    prose[-1] += " …"
     beats = [line for beat in pair.beats for line in _wrapped(f"– {beat}", _WIDE)]
     height = 20 + _LINE * (1 + max(len(prose), len(beats)))
     middles = []
