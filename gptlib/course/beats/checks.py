@@ -24,6 +24,7 @@ def longest_run(fn: Callable[[list[str], list[str]], list[str]]) -> Result:
         (["So", "The", "ferry", "came"], ["the", "bell", "rang", "so", "the", "ferry", "went"]),
         (["the", "bell", "and", "then", "a", "pike"], ["a", "pike", "the", "old", "bell"]),
         (["snow"], ["ice", "water"]),
+        (["bell", "the", "pike", "saw", "it"], ["the", "old", "pike", "then", "saw", "bell"]),
         (["a", "map", "of", "it"], ["of", "a", "map", "x", "map", "of", "it"]),
     ]
     return check(
