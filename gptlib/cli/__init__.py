@@ -28,6 +28,7 @@ COMMANDS = {
     "sample": ("sample", "let a trained model write"),
     "serve": ("serve", "let a trained model write on a page in a browser"),
     "eval": ("evaluate", "measure a trained model"),
+    "compare": ("compare", "let a reader choose between two models' texts, blind"),
     "plot": ("plot", "draw the losses of runs"),
     "info": ("info", "say what a run, a checkpoint or a folder of shards is, and if it is whole"),
     "export": ("export", "write a trained model for another program"),

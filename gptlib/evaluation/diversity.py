@@ -1,8 +1,9 @@
 """How different texts are from one another, and from those that a model has read.
 
-One job: `distinct_n` and `self_bleu` look at texts side by side; `longest_shared_runs` and
-`copied_share` look for them in the training text. A high quality with a low diversity is one good
-text told again and again; a run of words as long as a text is no writing but remembering.
+One job: `distinct_n` and `self_bleu` look at texts side by side and `repetition` at each alone;
+`longest_shared_runs` and `copied_share` look for them in the training text. A high quality with a
+low diversity is one good text told again and again; a run of words as long as a text is no writing
+but remembering.
 
 A text is a string, which is read as words and marks of punctuation, or a list of tokens of any
 kind, which is read as it is.
@@ -62,6 +63,25 @@ def distinct_n(texts: Sequence[Text], n: int = 2, most: int | None = None) -> fl
     if not counted:
         raise DataError(f"none of the {len(texts)} texts has {n} words, so there is no run of them")
     return len(set(counted)) / len(counted)
+
+
+def repetition(texts: Sequence[Text], n: int = 3) -> float:
+    """What share of the runs of n words in a text stood in it before, 0 to 1; the mean of texts.
+
+    Each text is looked at by itself, so this is what a reader of one text meets: a model in a loop
+    comes near 1. It grows with the length of a text, so compare texts of one length. Texts of fewer
+    than n words count as 0.
+
+    Raises:
+        ConfigError: n is below 1. DataError: no texts.
+    """
+    if n < 1 or not texts:
+        raise (ConfigError if n < 1 else DataError)(
+            f"n is {n} and there are {len(texts)} texts; give 1 or more of both"
+        )
+    return statistics.fmean(
+        1 - distinct_n([text], n) if len(words(text)) >= n else 0.0 for text in texts
+    )
 
 
 def self_bleu(texts: Sequence[str]) -> float:

@@ -1,6 +1,7 @@
 """How sure a share of right answers is, and the difference between two of them.
 
-One job: `wilson` for one model, `compare` for two that answered the same questions.
+One job: `wilson` for one model, `compare` for two that answered the same questions, `sign_test` for
+two of which somebody prefers one, again and again.
 
 Sources: Wilson, Probable inference, the law of succession, and statistical inference, Journal of
 the American Statistical Association 22 (1927), 209-212. McNemar, Note on the sampling error of the
@@ -99,6 +100,20 @@ def compare(a: Sequence[bool], b: Sequence[bool]) -> Comparison:
         both, only_a, only_b, neither,
         difference=p - q, ci95=(p - q - below, p - q + above), p_value=_coin(only_a, only_b),
     )  # fmt: skip
+
+
+def sign_test(wins: int, losses: int) -> float:
+    """How often two equally good models would win so unevenly; ties have been left out.
+
+    It is exact and two-sided: a fair coin that is thrown `wins + losses` times. Without a throw
+    it is 1.
+
+    Raises:
+        DataError: a number below 0.
+    """
+    if wins < 0 or losses < 0:
+        raise DataError(f"{wins} wins and {losses} losses; give two counts of 0 or more")
+    return _coin(wins, losses)
 
 
 def _combined(x: float, y: float, phi: float) -> float:

@@ -18,7 +18,7 @@ from itertools import product
 
 from gptlib.stories.kinds import Kind, Match, Storybook, storybook
 from gptlib.stories.marks import END, START, TITLE, genre_token
-from gptlib.stories.world import World
+from gptlib.stories.world import Claim, World
 
 _SENTENCE = re.compile(r"[^\n]*?[.?!]\"?(?=[ \n]|\Z)|[^\n]+|\n")
 _UNKNOWN = "no sentence of a kind that stories know"
@@ -146,11 +146,31 @@ def follow(
         match: the sentence at `pos`, read as one kind. moment: what was so before it.
         failed: by position, the first reason why a sentence there cannot be.
     """
+    for who in castings(book, match, moment, pos, failed):
+        chosen = frozenset(who.values())
+        seen = moment.seen | chosen if pos else moment.seen
+        yield Moment(moment.world.after(match.kind.then, who), chosen, seen, match.kind.ends, pos)
+
+
+def castings(
+    book: Storybook,
+    match: Match,
+    moment: Moment,
+    pos: int,
+    failed: dict[int, str],
+    needs: tuple[Claim, ...] | None = None,
+) -> Iterator[dict[str, str]]:
+    """All who and what a sentence can be about; where there is none, note in `failed` why.
+
+    Args:
+        needs: what has to hold before, where that is not all that its kind needs. The rest is as
+            for `follow`.
+    """
     kind = match.kind
     if moment.genre:
         failed.setdefault(pos, "the story is over: its moral has been told")
         return
-    cast = _cast(book, match, moment)
+    cast = candidates(book, match, moment)
     if empty := next((p for p, who in cast.items() if not who), None):
         failed.setdefault(pos, _nobody(kind, empty, match))
         return
@@ -159,15 +179,13 @@ def follow(
         if len(set(chosen)) < len(chosen):
             continue
         who = dict(zip(cast, chosen, strict=True))
-        reasons.append(moment.world.follow(kind.needs, who))
+        reasons.append(moment.world.follow(kind.needs if needs is None else needs, who))
         if not reasons[-1][1]:
-            seen = moment.seen | frozenset(chosen) if pos else moment.seen
-            world = moment.world.after(kind.then, who)
-            yield Moment(world, frozenset(chosen), seen, kind.ends, pos)
+            yield who
     failed.setdefault(pos, max(reasons, key=lambda reason: reason[0])[1])
 
 
-def _cast(book: Storybook, match: Match, moment: Moment) -> dict[str, set[str]]:
+def candidates(book: Storybook, match: Match, moment: Moment) -> dict[str, set[str]]:
     """For each parameter of a sentence, who or what it can be."""
     cast = {}
     for parameter, kind in match.kind.takes.items():

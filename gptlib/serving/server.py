@@ -1,7 +1,7 @@
 """The server: from a page to an address that answers.
 
-One job: `serve`, which opens the port, says where the page is, and ends every text when it is told
-to end. Nothing is sent anywhere but to those who asked.
+One job: `serve` for the page to write with and `serve_page` for any, which says where the page is
+and ends what is under way when it is told to end. Nothing is sent anywhere but to those who asked.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from typing import Any
 
 from gptlib.errors import ConfigError
 from gptlib.serving.desk import Desk
@@ -53,11 +54,37 @@ def serve(
     workers: int = 1,
     waiting: int = 20,
 ) -> None:
-    """Serve the page until the process is told to end.
+    """Serve the page to write with until the process is told to end.
 
     Args:
-        listening: from `open_port`. tell: is given the page's address when the page is there.
+        listening, tell, password: as for `serve_page`.
         workers, waiting: as for `gptlib.serving.page.build_page`.
+    """
+
+    def build() -> tuple[Any, str]:
+        from gptlib.serving.page import CSS, build_page
+
+        return build_page(desk, name, workers, waiting), CSS
+
+    serve_page(build, listening, tell, desk.status, desk.close, password)
+
+
+def serve_page(
+    build: Callable[[], tuple[Any, str]],
+    listening: socket.socket,
+    tell: Callable[[str], object],
+    status: Callable[[], dict[str, int]],
+    close: Callable[[], object],
+    password: str | None = None,
+) -> None:
+    """Serve a page until the process is told to end.
+
+    Args:
+        build: gives gradio's `Blocks` and the page's style; it is called once gradio may be
+            imported. listening: from `open_port`.
+        tell: is given the page's address when the page is there.
+        status: what `GET /status` answers. close: ends what is under way, before its readers are
+            waited for. password: what a browser has to say first.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # it is read where gradio is imported
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -65,24 +92,23 @@ def serve(
     import uvicorn
     from fastapi import FastAPI
 
-    from gptlib.serving.page import CSS, build_page
-
+    blocks, css = build()
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.get("/status")(desk.status)
+    app.get("/status")(status)
     system = [gr.themes.Font(font) for font in ("system-ui", "sans-serif")]
     mono = [gr.themes.Font(font) for font in ("ui-monospace", "monospace")]
     gr.mount_gradio_app(
         app,
-        build_page(desk, name, workers, waiting),
+        blocks,
         path="/",
         server_name=host,
         server_port=port,
         theme=gr.themes.Default(font=system, font_mono=mono).set(
             block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300"
         ),
-        css=CSS,
+        css=css,
         footer_links=[],
         run_history=False,
         allowed_paths=[],
@@ -111,7 +137,7 @@ def serve(
             tell(f"http://{shown}:{port}/")
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            desk.close()
+            close()
             # Connections that wait for the next text are cut, which is no news.
             logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
             await super().shutdown(sockets)

@@ -12,6 +12,8 @@ import torch
 from drawn import faults, rows, words
 
 import gptlib.course
+from gptlib.course.beats import drawings as beats
+from gptlib.course.beats import novel
 from gptlib.course.drawing import SMALL, WIDTH, Box, Drawing, by_value, number
 from gptlib.course.multi_head import drawings as multi_head
 from gptlib.course.picture import BLUE, PAPER, VARIABLES, VERMILION, Picture, themed
@@ -34,8 +36,14 @@ MASK = torch.full((6, 6), -math.inf).triu(1)
 STORY = lab.STORY.replace("<|start|>", "<|start|><|barter|>")
 LOOKED = re.findall(r"</?\|\w+\|>|\n| ?\w{1,5}|[^\w\s<]+", STORY)[:140]
 
+NOVEL = novel.pairs()
+BY_CHUNK = ["test" if n % 10 == 4 else "val" if n % 10 == 8 else "train" for n in range(len(NOVEL))]
+BY_CHAPTER = ["test" if n in (6, 7) else "val" if n in (16, 17) else "train" for n in range(20)]
+
 #: Every drawing of the book, with what its chapter gives it.
 DRAWN = {
+    beats.turned_round: (NOVEL[5],),
+    beats.two_splits: (NOVEL, BY_CHUNK, BY_CHAPTER),
     self_attention.scores_and_weights: (WORDS, MASK),
     self_attention.one_query: (WORDS, X, X @ TURNED, X @ KEPT, NAME),
     multi_head.heads_in_memory: ("fox",),
