@@ -27,8 +27,7 @@ FLOORS = {
     3: "corpora batches packing muon optim checkpoint",
     4: "tokenizers chat resizing tuning train_config train_state run_log mirror",
     5: "shards sampling evaluation runs",
-    6: "task trainer hub finetuning footprint devices budget serving writing qlora"
-    " beats",
+    6: "task trainer hub finetuning footprint devices budget serving writing qlora beats",
     7: "presets course",
     8: "__init__ cli __main__",
 }
