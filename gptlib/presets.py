@@ -78,7 +78,7 @@ PRESETS = {
         separator="\n\n",
     ),
     "stories": Preset(
-        "the model that ships as `stories`: 5 layers, 128 channels, tokens of words",
+        "the first run of the model that ships as `stories`: 5 layers, 128 channels",
         dict(n_layer=5, n_head=4, n_embd=128, block_size=256),
         dict(
             steps=7000, batch_size=16, lr=4e-3, min_lr=1e-4, warmup=200, beta2=0.99,
@@ -91,7 +91,7 @@ PRESETS = {
         vocab_size=2048,
     ),
     "stories-on": Preset(
-        "two more hours for a run of preset stories: --init-from its folder, other stories",
+        "its second run, on other stories: give --init-from the first one's folder",
         dict(n_layer=5, n_head=4, n_embd=128, block_size=256),
         dict(
             steps=13_000, batch_size=16, lr=2.5e-3, min_lr=5e-5, warmup=100, beta2=0.99,

@@ -11,8 +11,8 @@ from gptlib.errors import ConfigError
 from gptlib.qlora import (
     LINEAR,
     LLAMAS,
+    EncodedPair,
     LlamaShape,
-    Pair,
     QLoRAConfig,
     Tuning,
     add_adapter,
@@ -84,7 +84,7 @@ def test_what_is_counted_is_what_autograd_keeps(base, targets, dropout):
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert trained == SMALL.adapter(4, targets)
     model.enable_input_require_grads()  # else the first layer keeps less than the others
-    kept = kept_bytes(model, collate([Pair(list(range(20, 84)), 10)] * 2))
+    kept = kept_bytes(model, collate([EncodedPair(list(range(20, 84)), 10)] * 2))
     last_norm, rotation = 4 * SMALL.width + 4, 2 * 64 * 16 * 4
     loss = 126 * (8 + 4 * VOCAB) + 4  # labels, logarithms of probabilities, how many count
     assert kept == 128 * (2 * kept_by_layer(SMALL, tuning) + last_norm) + rotation + loss
@@ -93,7 +93,7 @@ def test_what_is_counted_is_what_autograd_keeps(base, targets, dropout):
 def test_without_adapters_all_that_a_matrix_read_is_kept(base):
     model = load_base(base, four_bit=False, device="cpu")[0].train()
     model.requires_grad_(True)
-    kept = kept_bytes(model, collate([Pair(list(range(20, 84)), 10)] * 2))
+    kept = kept_bytes(model, collate([EncodedPair(list(range(20, 84)), 10)] * 2))
     layers = 128 * 2 * kept_by_layer(SMALL, Tuning("full", **CPU))
     assert layers < kept < 1.25 * layers + 128 * (4 * VOCAB + 3 * 4 * SMALL.width)
 

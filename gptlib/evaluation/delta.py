@@ -32,7 +32,7 @@ _WORD = r"(?u)\b\w+(?:['’]\w+)*"
 def burrows_delta(
     texts: Sequence[str], author: Sequence[str], reference: Sequence[str], words: int = WORDS
 ) -> list[float]:
-    """Each text's distance to an author: the mean of |z(text) - z(author)| over frequent words.
+    """Each text's distance to an author: how far their z-scores of frequent words lie apart.
 
     Args:
         texts: to be measured. author: texts of the author's that are in none of the others.

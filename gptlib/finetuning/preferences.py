@@ -5,7 +5,7 @@ computed once and kept with the data; and what makes a task of them: `PairBatche
 `preference_loss` and `PreferenceMeasure`. The reference itself is needed no more: training holds
 one model, and a resumed run computes with the very numbers that it began with.
 
-    pairs = make_preferences([Pair(prompt, chosen, rejected), ...], model)
+    pairs = make_preferences([PreferencePair(prompt, chosen, rejected), ...], model)
     config = TrainConfig(steps=100, batch_size=8, lr=1e-4)
     Trainer(
         model, PairBatches(pairs, 8), PreferenceMeasure(held_out, beta=0.1), config, "runs/dpo",
@@ -37,7 +37,7 @@ from gptlib.task import Loss
 _PARTS = {"ids": (torch.int64, 3), "mask": (torch.bool, 3), "reference": (torch.float32, 2)}
 
 
-class Pair(NamedTuple):
+class PreferencePair(NamedTuple):
     """Token ids of a prompt and of two answers to it, the better one first."""
 
     prompt: Sequence[int]
@@ -114,7 +114,7 @@ class Preferences:
 
 
 def make_preferences(
-    pairs: Sequence[Pair], reference: GPT, batch_size: int = 16, pad: int = 0
+    pairs: Sequence[PreferencePair], reference: GPT, batch_size: int = 16, pad: int = 0
 ) -> Preferences:
     """Put pairs into rows and ask the reference about them, once.
 

@@ -135,8 +135,8 @@ def instruction_pairs(n: int, seed: int = 0, held_out: str | None = None) -> lis
         held_out: None for training, "instructions" or "combinations" for what it never sees.
 
     Returns:
-        `{"messages": [{"role": "user", "content": …}, {"role": "assistant", "content": …}]}`, the
-        answer from `<LOC>` to `</LOC>`, without control tokens.
+        Chats of two `messages`: a user's instruction and an assistant's answer, which goes from
+        <LOC> to </LOC>, without control tokens.
 
     Raises:
         DataError: `held_out` is something else, or `n` is no number of pairs.

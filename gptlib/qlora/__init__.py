@@ -5,7 +5,7 @@ from gptlib.qlora.base import add_adapter, load_adapter, load_base, save_adapter
 from gptlib.qlora.config import LINEAR, QLoRAConfig
 from gptlib.qlora.memory import LLAMAS, LlamaShape, Tuning, tuning_memory
 from gptlib.qlora.merging import WAYS, Difference, differences, logits_of, merge_adapter
-from gptlib.qlora.pairs import PLAIN, Pair, collate, encode_pair, read_pairs
+from gptlib.qlora.pairs import PLAIN, EncodedPair, collate, encode_pair, read_pairs
 from gptlib.qlora.training import answer_loss, held_out_loss, train_adapter
 
 __all__ = [
@@ -14,8 +14,8 @@ __all__ = [
     "PLAIN",
     "WAYS",
     "Difference",
+    "EncodedPair",
     "LlamaShape",
-    "Pair",
     "QLoRAConfig",
     "Tuning",
     "add_adapter",

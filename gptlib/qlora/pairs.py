@@ -37,7 +37,7 @@ PLAIN = (
 
 
 @dataclass(frozen=True)
-class Pair:
+class EncodedPair:
     """A pair as ids; the first `prompt` of them carry no loss."""
 
     ids: list[int]
@@ -96,7 +96,7 @@ def asked(messages: Messages, tokenizer: PreTrainedTokenizerBase) -> str:
 
 def encode_pair(
     messages: Messages, tokenizer: PreTrainedTokenizerBase, max_length: int = 1 << 30
-) -> Pair:
+) -> EncodedPair:
     """The ids of a conversation, in the tokenizer's chat form or in `PLAIN`.
 
     Question and answer are encoded apart, as they are when the model answers: no token reaches
@@ -123,7 +123,7 @@ def encode_pair(
             f"a pair has {len(prompt)} + {len(answer)} tokens and max_length is {max_length}; "
             f"cut the text into smaller scenes, or raise it: {messages[0]['content'][:40]!r}"
         )
-    return Pair(prompt + answer, len(prompt))
+    return EncodedPair(prompt + answer, len(prompt))
 
 
 def _written(messages: Messages, tokenizer: PreTrainedTokenizerBase, ask: bool = False) -> str:
@@ -150,7 +150,7 @@ def _order(epoch: int, count: int, seed: int) -> list[int]:
     return torch.randperm(count, generator=dice).tolist()
 
 
-def collate(pairs: Sequence[Pair]) -> dict[str, Tensor]:
+def collate(pairs: Sequence[EncodedPair]) -> dict[str, Tensor]:
     """Pairs as rows of one length.
 
     Returns:
@@ -167,12 +167,12 @@ def collate(pairs: Sequence[Pair]) -> dict[str, Tensor]:
     return {"input_ids": ids, "attention_mask": mask, "labels": labels}
 
 
-def answer_tokens(pairs: Sequence[Pair]) -> int:
+def answer_tokens(pairs: Sequence[EncodedPair]) -> int:
     """How many tokens carry loss."""
     return sum(len(pair.ids) - pair.prompt for pair in pairs)
 
 
-def sha256_of(pairs: Sequence[Pair]) -> str:
+def sha256_of(pairs: Sequence[EncodedPair]) -> str:
     """Hex sha256 of all ids and where answers begin."""
     text = json.dumps([[pair.prompt, pair.ids] for pair in pairs])
     return hashlib.sha256(text.encode()).hexdigest()

@@ -29,7 +29,7 @@ from gptlib.paths import user_path
 from gptlib.qlora.base import adapter_weights, mark_of, put_adapter, save_adapter
 from gptlib.qlora.config import QLoRAConfig
 from gptlib.qlora.libraries import qlora_libraries
-from gptlib.qlora.pairs import IGNORE, Pair, answer_tokens, collate, pairs_of_step, sha256_of
+from gptlib.qlora.pairs import IGNORE, EncodedPair, answer_tokens, collate, pairs_of_step, sha256_of
 from gptlib.run_log import RunLog
 from gptlib.stopping import stop_signals
 from gptlib.versions import package_version
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 
 def train_adapter(
     model: PeftModel,
-    pairs: Sequence[Pair],
+    pairs: Sequence[EncodedPair],
     config: QLoRAConfig,
     run_dir: str | Path,
-    held_out: Sequence[Pair] = (),
+    held_out: Sequence[EncodedPair] = (),
     resume: bool = False,
     report: Callable[[str], None] | None = None,
 ) -> bool:
@@ -126,7 +126,7 @@ def train_adapter(
 
 def _update(
     model: PeftModel,
-    pairs: list[Pair],
+    pairs: list[EncodedPair],
     step: int,
     config: QLoRAConfig,
     optimizer: torch.optim.Optimizer,
@@ -171,7 +171,7 @@ def answer_loss(model: torch.nn.Module, batch: dict[str, Tensor]) -> Tensor:
 
 
 @torch.no_grad()
-def held_out_loss(model: torch.nn.Module, pairs: Sequence[Pair], rows: int = 1) -> float:
+def held_out_loss(model: torch.nn.Module, pairs: Sequence[EncodedPair], rows: int = 1) -> float:
     """Nats per answer token of pairs, without dropout; the model's mode is put back."""
     training = model.training
     model.eval()
@@ -183,7 +183,7 @@ def held_out_loss(model: torch.nn.Module, pairs: Sequence[Pair], rows: int = 1) 
     return total / answer_tokens(pairs)
 
 
-def _check(pairs: Sequence[Pair], config: QLoRAConfig) -> None:
+def _check(pairs: Sequence[EncodedPair], config: QLoRAConfig) -> None:
     if not pairs:
         raise DataError("there are no pairs to learn from; give at least one")
     longest = max(len(pair.ids) for pair in pairs)

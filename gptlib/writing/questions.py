@@ -1,7 +1,7 @@
 """What is asked: the prompts of a file, or a template whose fields are drawn from lists.
 
-One job: a list of `Question`s, each of which has a number. Question i is the same whatever N is, so
-a larger N goes on where a smaller one ended.
+One job: a list of questions (`Question`), each of which has a number. Question i is the same
+whatever N is, so a larger N goes on where a smaller one ended.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from gptlib.course.stories.probes import held_out
 from gptlib.course.stories.writing import begin_with
 from gptlib.errors import ConfigError, DataError
 from gptlib.evaluation import Verdict, judge_story
-from gptlib.finetuning.preferences import Pair, make_preferences, pair_logprobs
+from gptlib.finetuning.preferences import PreferencePair, make_preferences, pair_logprobs
 from gptlib.runs import Run
 from gptlib.stories import TITLE_END, special_tokens
 from gptlib.tokenizers import BPETokenizer
@@ -132,7 +132,7 @@ def ids_of(*stories: str) -> list[list[int]]:
 
 def test_both_ways_of_training_learn_what_they_are_given(tmp_path):
     a, b, c, d = (ids[:40] for ids in ids_of(*STORIES[:4]))
-    pairs = [Pair(a[:4], a[4:], b[4:]), Pair(c[:4], c[4:], d[4:])]
+    pairs = [PreferencePair(a[:4], a[4:], b[4:]), PreferencePair(c[:4], c[4:], d[4:])]
     model = make()
     data = make_preferences(pairs, model)
     config = TrainConfig(

@@ -17,9 +17,9 @@ from gptlib.callbacks import Callback
 from gptlib.errors import CheckpointError, ConfigError, DataError
 from gptlib.finetuning.dpo import dpo_loss, sequence_logprobs
 from gptlib.finetuning.preferences import (
-    Pair,
     PairBatches,
     PreferenceMeasure,
+    PreferencePair,
     Preferences,
     make_preferences,
     pair_logprobs,
@@ -38,7 +38,7 @@ def make(seed: int = 0, **shape) -> GPT:
     return model
 
 
-def some_pairs(n: int = 12, seed: int = 0) -> list[Pair]:
+def some_pairs(n: int = 12, seed: int = 0) -> list[PreferencePair]:
     """Pairs whose prompts and answers have many lengths."""
     dice = torch.Generator().manual_seed(seed)
 
@@ -46,7 +46,7 @@ def some_pairs(n: int = 12, seed: int = 0) -> list[Pair]:
         length = int(torch.randint(low, high, (1,), generator=dice))
         return torch.randint(0, 20, (length,), generator=dice).tolist()
 
-    return [Pair(ids(1, 4), ids(1, 13), ids(1, 13)) for _ in range(n)]
+    return [PreferencePair(ids(1, 4), ids(1, 13), ids(1, 13)) for _ in range(n)]
 
 
 def by_hand(model: GPT, prompt, answer) -> float:
@@ -166,8 +166,8 @@ def test_pairs_that_cannot_be_trained_on_are_refused():
     with pytest.raises(DataError, match="no pairs"):
         make_preferences([], model)
     with pytest.raises(DataError, match="pair 1 has 1 tokens of prompt, 0 chosen and 1 rejected"):
-        make_preferences([Pair([1], [2], [3]), Pair([1], [], [2])], model)
-    fits, long = Pair([1], [2] * 16, [3]), Pair([1], [3], [2] * 17)
+        make_preferences([PreferencePair([1], [2], [3]), PreferencePair([1], [], [2])], model)
+    fits, long = PreferencePair([1], [2] * 16, [3]), PreferencePair([1], [3], [2] * 17)
     assert len(make_preferences([fits], model)) == 1
     with pytest.raises(DataError, match="pair 0 has a text of 18 tokens, and a context of 16"):
         make_preferences([long], model)

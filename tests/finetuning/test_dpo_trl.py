@@ -4,14 +4,19 @@ import pytest
 import torch
 
 from gptlib.finetuning.dpo import dpo_loss
-from gptlib.finetuning.preferences import Pair, make_preferences, pair_logprobs, preference_loss
+from gptlib.finetuning.preferences import (
+    PreferencePair,
+    make_preferences,
+    pair_logprobs,
+    preference_loss,
+)
 from gptlib.hub import from_hf
 
 VOCABULARY, BETA = 24, 0.3
 PAIRS = [
-    Pair([3, 4, 5], [6, 7, 8, 9], [10, 11]),
-    Pair([3], [12], [13, 14, 15, 16, 17]),
-    Pair([3, 18], [19, 20, 21], [22, 23, 6]),
+    PreferencePair([3, 4, 5], [6, 7, 8, 9], [10, 11]),
+    PreferencePair([3], [12], [13, 14, 15, 16, 17]),
+    PreferencePair([3, 18], [19, 20, 21], [22, 23, 6]),
 ]
 
 
@@ -65,7 +70,7 @@ def batch(theirs):
 
 def test_on_one_batch_loss_rewards_and_gradients_are_those_of_trl(theirs, batch):
     policy, reference = from_hf(theirs.model), from_hf(theirs.ref_model)
-    ended = [Pair(p.prompt, [*p.chosen, 1], [*p.rejected, 1]) for p in PAIRS]
+    ended = [PreferencePair(p.prompt, [*p.chosen, 1], [*p.rejected, 1]) for p in PAIRS]
     pairs = make_preferences(ended, reference)
     ids, mask, kept = pairs.rows(range(len(pairs)))
     assert torch.equal(ids.transpose(0, 1).flatten(0, 1), batch["input_ids"])

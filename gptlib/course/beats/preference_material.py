@@ -18,7 +18,7 @@ from gptlib.course.beats.preference_pairs import (
 )
 from gptlib.course.beats.preference_rivals import Answers
 from gptlib.errors import DataError
-from gptlib.finetuning.preferences import Pair, Preferences, make_preferences
+from gptlib.finetuning.preferences import PreferencePair, Preferences, make_preferences
 from gptlib.model import GPT
 from gptlib.tokenizers import Tokenizer
 from gptlib.train_config import TrainConfig
@@ -139,12 +139,12 @@ def _has_both(sampled: Sampled) -> bool:
     return bool(sampled.passed and sampled.failed)
 
 
-def _to_imitate(pairs: Sequence[Pair], rows: int, seed: int) -> Answers:
+def _to_imitate(pairs: Sequence[PreferencePair], rows: int, seed: int) -> Answers:
     """The chosen stories alone."""
     return Answers([(pair.prompt, pair.chosen) for pair in pairs], rows, seed)
 
 
-def _lengths(pairs: Sequence[Pair]) -> dict[str, float]:
+def _lengths(pairs: Sequence[PreferencePair]) -> dict[str, float]:
     """What a preference for short stories, or for long ones, would have to go by."""
     longer = [len(pair.rejected) > len(pair.chosen) for pair in pairs]
     return {

@@ -14,7 +14,7 @@ from gptlib.course.stories.probes import held_out
 from gptlib.course.stories.writing import begin_with, write_stories
 from gptlib.errors import DataError
 from gptlib.evaluation import judge_story
-from gptlib.finetuning.preferences import Pair
+from gptlib.finetuning.preferences import PreferencePair
 from gptlib.model import GPT
 from gptlib.sampling import Sampling
 from gptlib.tokenizers import Tokenizer
@@ -103,7 +103,7 @@ def pairs_of(sampled: Sequence[Sampled]) -> list[tuple[str, str, str]]:
 
 def encode_pairs(
     tokenizer: Tokenizer, pairs: Sequence[tuple[str, str, str]], block_size: int
-) -> list[Pair]:
+) -> list[PreferencePair]:
     """The ids of pairs: the prompt is all up to the title's end, and the story is the answer.
 
     The prompt ends with a mark, which no token reaches over, so that both parts can be encoded by
@@ -116,5 +116,5 @@ def encode_pairs(
         prompt = tokenizer.encode(begun)
         answers = (tokenizer.encode(story.removeprefix(begun)) for story in stories)
         chosen, rejected = (answer[: block_size - len(prompt)] for answer in answers)
-        found.append(Pair(prompt, chosen, rejected))
+        found.append(PreferencePair(prompt, chosen, rejected))
     return found
