@@ -473,11 +473,11 @@ def test_prompts_of_a_file(tmp_path):
     place = tmp_path / "p.jsonl"
     place.write_text('"a\\nb"\r\n{"prompt": "c", "id": 7, "tone": "cold"}\n', encoding="utf-8")
     assert from_file(place) == [
-        Question(0, "a\nb"), Question(1, "c", {"id": 7, "tone": "cold"})
+        Question(0, "a\nb", {}), Question(1, "c", {"id": 7, "tone": "cold"})
     ]  # fmt: skip
     assert len(from_file(place, 1)) == 1
     (tmp_path / "p.txt").write_text("a\nb\n")
-    assert from_file(tmp_path / "p.txt") == [Question(0, "a"), Question(1, "b")]
+    assert from_file(tmp_path / "p.txt") == [Question(0, "a", {}), Question(1, "b", {})]
 
 
 @pytest.mark.parametrize(
@@ -529,7 +529,7 @@ def test_a_file_of_another_command_is_refused(tmp_path):
     ask(good, out)
     for made_by, asked in (
         ("other", questions(3)),
-        ("made", [Question(0, "x"), *questions(3)[1:]]),
+        ("made", [Question(0, "x", {}), *questions(3)[1:]]),
     ):
         with (
             pytest.raises(DataError, match="line 1 of .*o.jsonl is not"),

@@ -51,8 +51,8 @@ class Tally:
 
     kept: int = 0
     dropped: int = 0
-    failed: Counter[str] = field(default_factory=Counter)
-    again: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter, init=False)
+    again: Counter[str] = field(default_factory=Counter, init=False)
     ended: str = ""
 
 

@@ -10,7 +10,7 @@ import json
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ class Question:
 
     number: int
     prompt: str
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any]
 
 
 def from_template(
@@ -99,7 +99,7 @@ def from_file(path: Path, n: int | None = None) -> list[Question]:
 def _from_line(number: int, line: str, where: str) -> Question:
     if not line.strip():
         raise DataError(f"{where} is empty; write a prompt there, or take the line out")
-    return Question(number, line)
+    return Question(number, line, {})
 
 
 def _from_json(number: int, line: str, where: str) -> Question:
