@@ -17,6 +17,8 @@ sys.path.append(str(ROOT / "bench"))
 from marked_run import marked_run
 from serve import Server
 
+from gptlib import checkpoint, load_run
+
 TEXT = "document.querySelector('#text textarea').value"
 NOTE = "document.querySelector('#note').innerText"
 ENDED = f"/It (came|was|has)/.test({NOTE}) && {NOTE}"
@@ -25,13 +27,26 @@ MORE = "<script>window.hacked = 1</script>${window.hacked = 1}{{x}}**b** [a](jav
 MANY = 100_000  # tokens, minutes for any machine
 
 
+def endless(folder):
+    """The shipped model of tales as a run that knows of no end, whatever is drawn."""
+    model, tokenizer, manifest = load_run("tales")
+    about = {key: manifest[key] for key in ("data", "model", "tokenizer", "train", "versions")}
+    checkpoint.save_weights(folder, 1, checkpoint.plain_weights(model), about)
+    checkpoint.point(folder, "best", 1)
+    tokenizer.save(folder / "tokenizer")
+    return str(folder)
+
+
 @pytest.fixture(scope="module")
 def servers(browser, tmp_path_factory):
     """Pages of a model without marks and of one with them, both started before either is there."""
-    folder = tmp_path_factory.mktemp("served") / "<i>marked"
+    home = tmp_path_factory.mktemp("served")
+    folder = home / "<i>marked"
     marked_run(folder)
     with ExitStack() as ending:
-        tales = Server("tales", "--max-new-tokens", str(MANY), "--max-seconds", "3600")
+        tales = Server(
+            endless(home / "tales"), "--max-new-tokens", str(MANY), "--max-seconds", "3600"
+        )
         stories = Server(str(folder))
         for server in (tales, stories):
             ending.push(server)
