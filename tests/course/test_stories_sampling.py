@@ -147,6 +147,7 @@ def test_the_command_writes_the_record(corpus, tokenizer, tmp_path, monkeypatch,
     runs = {"stories": made(tokenizer, 0), "small": made(tokenizer, 1)}
     manifest = {"step": 3, "note": {"corpus_size": 60_000}}
     monkeypatch.setattr(sampling, "load_run", lambda run: (runs[run], tokenizer, manifest))
+    monkeypatch.setattr(sampling, "load_with_tokenizer", sampling.load_run)
     monkeypatch.setattr(sampling, "SAMPLERS", {"greedy": Sampling(9, temperature=0)})
     monkeypatch.setattr(sampling, "LENGTH", 9)
     sampling.main(["--n", "2", "--draft", "small", "--out", str(tmp_path)])

@@ -26,10 +26,10 @@ from pathlib import Path
 from gptlib.course.beats.preference_compared import compare_rivals, summarize
 from gptlib.course.beats.preference_material import Sizes
 from gptlib.course.command import answer, at_least_one
+from gptlib.course.loaded import load_with_tokenizer
 from gptlib.course.records import Record, make_record, save_record, spread
-from gptlib.errors import ConfigError, DataError
+from gptlib.errors import ConfigError
 from gptlib.evaluation import judge_story
-from gptlib.runs import load_run
 
 RECORDED = Sizes()
 
@@ -51,9 +51,7 @@ def story_preference(
     if folder is None:
         with tempfile.TemporaryDirectory() as home:
             return story_preference(run, sizes, Path(home), report)
-    model, tokenizer, manifest = load_run(run)
-    if tokenizer is None:
-        raise DataError(f"{run} has no tokenizer; give a run that was trained with one")
+    model, tokenizer, manifest = load_with_tokenizer(run)
     seeds = [
         compare_rivals(model, tokenizer, sizes, seed, folder, report) for seed in range(sizes.seeds)
     ]

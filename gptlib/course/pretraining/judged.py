@@ -18,13 +18,12 @@ import torch
 
 from gptlib.corpora.downloads import cache_folder
 from gptlib.course.command import answer
+from gptlib.course.loaded import load_with_tokenizer
 from gptlib.course.pretraining.runs import SMALL_STEPS, TEXTS, train_small
 from gptlib.course.records import Record, make_record, save_record
-from gptlib.errors import DataError
 from gptlib.evaluation import compare, hellaswag
 from gptlib.evaluation.hellaswag import MEASURES, Item, read_items
 from gptlib.model import GPT
-from gptlib.runs import load_run
 
 
 def judged(run: Path, items: Sequence[Item]) -> Record:
@@ -33,9 +32,7 @@ def judged(run: Path, items: Sequence[Item]) -> Record:
     Raises:
         DataError: the run has no tokenizer.
     """
-    model, tokenizer, manifest = load_run(run)
-    if tokenizer is None:
-        raise DataError(f"{run.name} has no tokenizer; give a run that was trained with one")
+    model, tokenizer, manifest = load_with_tokenizer(run)
     torch.manual_seed(0)
     asked = {"untrained": GPT(model.config).eval(), "10M": model}
     found = {name: hellaswag(of, tokenizer, items) for name, of in asked.items()}

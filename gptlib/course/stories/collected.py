@@ -25,6 +25,7 @@ from gptlib import checkpoint
 from gptlib.corpora import Corpus, load_corpus
 from gptlib.corpora.downloads import cache_folder
 from gptlib.course.command import answer
+from gptlib.course.loaded import load_with_tokenizer
 from gptlib.course.pretraining.runs import END as END_OF_TEXT
 from gptlib.course.pretraining.runs import TEXTS, read_texts, seconds_and_pauses
 from gptlib.course.records import Record, make_record, save_record
@@ -34,13 +35,11 @@ from gptlib.errors import DataError
 from gptlib.evaluation.diversity import longest_shared_runs
 from gptlib.evaluation.loss import measure_split
 from gptlib.files import read_jsonl
-from gptlib.model import GPT
-from gptlib.runs import load_run
 from gptlib.sampling import Sampling
 from gptlib.shards import prepare
 from gptlib.stories import END, START
 from gptlib.stories.marks import TITLE, TITLE_END
-from gptlib.tokenizers import BPETokenizer, Tokenizer
+from gptlib.tokenizers import BPETokenizer
 
 FAIRY_TALES = "stories/fairytaleqa_stories.jsonl"
 TINY_TRAIN = ("stories/tinystories_train.jsonl", "stories/tinystories_train_recased.jsonl")
@@ -94,7 +93,7 @@ def measure_run(run: Path, corpus: Corpus, beginnings: Sequence[str]) -> tuple[d
     result: dict = {}
     samples: list[dict] = []
     for which in ("best", "latest"):
-        model, tokenizer, manifest = _loaded(run, which)
+        model, tokenizer, manifest = load_with_tokenizer(run, which)
         train, val = corpus.encode(tokenizer)
         measured = measure_split(model, val, tokenizer)
         texts = write_stories(model, tokenizer, beginnings, SAMPLE, seed=1)
@@ -113,13 +112,6 @@ def measure_run(run: Path, corpus: Corpus, beginnings: Sequence[str]) -> tuple[d
     speed = read_jsonl(run / "speed.jsonl")
     result["seconds"] = seconds_and_pauses(speed)[0] if speed else None
     return result, samples
-
-
-def _loaded(run: Path, which: str) -> tuple[GPT, Tokenizer, dict]:
-    model, tokenizer, manifest = load_run(run, which)
-    if tokenizer is None:
-        raise DataError(f"{run} has no tokenizer; give a run that was trained with one")
-    return model, tokenizer, manifest
 
 
 def _config(run: Path) -> dict:

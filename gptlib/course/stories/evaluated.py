@@ -15,15 +15,15 @@ from pathlib import Path
 
 from gptlib.corpora import load_corpus
 from gptlib.course.command import answer, at_least_one
+from gptlib.course.loaded import load_with_tokenizer
 from gptlib.course.records import Record, make_record, save_record
 from gptlib.course.stories.probes import held_out
 from gptlib.course.stories.replay import grammar
 from gptlib.course.stories.verdicts import SharedRuns, Verdicts, judge_all
 from gptlib.course.stories.writing import begin_with, story_loss, write_stories
-from gptlib.errors import ConfigError, DataError
+from gptlib.errors import ConfigError
 from gptlib.evaluation.diversity import longest_shared_runs
 from gptlib.model import GPT
-from gptlib.runs import load_run
 from gptlib.sampling import Sampling
 from gptlib.tokenizers import Tokenizer
 
@@ -91,9 +91,7 @@ def story_model(run: str | Path = "stories", n: int = 200, size: int | None = No
     Raises:
         DataError: the run has no tokenizer.
     """
-    model, tokenizer, manifest = load_run(run)
-    if tokenizer is None:
-        raise DataError(f"{run} has no tokenizer; give a run that was trained with one")
+    model, tokenizer, manifest = load_with_tokenizer(run)
     T, note = model.config.block_size, manifest.get("note") or {}
     corpus = load_corpus("stories", size=size or note.get("corpus_size"))
     shared = runs_shared_with(corpus.train_documents)

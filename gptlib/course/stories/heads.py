@@ -18,14 +18,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gptlib.course.command import answer, at_least_one
+from gptlib.course.loaded import load_with_tokenizer
 from gptlib.course.records import Record, make_record, save_record
 from gptlib.course.stories.probes import collect_probes, held_out
 from gptlib.course.stories.writing import story_loss
-from gptlib.errors import ConfigError, DataError
+from gptlib.errors import ConfigError
 from gptlib.evaluation import score_probes
 from gptlib.grammar import Probe
 from gptlib.model import GPT, CausalSelfAttention, evaluating
-from gptlib.runs import load_run
 from gptlib.tokenizers import Tokenizer
 
 KINDS = ("name", "owner", "gone")
@@ -172,9 +172,7 @@ def story_heads(run: str | Path = "stories", n: int = 200) -> Record:
     Raises:
         DataError: the run has no tokenizer.
     """
-    model, tokenizer, manifest = load_run(run)
-    if tokenizer is None:
-        raise DataError(f"{run} has no tokenizer; give a run that was trained with one")
+    model, tokenizer, manifest = load_with_tokenizer(run)
     probes = collect_probes(n, kinds=KINDS)
     found = ablate_heads(model, tokenizer, probes, held_out(60, seed=3))
     needed = by_harm(found, "gone")

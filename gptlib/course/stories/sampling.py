@@ -20,6 +20,7 @@ from typing import Any
 from gptlib.corpora import load_corpus
 from gptlib.corpora.corpus import EMBEDDED_SIZE
 from gptlib.course.command import answer, at_least_one
+from gptlib.course.loaded import load_with_tokenizer
 from gptlib.course.records import Record, make_record, save_record
 from gptlib.course.stories.speculation import small_draft, speculation_gain
 from gptlib.course.stories.verdicts import missing_part, parses
@@ -249,9 +250,7 @@ def story_samplers(
     Raises:
         DataError: the run has no tokenizer.
     """
-    model, tokenizer, manifest = load_run(run)
-    if tokenizer is None:
-        raise DataError(f"{run} has no tokenizer; give a run that was trained with one")
+    model, tokenizer, manifest = load_with_tokenizer(run)
     size = corpus_size or (manifest.get("note") or {}).get("corpus_size") or EMBEDDED_SIZE
     corpus = load_corpus("stories", size=size)
     prompts = heads(corpus.val_documents, n)

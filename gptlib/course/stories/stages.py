@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gptlib.course.command import answer, at_least_one
+from gptlib.course.loaded import load_with_tokenizer
 from gptlib.course.records import Record, make_record, save_record
 from gptlib.course.stories.evaluated import ASKED, evaluate_stories
 from gptlib.course.stories.probes import held_out
@@ -24,10 +25,7 @@ from gptlib.course.stories.replay import grammar
 from gptlib.course.stories.writing import story_loss
 from gptlib.errors import DataError
 from gptlib.evaluation.diversity import distinct_n
-from gptlib.model import GPT
-from gptlib.runs import load_run
 from gptlib.sampling import Sampling
-from gptlib.tokenizers import Tokenizer
 
 NAMES = ("one run", "two runs")
 DOCUMENTS = 400  # stories of which the loss is measured
@@ -48,7 +46,7 @@ def story_stages(runs: Sequence[str | Path], n: int = 200) -> Record:
     documents = held_out(DOCUMENTS, seed=3)
     tokens = 0
     floor = -sum(map(grammar().score, documents))
-    models = [_loaded(run) for run in runs]
+    models = [load_with_tokenizer(run) for run in runs]
     stages, config = [], []
     for name, (model, tokenizer, manifest) in zip(NAMES, models, strict=True):
         nats, tokens = story_loss(model, [tokenizer.encode(text) for text in documents])
@@ -66,13 +64,6 @@ def story_stages(runs: Sequence[str | Path], n: int = 200) -> Record:
     result = {"stages": stages, "floor": floor / tokens}
     command = f"python -m gptlib.course.stories.stages --runs ONE TWO --n {n}"
     return make_record("story-stages", {"stages": config, "n": n}, result, command)
-
-
-def _loaded(run: str | Path) -> tuple[GPT, Tokenizer, dict]:
-    model, tokenizer, manifest = load_run(run)
-    if tokenizer is None:
-        raise DataError(f"{run} has no tokenizer; give a run that was trained with one")
-    return model, tokenizer, manifest
 
 
 def remake() -> Record:
