@@ -4,10 +4,9 @@ import hashlib
 import random
 import re
 from collections import Counter
-from math import log
-from statistics import mean, stdev
 
 import pytest
+from grammar_promises import GrammarPromises
 
 from gptlib.cli.marked import sampling, where_windows_begin
 from gptlib.cli.writer import between_documents
@@ -33,24 +32,8 @@ def body(text: str) -> str:
     return unasked(text).removeprefix(LOC).removesuffix(LOC_END).strip()
 
 
-def test_three_hundred_places_have_one_derivation_each(documents):
-    for document in documents[::10]:
-        parse = GRAMMAR.parse(document.text)
-        assert abs(parse.logprob - document.logprob) < 1e-9
-        assert parse.genre == document.genre
-
-
-def test_their_mean_surprisal_and_length_are_the_exact_ones(documents):
-    surprisals = [-document.logprob for document in documents]
-    lengths = [len(document.text) + len(GRAMMAR.separator) for document in documents]
-    for found, exact in ((surprisals, GRAMMAR.entropy), (lengths, GRAMMAR.mean_length)):
-        assert abs(mean(found) - exact) < 3.5 * stdev(found) / len(found) ** 0.5
-
-
-def test_there_are_more_than_a_billion_of_them(documents):
-    assert GRAMMAR.entropy > log(1e9)  # a source of H nats has at least exp(H) texts
-    assert GRAMMAR.rate == GRAMMAR.entropy / GRAMMAR.mean_length
-    assert len({document.text for document in documents}) == len(documents)
+class TestGrammar(GrammarPromises):
+    grammar = GRAMMAR
 
 
 def test_a_place_is_forty_to_a_hundred_and_ten_words(documents):
