@@ -106,8 +106,8 @@ SWITCHES = {
 #: The fields of `TrainConfig` that are flags here.
 SETTINGS = (
     "steps", "batch_size", "lr", "min_lr", "warmup", "schedule", "decay", "weight_decay",
-    "beta1", "beta2", "grad_clip", "eval_every", "patience", "seed", "save_every", "save_minutes",
-    "keep_last", "accumulate", "device", "dtype", "recompute", "loss_chunk",
+    "optimizer", "beta1", "beta2", "grad_clip", "eval_every", "patience", "seed", "save_every",
+    "save_minutes", "keep_last", "accumulate", "device", "dtype", "recompute", "loss_chunk",
 )  # fmt: skip
 #: What is another default here than in a `TrainConfig`. A pull toward zero is one away from what
 #: the model knows.

@@ -177,20 +177,30 @@ def _train(*flags: str | Path) -> None:
         raise DataError("the run did not come to its end; what it said stands above")
 
 
+def train_start(home: Path) -> tuple[Path, Path]:
+    """Train the small model that fairy tales and places begin with, forty minutes on one thread.
+
+    Returns:
+        (run, tokenizer): both folders in `home`.
+    """
+    texts = cache_folder() / TEXTS
+    everything = END_OF_TEXT.join(text for _, text in read_texts(texts))
+    tokenizer = BPETokenizer.train(everything, 8192, [END_OF_TEXT])
+    tokenizer.save(home / "tokenizer")
+    prepare(texts, tokenizer, home / "shards", val_fraction=0.02)
+    _train("--corpus", home / "shards", "--preset", "gpt2-5m", "--steps", str(PRETRAIN_STEPS),
+           "--compile", "--threads", "1", "--out", home / "start")  # fmt: skip
+    return home / "start", home / "tokenizer"
+
+
 def story_fairy_tales() -> Record:
     """An hour and a half on one thread: the pretrained start, then twelve passes from each."""
-    texts = cache_folder() / TEXTS
-    with tempfile.TemporaryDirectory() as home:
-        at = Path(home)
-        everything = END_OF_TEXT.join(text for _, text in read_texts(texts))
-        tokenizer = BPETokenizer.train(everything, 8192, [END_OF_TEXT])
-        tokenizer.save(at / "tokenizer")
-        prepare(texts, tokenizer, at / "shards", val_fraction=0.02)
-        _train("--corpus", at / "shards", "--preset", "gpt2-5m", "--steps", str(PRETRAIN_STEPS),
-               "--compile", "--threads", "1", "--out", at / "start")  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        at = Path(folder)
+        start, tokenizer = train_start(at)
         tales = ["--corpus", cached(FAIRY_TALES), *FAIRY_TRAIN]
-        _train(*tales, "--init-from", at / "start", "--out", at / "pretrained")
-        _train(*tales, "--tokenizer", at / "tokenizer", *SMALL, "--out", at / "scratch")
+        _train(*tales, "--init-from", start, "--out", at / "pretrained")
+        _train(*tales, "--tokenizer", tokenizer, *SMALL, "--out", at / "scratch")
         return fairy_tales_of(at / "scratch", at / "pretrained")
 
 
