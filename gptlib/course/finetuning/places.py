@@ -38,7 +38,8 @@ PASSES = 7
 #: a hundred steps as it is. A constant rate makes the end of each pass the end of a run.
 HOW = "--batch-size 8 --schedule constant --warmup 10 --weight-decay 0.1 --dtype fast".split()
 LORA = "--method lora --targets all-linear --weight-decay 0".split()
-LORA_PASSES = 3
+OTHER_PASSES = 3  # of every other way
+SCRATCH_PASSES = 5
 RANKS = (4, 16, 64)
 REHEARSAL = 0.1
 SAMPLES = 20
@@ -78,7 +79,7 @@ def places_methods(
     lr = rates["epochs"]["lr"]
     runs = {"full": _full(base, home, text, lr, PASSES, pass_steps)}
     tuned = lambda name, *flags: tune(base, text, home / name, *HOW, *flags)  # noqa: E731
-    long = ["--steps", str(LORA_PASSES * pass_steps), "--eval-every", str(pass_steps)]
+    long = ["--steps", str(OTHER_PASSES * pass_steps), "--eval-every", str(pass_steps)]
     old = ["--rehearse", str(shards), "--share", str(REHEARSAL)]
     runs["full, 10% old text"] = tuned("rehearsed", *long, "--lr", str(lr), *old)
     for rank in RANKS:
@@ -120,7 +121,7 @@ def _from_scratch(base: Path, home: Path, text: Path, pass_steps: int) -> dict:
     c, folder = model.config, home / "scratch"
     shape = ["--n-layer", c.n_layer, "--n-head", c.n_head, "--n-embd", c.n_embd,
              "--block-size", c.block_size]  # fmt: skip
-    how = ["--steps", PASSES * pass_steps, "--eval-every", pass_steps,
+    how = ["--steps", SCRATCH_PASSES * pass_steps, "--eval-every", pass_steps,
            "--lr", manifest["train"]["lr"]]  # fmt: skip
     command = [sys.executable, "-m", "gptlib", "train", "--corpus", text, "--tokenizer",
                base / "tokenizer", *shape, *HOW, *how, "--threads", 1, "--progress", "none",
