@@ -31,8 +31,10 @@ def base(tmp_path, monkeypatch):
 
 
 def test_rates_and_methods_from_a_base_to_two_records(base, tmp_path, monkeypatch):
-    for name, value in {"RATES": (1e-3, 1e-2), "PASSES": 2, "OTHER_PASSES": 1, "SCRATCH_PASSES": 1, "RANKS": (2, 16),
-                        "SAMPLES": 2, "SHOWN": ("the base", "full")}.items():  # fmt: skip
+    for name, value in {
+        "RATES": (1e-3, 1e-2), "PASSES": 2, "OTHER_PASSES": 1, "SCRATCH_PASSES": 1,
+        "RANKS": (2, 16), "SAMPLES": 2, "SHOWN": ("the base", "full"),
+    }.items():  # fmt: skip
         monkeypatch.setattr(places, name, value)
     home, text = tmp_path / "runs", tmp_path / "places.txt"
     home.mkdir()

@@ -24,8 +24,9 @@ class Tuned:
     """A finished run of fine-tuning.
 
     Attributes:
-        folder: where it is. log: its validations, "step" and "val", nats per token, and the losses
-            of its steps. config: its settings, as trained. best: the lowest validation loss, nats per token. best_step: when it was had.
+        folder: where it is. config: its settings, as trained. log: its validations, "step" and
+            "val", in nats per token, and the losses of its steps.
+        best: the lowest validation loss, nats per token. best_step: when it was had.
         old: what the old text costs after it, by the best weights, "loss" in nats per token and
             "bits_per_byte"; None where nobody knows the old text. old_before: what it cost before.
         trained: parameters that learned. seconds: of training.
