@@ -60,9 +60,8 @@ def test_rates_and_methods_from_a_base_to_two_records(base, tmp_path, monkeypatc
 
 def test_a_storyteller_is_told_what_to_write(tmp_path, monkeypatch):
     quick = "--steps 2 --batch-size 2".split()
-    monkeypatch.setattr(told, "METHODS", {
-        "full": quick, "LoRA": [*quick, "--method", "lora", "--rank", "2"],
-    })  # fmt: skip
+    monkeypatch.setattr(told, "ROUNDS", {0: quick, 3: quick})
+    monkeypatch.setattr(told, "LORA", [*quick, "--method", "lora", "--rank", "2"])
     record = told.places_answers(tmp_path, pairs=20, asked=4)
     granted = record.result["granted"]
     assert list(granted) == ["base", "full", "LoRA"]

@@ -1,8 +1,8 @@
 """A storyteller that is told what to write: the record `places-answers`.
 
 One job: `places_answers`. The model that ships as `stories` learns from instructions and places of
-the grammar, by all weights, by all with some old text, and by LoRA; then each is asked for what it
-has not seen, and the parser says what it wrote.
+the grammar, by all weights and by LoRA; then each is asked for what it has not seen, and the parser
+says what it wrote.
 
     python -m gptlib.course.finetuning.told --home FOLDER
 """
@@ -21,12 +21,14 @@ import torch
 
 from gptlib.chat import ASSISTANT, CHAT, with_chat
 from gptlib.course.command import answer
-from gptlib.course.finetuning.tuned import Tuned, tune
+from gptlib.course.finetuning.tuned import tune
 from gptlib.course.loaded import load_with_tokenizer
 from gptlib.course.records import Record, make_record, save_record
+from gptlib.course.stories.probes import held_out
+from gptlib.course.stories.writing import story_loss
 from gptlib.evaluation.intervals import wilson
 from gptlib.files import write_atomic
-from gptlib.finetuning import AnswerBatches, ask_many, make_examples
+from gptlib.finetuning import AnswerBatches, AnswerLoss, ask_many, make_examples
 from gptlib.model import GPT, GPTConfig
 from gptlib.places import instruction_pairs, judge_place, read_instruction
 from gptlib.resizing import resize_vocab
@@ -34,15 +36,15 @@ from gptlib.sampling import generate
 from gptlib.tokenizers import Tokenizer
 
 BASE = "stories"
-PAIRS, ASKED = 20_000, 200
+PAIRS, ASKED = 30_000, 200
 WISH = "Write a cold harbor at night with a bell."
 SOUP = "Write a recipe for soup."
-FULL = "--lr 2e-3 --epochs 1 --batch-size 16".split()
-METHODS = {
-    "full": FULL,
-    "full, 10% old text": [*FULL, "--rehearse", BASE, "--share", "0.1"],
-    "LoRA": "--method lora --targets all-linear --rank 16 --epochs 1 --batch-size 16".split(),
+#: All weights learn in two rounds of other pairs each, the second one slower.
+ROUNDS = {
+    0: "--optimizer muon --lr 4e-3 --epochs 1 --batch-size 16".split(),
+    3: "--optimizer muon --lr 2e-3 --epochs 1 --batch-size 16".split(),
 }
+LORA = "--method lora --targets all-linear --rank 16 --epochs 1 --batch-size 16".split()
 HELD_OUT = ("instructions", "combinations")
 LONG = 512  # the context in which packing is compared with padding
 
@@ -54,17 +56,15 @@ def places_answers(home: Path, pairs: int = PAIRS, asked: int = ASKED) -> Record
         home: where the runs go; those that are there are kept. pairs: to learn from. asked: how
             many wishes of each kind it is then told.
     """
-    data = home / f"pairs-{pairs}.jsonl"
-    if not data.exists():
-        told = [pair | {"split": "train"} for pair in instruction_pairs(pairs)]
-        held = instruction_pairs(asked, seed=1, held_out="instructions")
-        told += [pair | {"split": "val"} for pair in held]
-        write_atomic(data, "".join(json.dumps(line) + "\n" for line in told).encode())
-    runs = {name: tune(BASE, data, home / f"answers-{n}", *flags)
-            for n, (name, flags) in enumerate(METHODS.items())}  # fmt: skip
+    run: str | Path = BASE
+    for seed, flags in ROUNDS.items():
+        run = tune(run, _file(home, pairs, asked, seed), home / f"full-{seed}", *flags).folder
+    runs = {"full": run}
+    first = _file(home, pairs, asked, next(iter(ROUNDS)))
+    runs["LoRA"] = tune(BASE, first, home / "lora", *LORA).folder
     base, tokenizer, manifest = load_with_tokenizer(BASE)
     models = {"base": (resize_vocab(base, with_chat(tokenizer)), with_chat(tokenizer))}
-    models |= {name: load_with_tokenizer(run.folder)[:2] for name, run in runs.items()}
+    models |= {name: load_with_tokenizer(folder)[:2] for name, folder in runs.items()}
     full = models["full"]
     answers = {
         name: {kind: _asked(*models[name], kind, asked) for kind in HELD_OUT} for name in models
@@ -76,18 +76,27 @@ def places_answers(home: Path, pairs: int = PAIRS, asked: int = ASKED) -> Record
         "cold_harbor": {name: ask_many(*model, [WISH])[0] for name, model in models.items()},
         "soup": ask_many(*full, [SOUP])[0],
         "wrong_order": _wrong_order(*full),
-        "forgetting": _forgotten(runs),
+        "forgetting": [_costs(name, *model, asked) for name, model in models.items()],
         "pieces": pieces(base.config, full[1], instruction_pairs(256)),
     }  # fmt: skip
     samples = [{"wish": wish, "text": text} for wish, text in answers["full"]["combinations"][:6]]
+    trained = {name: load_with_tokenizer(folder)[2] for name, folder in runs.items()}
     config = {
         "base": {"step": manifest["step"], "params": base.num_params()}, "pairs": pairs,
-        "train": {name: run.config for name, run in runs.items()},
-        "trained": {name: run.trained for name, run in runs.items()},
-        "seconds": {name: run.seconds for name, run in runs.items()},
-        "megabytes": {name: run.megabytes for name, run in runs.items()},
+        "rounds": len(ROUNDS), "train": {name: of["train"] for name, of in trained.items()},
     }  # fmt: skip
     return make_record("places-answers", config, result, samples=samples)
+
+
+def _file(home: Path, pairs: int, asked: int, seed: int) -> Path:
+    """Pairs to learn from, and some of held-out instructions to validate on, in a file."""
+    path = home / f"pairs-{seed}.jsonl"
+    if not path.exists():
+        told = [pair | {"split": "train"} for pair in instruction_pairs(pairs, seed)]
+        held = instruction_pairs(asked, seed=1, held_out="instructions")
+        told += [pair | {"split": "val"} for pair in held]
+        write_atomic(path, "".join(json.dumps(line) + "\n" for line in told).encode())
+    return path
 
 
 def _asked(model: GPT, tokenizer: Tokenizer, kind: str, n: int) -> list[tuple[str, str]]:
@@ -127,14 +136,12 @@ def _wrong_order(model: GPT, tokenizer: Tokenizer) -> str:
     return tokenizer.decode(generate(model, ids, 60, temperature=0.0)[0, len(ids) :].tolist())
 
 
-def _forgotten(runs: dict[str, Tuned]) -> list[dict]:
-    """What was learned and what was forgotten, in nats per token."""
-    first = runs["full"]
-    before = first.old_before or {}
-    rows = [{"name": "base", "new": first.vals[0], "old": before.get("loss")}]
-    rows += [{"name": name, "new": run.best, "old": (run.old or {}).get("loss")}
-             for name, run in runs.items()]  # fmt: skip
-    return rows
+def _costs(name: str, model: GPT, tokenizer: Tokenizer, n: int) -> dict:
+    """What held-out answers and what old stories cost a model, in nats per token."""
+    pairs = instruction_pairs(n, seed=2, held_out="instructions")
+    loss = AnswerLoss(make_examples(pairs, tokenizer, model.config.block_size))
+    old, tokens = story_loss(model, [tokenizer.encode(text) for text in held_out(n, seed=3)])
+    return {"name": name, "new": loss(model), "old": old / tokens}
 
 
 def pieces(shape: GPTConfig, tokenizer: Tokenizer, pairs: Sequence[dict]) -> dict:
