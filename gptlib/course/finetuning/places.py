@@ -38,8 +38,8 @@ PASSES = 7
 #: a hundred steps as it is. A constant rate makes the end of each pass the end of a run.
 HOW = "--batch-size 8 --schedule constant --warmup 10 --weight-decay 0.1 --dtype fast".split()
 LORA = "--method lora --targets all-linear --weight-decay 0".split()
-OTHER_PASSES = 3  # of every other way
-SCRATCH_PASSES = 4
+OTHER_PASSES = 2  # of every other way
+SCRATCH_PASSES = 3
 RANKS = (4, 16)
 REHEARSAL = 0.1
 SAMPLES = 20
