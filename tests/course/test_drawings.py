@@ -437,4 +437,4 @@ def test_blocks_are_packed_into_fewer_rows():
     drawn = finetuning.packing(*DRAWN[finetuning.packing])
     assert ["padded: 4 rows of 162"] in rows(drawn.svg)
     assert ["packed: 2 rows of 256"] in rows(drawn.svg)
-    assert "9% is empty" in drawn.alt
+    assert "10% is empty" in drawn.alt

@@ -110,7 +110,7 @@ def count(y):
         (lambda new, old, share: share * count(new) / count(old), "not of all of it"),
         (lambda new, old, share: balance(old, new, share), "upside down"),
         (lambda new, old, share: balance(new, old, 1 - share), "new text that gets"),
-        (lambda new, old, share: -1.0, "expected"),
+        (lambda new, old, share: -1.0, "wrong sign"),
     ],
 )
 def test_what_is_wrong_with_the_balance_is_named(answer, words):
@@ -147,7 +147,7 @@ def test_a_mark_that_nobody_taught_tells_nothing_apart():
     nights, noons = (lab.places(2, 0, time=hour) for hour in ("night", "noon"))
     tokenizer = BPETokenizer.train("".join(nights + noons), 400, [*special_tokens(), lab.THEME])
     torch.manual_seed(0)
-    model = gptlib.GPT(gptlib.GPTConfig(256, tokenizer.vocab_size, 1, 2, 16)).eval()
+    model = gptlib.GPT(gptlib.GPTConfig(512, tokenizer.vocab_size, 1, 2, 16)).eval()
     asked = (model, lessons, lab.THEME, tokenizer.encode)
     apart = lab.told_apart(*asked, nights, noons)
     assert abs(apart) < 1

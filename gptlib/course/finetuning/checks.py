@@ -22,13 +22,13 @@ Forward = Callable[[Tensor, Tensor, Tensor, Tensor, float], Tensor]
 
 def _dice(*shapes: Sequence[int], seed: int = 0) -> list[Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(*shape, generator=generator) for shape in shapes]
+    return [0.3 * torch.randn(*shape, generator=generator) for shape in shapes]
 
 
 #: W, A, B and alpha: a wide matrix, and a square one, in which a turned product has the same shape.
 _LAYERS = (
     (*_dice((40, 32), (4, 32), (40, 4)), 8.0),
-    (*_dice((32, 32), (2, 32), (32, 2), seed=1), 3.0),
+    (*_dice((32, 32), (3, 32), (32, 3), seed=1), 4.0),
 )
 
 

@@ -56,9 +56,9 @@ def lora(shape: Sequence[int], rank: int) -> Picture:
         f"An input x goes two ways to the output y. One leads through W, {rows} by {columns}, "
         f"{full:,} numbers that are frozen. The other leads through a flat strip A, {rank} by "
         f"{columns}, a waist of {rank} dots, and a tall strip B, {rows} by {rank}, zero at first; "
-        f"what comes out is multiplied by alpha over r. A and B have {narrow:,} numbers, {full} / "
-        f"{narrow} or {full / narrow:.0f} times fewer, and all are drawn to one scale. The results "
-        "are added."
+        f"what comes out is multiplied by alpha over r. A and B have {narrow:,} numbers, "
+        f"{full / narrow:.0f} times fewer than W, and all are drawn to one scale. The results are "
+        "added."
     )
 
 

@@ -54,8 +54,7 @@ def epochs(curve: Sequence[Mapping], published: Mapping[str, Sequence[float]]) -
     """Draw training and validation loss by epoch at the best rate, ours and the published run's.
 
     Args:
-        curve: `epoch`, `train` and `val` of each, of which `train` may be None. published: `train`
-            and `val`, from epoch 1.
+        curve: `epoch`, `train` and `val` of each. published: `train` and `val`, from epoch 1.
     """
     fig, axes = panels(3.8, columns=2, sharey=True)
     theirs = [
@@ -67,7 +66,7 @@ def epochs(curve: Sequence[Mapping], published: Mapping[str, Sequence[float]]) -
     told = []
     for ax, name, points in zip(axes, ("ours", "published"), (curve, theirs), strict=True):
         for part, color in (("val", VERMILION), ("train", BLUE)):
-            known = [(p["epoch"], p[part]) for p in points if p[part] is not None]
+            known = [(p["epoch"], p[part]) for p in points]
             ax.plot(*zip(*known, strict=True), color=color, marker="o", markersize=3)
             if part == "val":
                 words, at, offset, side = "validation", known[-1], (0, 6), "right"
@@ -82,13 +81,10 @@ def epochs(curve: Sequence[Mapping], published: Mapping[str, Sequence[float]]) -
         ax.set_xlabel("epoch")
         told.append(
             f"{name}: validation is lowest at epoch {best['epoch']}, {best['val']:.2f}, and ends "
-            f"at {points[-1]['val']:.2f}"
+            f"at {points[-1]['val']:.2f}, with {points[-1]['train']:.2f} in training"
         )
     axes[0].set_ylabel("loss (nats a token)")
-    return Plot(
-        fig,
-        f"Two panels of loss by epoch. {'; '.join(told)}. The training loss falls throughout.",
-    )
+    return Plot(fig, f"Two panels of loss by epoch. {'; '.join(told)}.")
 
 
 def forgetting(ways: Sequence[Mapping], base: Mapping[str, float]) -> Plot:
