@@ -22,7 +22,7 @@ Forward = Callable[[Tensor, Tensor, Tensor, Tensor, float], Tensor]
 
 def _dice(*shapes: Sequence[int], seed: int = 0) -> list[Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    return [0.3 * torch.randn(*shape, generator=generator) for shape in shapes]
+    return [0.15 * torch.randn(*shape, generator=generator) for shape in shapes]
 
 
 #: W, A, B and alpha: a wide matrix, and a square one, in which a turned product has the same shape.
