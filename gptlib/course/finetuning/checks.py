@@ -97,7 +97,8 @@ def start(fn: Start) -> Result:
             and all(isinstance(part, Tensor) and part.dim() == 2 for part in got)
         ):
             return failed("return two matrices, A and B, in this order")
-        if wrong := _wrong_start(*got, (out_features, in_features, rank)):
+        A, B = got
+        if wrong := _wrong_start(A, B, (out_features, in_features, rank)):
             return failed(wrong)
     return passed("the model begins as it was, and the gradient of B is not zero")
 
