@@ -109,6 +109,8 @@ def render(
 ) -> tuple[list[int], list[int]]:
     """The ids of a conversation, and what is to be learned at each.
 
+    Derived in chapter 8, *Which tokens should carry the loss?*
+
     Args:
         tokenizer: one that `with_chat` gave.
         messages: as `checked` takes them. Where the assistant speaks several times, each of its
@@ -134,6 +136,8 @@ def render(
 
 def prompt_ids(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
     """What a model reads before it answers: the conversation up to the mark of its own turn.
+
+    Derived in chapter 8, *Which tokens should carry the loss?*
 
     Args:
         messages: the last is the user's.

@@ -29,7 +29,10 @@ def lora_scale(rank: int, alpha: float, rslora: bool = False) -> float:
 
 def merged(weight: Tensor, A: Tensor, B: Tensor, scale: float) -> Tensor:
     """One matrix (out, in) that does what `weight` (out, in) does with A (rank, in) and B (out,
-    rank) beside it."""
+    rank) beside it.
+
+    Derived in chapter 8, *How many directions does a style have?*
+    """
     return weight + B @ A * scale
 
 

@@ -29,6 +29,8 @@ from gptlib.packing import best_fit
 class AnswerBatches(Batches):
     """Batches of conversations for a `Trainer`: inputs and targets, -1 where nothing is learned.
 
+    Derived in chapter 8, *How is a mean taken over ragged rows?*
+
     Args:
         examples: to learn. batch_size: rows in a step, over all processes and micro-batches.
         block_size: the longest row, in tokens. packed: several conversations in a row; else one.

@@ -30,6 +30,8 @@ ALL = "all-linear"
 class LoRALinear(nn.Module):
     """A linear layer (…, in) -> (…, out) that is frozen, and two thin matrices that are trained.
 
+    Derived in chapter 8, *How many directions does a style have?*
+
     Dropout thins out what A reads, in training only; the frozen layer always reads all of it.
     """
 
@@ -94,6 +96,8 @@ def add_lora(
 
 def merge_lora(model: GPT) -> GPT:
     """Add what LoRA learned to the weights beside it, in place.
+
+    Derived in chapter 8, *How many directions does a style have?*
 
     Returns:
         The model: plain linear layers again, all of it trainable, as fast as before; its outputs

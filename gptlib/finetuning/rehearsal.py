@@ -39,6 +39,8 @@ def rehearsed_rows(batch_size: int, share: float) -> int:
 class Rehearsed(Batches):
     """Batches of two sources, of whose loss the old one has a share.
 
+    Derived in chapter 8, *Must the old be forgotten?*
+
     Args:
         new, old: batches of inputs and targets; a step has `batch_size` rows of each, the new ones
             first. share: of the loss that is old text, in (0, 1).

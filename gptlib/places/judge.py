@@ -46,6 +46,8 @@ class PlaceVerdict:
 def judge_place(text: str, asked: Asked) -> PlaceVerdict:
     """Hold a text against what was asked for.
 
+    Derived in chapter 8, *Does it do as it is told?*
+
     Args:
         text: whatever was written, from `<LOC>` to `</LOC>` if it is a place.
         asked: a wish, or a `Place`, which asks for all that it has.

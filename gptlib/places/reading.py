@@ -65,6 +65,8 @@ class Reading:
 def parse_place(text: str) -> Place:
     """Read a place, marks and all, from `<LOC>` to `</LOC>`.
 
+    Derived in chapter 8, *What is a cold harbor made of?*
+
     Args:
         text: the whole place; white space around it is let be.
 

@@ -32,6 +32,9 @@ DERIVED = """
     sampling.penalties.no_repeated_ngrams sampling.processors.keep_top_k
     sampling.processors.keep_top_p sampling.processors.keep_min_p sampling.processors.keep_typical
     sampling.speculation.speculate sampling.text_stream.until_stop sampling.ragged.reader_of
+    finetuning.lora.LoRALinear finetuning.lora.merge_lora tuning.merged chat.render chat.prompt_ids
+    finetuning.rehearsal.Rehearsed finetuning.answers.AnswerBatches places.judge.judge_place
+    places.reading.parse_place
 """.split()
 
 

@@ -15,6 +15,7 @@ import gptlib.course
 from gptlib.course.beats import drawings as beats
 from gptlib.course.beats import novel
 from gptlib.course.drawing import SMALL, WIDTH, Box, Drawing, by_value, number
+from gptlib.course.finetuning import drawings as finetuning
 from gptlib.course.multi_head import drawings as multi_head
 from gptlib.course.picture import BLUE, PAPER, VARIABLES, VERMILION, Picture, themed
 from gptlib.course.pretraining import drawings as pretraining
@@ -36,6 +37,8 @@ MASK = torch.full((6, 6), -math.inf).triu(1)
 STORY = lab.STORY.replace("<|start|>", "<|start|><|barter|>")
 LOOKED = re.findall(r"</?\|\w+\|>|\n| ?\w{1,5}|[^\w\s<]+", STORY)[:140]
 
+CHAT = "<|chat|> <|user|> Write a cold har bor . <|assistant|> Ice in the nets . <|end|>".split()
+
 NOVEL = novel.pairs()
 BY_CHUNK = ["test" if n % 10 == 4 else "val" if n % 10 == 8 else "train" for n in range(len(NOVEL))]
 BY_CHAPTER = ["test" if n in (6, 7) else "val" if n in (16, 17) else "train" for n in range(20)]
@@ -44,6 +47,9 @@ BY_CHAPTER = ["test" if n in (6, 7) else "val" if n in (16, 17) else "train" for
 DRAWN = {
     beats.turned_round: (NOVEL[5],),
     beats.two_splits: (NOVEL, BY_CHUNK, BY_CHAPTER),
+    finetuning.lora: ((384, 128), 8),
+    finetuning.loss_mask: (CHAT, [*[None] * 8, *CHAT[9:], None]),
+    finetuning.packing: ([(20, 110), (15, 60), (22, 140), (16, 80)], [[2, 1], [0, 3]], 256),
     self_attention.scores_and_weights: (WORDS, MASK),
     self_attention.one_query: (WORDS, X, X @ TURNED, X @ KEPT, NAME),
     multi_head.heads_in_memory: ("fox",),
@@ -402,3 +408,33 @@ def test_guesses_stay_up_to_the_first_that_the_dice_refuse(throw, kept):
     drawn = sampling.speculation(guesses, p, q, [0.31, 0.88, throw, 0.1], new)
     assert ["text", *guesses[:kept], new] in rows(drawn.svg)
     assert f"So one pass gives {kept + 1} tokens." in drawn.alt
+
+
+def test_lora_is_drawn_to_one_scale():
+    svg = finetuning.lora((384, 128), 8).svg
+    sizes = [
+        (float(mark.get("width")), float(mark.get("height")))
+        for mark in ET.fromstring(svg)
+        if mark.tag.endswith("rect") and mark.get("fill-opacity") in ("0.35", "0.6")
+    ]
+    (wide, high), a, b = sizes
+    assert high / wide == pytest.approx(3, abs=0.1)
+    assert a == pytest.approx((wide, high / 48), abs=0.1)
+    assert b == pytest.approx((high / 48, high), abs=0.1)
+    assert "4,096 numbers" in finetuning.lora((384, 128), 8).alt
+
+
+def test_a_token_stands_above_what_is_asked_for_there():
+    tokens, asked = DRAWN[finetuning.loss_mask]
+    lines = rows(finetuning.loss_mask(tokens, asked).svg)
+    reading = next(line for line in lines if "<|assistant|>" in line)
+    wanted = lines[lines.index(reading) + 1]
+    assert dict(zip(reading[1:], wanted[1:], strict=True))["<|assistant|>"] == "Ice"
+    assert "6 of them" in finetuning.loss_mask(tokens, asked).alt
+
+
+def test_blocks_are_packed_into_fewer_rows():
+    drawn = finetuning.packing(*DRAWN[finetuning.packing])
+    assert ["padded: 4 rows of 162"] in rows(drawn.svg)
+    assert ["packed: 2 rows of 256"] in rows(drawn.svg)
+    assert "10% is empty" in drawn.alt

@@ -1,0 +1,130 @@
+"""The figures of chapter 8 that are curves: rates, epochs, and what each way of tuning forgets.
+
+One job: each function takes plain numbers and returns a finished `Plot` with its alt text.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from gptlib.course.plotting import (
+    BLUE,
+    COLORS,
+    FAINT,
+    INK,
+    SMALL,
+    VERMILION,
+    Plot,
+    figure,
+    floor_line,
+    label_ends,
+    log_ticks,
+    panels,
+)
+
+
+def rates(found: Sequence[Mapping], published: Sequence[tuple[float, float]]) -> Plot:
+    """Draw the best validation loss at each learning rate, ours and the published ones.
+
+    Args:
+        found: `places-rates`' `rates`: `lr` and `best` of each. published: (rate, loss).
+    """
+    fig, ax = figure(height=3.8)
+    ours = [(each["lr"], each["best"]) for each in found]
+    for name, points, color, line in (
+        ("ours", ours, BLUE, "-"),
+        ("published", published, INK, "--"),
+    ):
+        ax.plot(*zip(*points, strict=True), line, label=name, color=color, marker="o", markersize=3)
+        ax.plot(*min(points, key=lambda point: point[1]), "o", color=color, markersize=8, zorder=5)
+    log_ticks(ax, "x")
+    ax.set_xlabel("learning rate")
+    ax.set_ylabel("best validation loss\n(nats a token)")
+    label_ends(ax)
+    told = []
+    for name, points in (("ours", ours), ("published", published)):
+        rate, loss = min(points, key=lambda point: point[1])
+        told.append(f"{name}, best {loss:.2f} at {rate:g}, {points[-1][1]:.2f} at the highest rate")
+    return Plot(
+        fig,
+        "Best validation loss against the learning rate, on a logarithmic axis; a large dot marks "
+        f"the lowest. {'; '.join(told)}.",
+    )
+
+
+def epochs(curve: Sequence[Mapping], published: Mapping[str, Sequence[float]]) -> Plot:
+    """Draw training and validation loss by epoch at the best rate, ours and the published run's.
+
+    Args:
+        curve: `epoch`, `train` and `val` of each. published: `train` and `val`, from epoch 1.
+    """
+    fig, axes = panels(3.8, columns=2, sharey=True)
+    theirs = [
+        {"epoch": n, "train": train, "val": val}
+        for n, (train, val) in enumerate(
+            zip(published["train"], published["val"], strict=True), 1
+        )
+    ]  # fmt: skip
+    told = []
+    for ax, name, points in zip(axes, ("ours", "published"), (curve, theirs), strict=True):
+        for part, color in (("val", VERMILION), ("train", BLUE)):
+            known = [(p["epoch"], p[part]) for p in points]
+            ax.plot(*zip(*known, strict=True), color=color, marker="o", markersize=3)
+            if part == "val":
+                words, at, offset, side = "validation", known[-1], (0, 6), "right"
+            else:
+                words, at, offset, side = "training", known[2], (6, 4), "left"
+            ax.annotate(
+                words, at, offset, textcoords="offset points", ha=side, color=color, fontsize=SMALL
+            )
+        best = min(points, key=lambda point: point["val"])
+        ax.plot(best["epoch"], best["val"], "o", color=VERMILION, markersize=8, zorder=5)
+        ax.set_title(name)
+        ax.set_xlabel("epoch")
+        told.append(
+            f"{name}: validation is lowest at epoch {best['epoch']}, {best['val']:.2f}, and ends "
+            f"at {points[-1]['val']:.2f}, with {points[-1]['train']:.2f} in training"
+        )
+    axes[0].set_ylabel("loss (nats a token)")
+    return Plot(fig, f"Two panels of loss by epoch. {'; '.join(told)}.")
+
+
+def forgetting(ways: Sequence[Mapping], base: Mapping[str, float]) -> Plot:
+    """Draw what each way of tuning gains on the new text against what it loses on the old one.
+
+    Args:
+        ways: `name`, `new` and `old` of each; those whose `old` is None are left out. base: the
+            same of the model that all began with.
+    """
+    fig, ax = figure(height=4.2)
+    known = sorted((way for way in ways if way["old"] is not None), key=lambda way: way["old"])
+    left = min(way["new"] for way in known)
+    right = max(way["new"] for way in known)
+    span = right - left or 1.0
+    for n, way in enumerate(known):
+        color = COLORS[0] if way["name"].startswith("full") else COLORS[n % 2 + 1]
+        ax.plot(way["new"], way["old"], "o", color=color, markersize=7)
+    ax.set_xlim(left - 0.1 * span, right + 0.9 * span)
+    floor_line(ax, base["old"], None)
+    low, high = ax.get_ylim()
+    step = 0.075 * (high - low)
+    at = low - step
+    for way in known:  # from the lowest up, moved apart
+        at = max(way["old"], at + step)
+        x = right + 0.12 * span
+        ax.annotate(
+            way["name"], (way["new"], way["old"]), (x, at), va="center", fontsize=SMALL, color=INK,
+            arrowprops={"arrowstyle": "-", "color": FAINT, "linewidth": 0.7, "shrinkB": 4},
+        )  # fmt: skip
+    ax.annotate(
+        "the base", (0.01, base["old"]), xycoords=("axes fraction", "data"), va="bottom",
+        fontsize=SMALL,
+    )  # fmt: skip
+    ax.set_xlabel("loss on new places (nats a token)")
+    ax.set_ylabel("on the old text\n(bits a byte)")
+    told = "; ".join(f"{way['name']}, {way['new']:.2f} and {way['old']:.2f}" for way in known)
+    return Plot(
+        fig,
+        "A dot for each way of tuning: its loss on new places, in nats a token, to the right, and "
+        f"its loss on the old text, in bits a byte, upward. {told}. A dotted line is the base's "
+        f"loss on the old text, {base['old']:.2f}; on places it has {base['new']:.2f}, far to the "
+        "right of the picture.",
+    )
