@@ -22,13 +22,13 @@ from gptlib.course.plotting import (
 
 
 def rates(found: Sequence[Mapping], published: Sequence[tuple[float, float]]) -> Plot:
-    """Draw the best validation loss at each learning rate, ours and the published ones.
+    """Draw the validation loss after one pass at each rate, ours and the published ones.
 
     Args:
-        found: `places-rates`' `rates`: `lr` and `best` of each. published: (rate, loss).
+        found: `places-rates`' `rates`: `lr` and `val` of each. published: (rate, loss).
     """
     fig, ax = figure(height=3.8)
-    ours = [(each["lr"], each["best"]) for each in found]
+    ours = [(each["lr"], each["val"]) for each in found]
     for name, points, color, line in (
         ("ours", ours, BLUE, "-"),
         ("published", published, INK, "--"),
@@ -37,7 +37,7 @@ def rates(found: Sequence[Mapping], published: Sequence[tuple[float, float]]) ->
         ax.plot(*min(points, key=lambda point: point[1]), "o", color=color, markersize=8, zorder=5)
     log_ticks(ax, "x")
     ax.set_xlabel("learning rate")
-    ax.set_ylabel("best validation loss\n(nats a token)")
+    ax.set_ylabel("validation loss\n(nats a token)")
     label_ends(ax)
     told = []
     for name, points in (("ours", ours), ("published", published)):
@@ -45,7 +45,7 @@ def rates(found: Sequence[Mapping], published: Sequence[tuple[float, float]]) ->
         told.append(f"{name}, best {loss:.2f} at {rate:g}, {points[-1][1]:.2f} at the highest rate")
     return Plot(
         fig,
-        "Best validation loss against the learning rate, on a logarithmic axis; a large dot marks "
+        "Validation loss after one pass against the learning rate, on a logarithmic axis; a large dot marks "
         f"the lowest. {'; '.join(told)}.",
     )
 
