@@ -32,6 +32,8 @@ DERIVED = """
     sampling.penalties.no_repeated_ngrams sampling.processors.keep_top_k
     sampling.processors.keep_top_p sampling.processors.keep_min_p sampling.processors.keep_typical
     sampling.speculation.speculate sampling.text_stream.until_stop sampling.ragged.reader_of
+    quantization.nf4.derived_levels quantization.nf4.quantize_nf4 finetuning.dpo.dpo_loss
+    evaluation.intervals.sign_test
 """.split()
 
 
