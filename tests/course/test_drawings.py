@@ -13,6 +13,7 @@ from drawn import faults, rows, words
 
 import gptlib.course
 from gptlib.course.beats import drawings as beats
+from gptlib.course.beats import drawings_tuning as beats_tuning
 from gptlib.course.beats import novel
 from gptlib.course.drawing import SMALL, WIDTH, Box, Drawing, by_value, number
 from gptlib.course.multi_head import drawings as multi_head
@@ -25,6 +26,7 @@ from gptlib.course.stories import lab
 from gptlib.course.stories.drawings_sampling import Node
 from gptlib.course.tokens import drawings as tokens
 from gptlib.model_config import GPTConfig
+from gptlib.quantization.nf4 import LEVELS
 
 WORDS = ["ada", "took", "the", "key", ".", "she"]
 X = torch.tensor(
@@ -44,6 +46,16 @@ BY_CHAPTER = ["test" if n in (6, 7) else "val" if n in (16, 17) else "train" for
 DRAWN = {
     beats.turned_round: (NOVEL[5],),
     beats.two_splits: (NOVEL, BY_CHUNK, BY_CHAPTER),
+    beats_tuning.levels_under_the_bell: (LEVELS,),
+    beats_tuning.memory_bars: (
+        {
+            "full": {"base": 3.2e10, "gradients": 3.2e10, "optimizer": 6.4e10, "overhead": 1.5e9},
+            "LoRA": {"base": 1.6e10, "optimizer": 3e8, "activations": 5e8, "overhead": 1.5e9},
+            "QLoRA": {"base": 5.7e9, "one matrix in full": 1e8, "overhead": 1.5e9},
+        },
+        {"T4": 1.5e10, "L4": 2.4e10, "A100": 4e10, "larger A100": 8e10},
+    ),
+    beats_tuning.two_stories: ((-31.0, -139.5), (-33.0, -133.5), 0.1),
     self_attention.scores_and_weights: (WORDS, MASK),
     self_attention.one_query: (WORDS, X, X @ TURNED, X @ KEPT, NAME),
     multi_head.heads_in_memory: ("fox",),

@@ -17,7 +17,7 @@ _END = 1.35  # of the axis, in units of the outermost level
 _PARTS = {
     "weights": ("base", "one matrix in full", "copies in half precision"),
     "what learns": ("adapter", "gradients", "optimizer"),
-    "one row of text": ("activations", "logits and loss", "overhead"),
+    "a row of text, and the rest": ("activations", "logits and loss", "overhead"),
 }
 
 
@@ -69,7 +69,7 @@ def memory_bars(terms: Mapping[str, Mapping[str, float]], cards: Mapping[str, fl
     d, left = Drawing(), 124.0
     most = max(sum(parts.values()) for parts in terms.values())
     scale = (WIDTH - MARGIN - left) / most
-    x = left
+    x = float(MARGIN)
     for (name, _), color in zip(_PARTS.items(), COLORS, strict=True):
         d.box(x, 8, 18, 18, color=color, tint=0.5)
         word = d.text((x + 24, 17), name, size=SMALL, align="start")
@@ -97,7 +97,7 @@ def memory_bars(terms: Mapping[str, Mapping[str, float]], cards: Mapping[str, fl
     has = ", ".join(f"{card} {memory / 1e9:.0f}" for card, memory in cards.items())
     return d.picture(
         f"A bar for each way to tune, in gigabytes: {', '.join(told)}; its parts are the weights, "
-        f"what learns, and one row of text. Dashed lines show what cards have: {has}."
+        f"what learns, and a row of text with the rest. Dashed lines show what cards have: {has}."
     )
 
 
@@ -125,7 +125,7 @@ def two_stories(now: Sequence[float], before: Sequence[float], beta: float) -> P
     last = d.box(WIDTH / 2 - 170, 240, 340, 62, f"margin {_signed(margin)}\nβ times the difference")
     for place in below:
         x = place.x + place.width / 2
-        d.arrow((x, 202), (x, 271), (last.left if x < WIDTH / 2 else last.right), color=FAINT)
+        d.arrow((x, 202), (x, last.y), color=FAINT)
     d.arrow(last.bottom, (WIDTH / 2, 328), color=INK)
     d.text((WIDTH / 2, 340), f"loss −ln σ(margin) = {loss:.2f}", size=SMALL)
     return d.picture(
