@@ -260,8 +260,8 @@ def test_every_figure_is_small_and_all_of_it_follows_the_page(draw):
 
 
 MODULES = [
-    attention, bigram, digits, preference, pretraining, resume, samplers, scaling, speedrun,
-    stories, tokens, transformer,
+    attention, beats, bigram, digits, preference, pretraining, resume, samplers, scaling,
+    speedrun, stories, tokens, transformer,
 ]  # fmt: skip
 
 

@@ -51,7 +51,7 @@ def levels_under_the_bell(levels: Tensor) -> Picture:
         d.line((x, low + 34), (x, low + 52), color=VERMILION, width=1.4)
     d.text((middle, low + 68), "equal steps", size=SMALL, color=VERMILION)
     d.height = low + 78
-    told = ", ".join(f"{level:.2f}".replace("-", "−") for level in levels.tolist())
+    told = ", ".join(f"{level + 0:.2f}".replace("-", "−") for level in levels.tolist())
     return d.picture(
         "A bell curve of weights, whose middle is 0. Under it stand NF4's sixteen levels as "
         f"upright lines, close together in the middle and far apart at the ends: {told}. Below, "
