@@ -5,16 +5,20 @@ import json
 import pytest
 from small_llama import small_base
 
-from gptlib.beats import covered
+from gptlib.beats import Pair, covered
 from gptlib.course.beats import leak, novel, plots, qlora, qlora_scenes
 from gptlib.course.recorded import RECIPES
 from gptlib.course.records import read_record, save_record
 
 
 def test_chunks_that_are_dealt_one_by_one_know_more_names():
-    found = leak.names_known(novel.pairs(), seeds=3)
-    assert found["chunks"] == 20 and found["stories"] == 10
-    assert found["chunk"]["mean"] >= found["story"]["mean"]
+    people = "Ada Otto Mei Tove Rosa Emil Ivo Noor Olaf Wanda".split()
+    pairs = [
+        Pair(("x",), f"Nobody but {who} came.", f"Of {who}", n) for who in people for n in (1, 2, 3)
+    ]
+    found = leak.names_known(pairs, seeds=3)
+    assert found["chunks"] == 30 and found["stories"] == 10
+    assert found["chunk"]["mean"] > 0.8 and found["story"]["mean"] == 0
 
 
 def test_an_author_is_found_by_words_that_nobody_thinks_about():

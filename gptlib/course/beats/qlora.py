@@ -14,6 +14,7 @@ architecture of Llama-3.1-8B, trained on TinyStories; it is tuned through the sa
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -158,6 +159,11 @@ def _by_epoch(log: Sequence[dict], steps: int) -> list[dict]:
     return lines
 
 
+def _said(text: str) -> str:
+    """A text, or in place of one without any word, which has no counts, that it is nothing."""
+    return text if re.search(r"\w", text) else "nothing"
+
+
 def _sides(
     models: dict[str, Any],
     tokenizer: Any,
@@ -169,7 +175,7 @@ def _sides(
     texts = {"the author": [pair.prose for pair in pairs]}
     for name, model in models.items():
         texts[name] = [
-            answer(model, tokenizer, pair.record()["messages"][1:2], sizes.tokens) or "…"
+            _said(answer(model, tokenizer, pair.record()["messages"][1:2], sizes.tokens))
             for pair in pairs
         ]
     size = min(sum(len(text.split()) for text in side) for side in texts.values())
