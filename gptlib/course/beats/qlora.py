@@ -224,7 +224,9 @@ def beats_qlora(
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home)
         if base is None:
-            base = save_base(*from_llama2c(cached(MODEL), cached(TOKENS)), folder / "base")
+            model, tokenizer = from_llama2c(cached(MODEL), cached(TOKENS))
+            assert tokenizer is not None  # it was asked for
+            base = save_base(model, tokenizer, folder / "base")
         return _record(sizes, base, folder, report)
 
 
