@@ -16,6 +16,8 @@ from gptlib.resources import data_path
 #: record: the function that makes it. Sweeps are files, and one function makes all their records.
 RECIPES = {
     "attention-speed": "self_attention.runs:attention_speed",
+    "beats-leak": "beats.leak:beats_leak",
+    "beats-qlora": "beats.qlora:beats_qlora",
     "cutting-ablation": "tokens.runs:cutting_ablation",
     "digits": "digits.runs:digits",
     "digits-mnist": "digits.runs:digits_mnist",

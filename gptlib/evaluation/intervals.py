@@ -108,6 +108,8 @@ def sign_test(wins: int, losses: int) -> float:
     It is exact and two-sided: a fair coin that is thrown `wins + losses` times. Without a throw
     it is 1.
 
+    Derived in chapter 9, *Which of two texts is better?*
+
     Raises:
         DataError: a number below 0.
     """

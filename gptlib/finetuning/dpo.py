@@ -75,6 +75,8 @@ def dpo_loss(
     β σ(-margin) times that of log p(rejected) - log p(chosen): pairs that are told apart stop
     counting once their margin is large, and with a small β the policy has to go far for that.
 
+    Derived in chapter 9, *Which of two?*
+
     Args:
         policy_chosen, policy_rejected: `sequence_logprobs` of the model that is trained, (B,).
         ref_chosen, ref_rejected: of the model that it began as, (B,), without gradient.

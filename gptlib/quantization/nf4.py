@@ -48,6 +48,8 @@ def derived_levels() -> Tensor:
     stay one. So eight are taken above the middle and seven below, each side with its own spacing,
     and 0 between them. The outermost stands at 1 - (1/30 + 1/32) / 2, the mean of where an even
     division by fifteen and by sixteen would end, since the last quantile of all is infinite.
+
+    Derived in chapter 9, *Where should sixteen levels stand?*
     """
     end = 1 - (1 / 30 + 1 / 32) / 2
     above = torch.special.ndtri(torch.linspace(0.5, end, 9, dtype=torch.float64))
@@ -108,6 +110,8 @@ class NF4:
 
 def quantize_nf4(weight: Tensor, double: bool = True) -> NF4:
     """Round each weight to the nearest of 16 levels of its block.
+
+    Derived in chapter 9, *Where should sixteen levels stand?* and *Who pays for the scales?*
 
     Args:
         weight: (out, in), finite. double: store the scales in eight bits.

@@ -35,6 +35,8 @@ DERIVED = """
     finetuning.lora.LoRALinear finetuning.lora.merge_lora tuning.merged chat.render chat.prompt_ids
     finetuning.rehearsal.Rehearsed finetuning.answers.AnswerBatches places.judge.judge_place
     places.reading.parse_place
+    quantization.nf4.derived_levels quantization.nf4.quantize_nf4 finetuning.dpo.dpo_loss
+    evaluation.intervals.sign_test
 """.split()
 
 

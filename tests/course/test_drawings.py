@@ -13,6 +13,7 @@ from drawn import faults, rows, words
 
 import gptlib.course
 from gptlib.course.beats import drawings as beats
+from gptlib.course.beats import drawings_tuning as beats_tuning
 from gptlib.course.beats import novel
 from gptlib.course.drawing import SMALL, WIDTH, Box, Drawing, by_value, number
 from gptlib.course.finetuning import drawings as finetuning
@@ -26,6 +27,7 @@ from gptlib.course.stories import lab
 from gptlib.course.stories.drawings_sampling import Node
 from gptlib.course.tokens import drawings as tokens
 from gptlib.model_config import GPTConfig
+from gptlib.quantization.nf4 import LEVELS
 
 WORDS = ["ada", "took", "the", "key", ".", "she"]
 X = torch.tensor(
@@ -50,6 +52,16 @@ DRAWN = {
     finetuning.lora: ((384, 128), 8),
     finetuning.loss_mask: (CHAT, [*[None] * 8, *CHAT[9:], None]),
     finetuning.packing: ([(20, 110), (15, 60), (22, 140), (16, 80)], [[2, 1], [0, 3]], 256),
+    beats_tuning.levels_under_the_bell: (LEVELS,),
+    beats_tuning.memory_bars: (
+        {
+            "full": {"base": 4.8e10, "gradients": 3.2e10, "optimizer": 6.4e10, "overhead": 1.5e9},
+            "LoRA": {"base": 1.6e10, "optimizer": 3e8, "activations": 5e8, "overhead": 1.5e9},
+            "QLoRA": {"base": 5.7e9, "one matrix in full": 1e8, "overhead": 1.5e9},
+        },
+        {"T4": 1.5e10, "L4": 2.4e10, "A100": 4e10, "larger A100": 8e10},
+    ),
+    beats_tuning.two_stories: ((-31.0, -139.5), (-33.0, -133.5), 0.1),
     self_attention.scores_and_weights: (WORDS, MASK),
     self_attention.one_query: (WORDS, X, X @ TURNED, X @ KEPT, NAME),
     multi_head.heads_in_memory: ("fox",),

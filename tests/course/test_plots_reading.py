@@ -11,6 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from reading import faults
 
+from gptlib.course.beats import plots as beats
 from gptlib.course.beats import preference_plots as preference
 from gptlib.course.bigram import plots as bigram
 from gptlib.course.digits import plots as digits
@@ -122,6 +123,12 @@ DRAWN = {
     pretraining.shard_spikes: (SPIKES,),
     pretraining.schedules: (
         {"cosine": np.linspace(1, 0.1, 99), "wsd": np.linspace(1, 0, 99), "constant": np.ones(99)},
+    ),
+    beats.by_rate: (
+        [{"rate": rate, "epochs": [
+            {"epoch": n, "train": 3 - speed * n if n else None,
+             "held_out": 3 - speed * n + speed**2 * n**2} for n in range(24)]}
+         for rate, speed in ((1e-2, 0.1), (1e-3, 0.02))],
     ),
     preference.followed: (
         [{"name": name, "followed": 3 * [[{"step": 20 * n, "chosen": 12 * n - 5 * n * k,
@@ -253,8 +260,8 @@ def test_every_figure_is_small_and_all_of_it_follows_the_page(draw):
 
 
 MODULES = [
-    attention, bigram, digits, preference, pretraining, resume, samplers, scaling, speedrun,
-    stories, tokens, transformer,
+    attention, beats, bigram, digits, preference, pretraining, resume, samplers, scaling,
+    speedrun, stories, tokens, transformer,
 ]  # fmt: skip
 
 
