@@ -56,7 +56,7 @@ def places_rates(base: Path, home: Path, text: Path, pass_steps: int = PASS) -> 
     first = {rate: _full(base, home, text, rate, 1, pass_steps) for rate in RATES}
     best = min(first, key=lambda rate: first[rate].vals[pass_steps])
     long = _full(base, home, text, best, PASSES, pass_steps)
-    curve = by_epoch(long.log, pass_steps)[1:]
+    curve = _by_pass(long.log, pass_steps)
     result = {
         "base": {"val": long.vals[0]},
         "rates": [{"lr": rate, "val": of.vals[pass_steps]} for rate, of in first.items()],
@@ -104,6 +104,11 @@ def places_methods(
     return make_record("places-methods", _of(base, text), result, samples=samples)
 
 
+def _by_pass(log: Sequence[dict], steps: int) -> list[dict]:
+    """A log as one line a pass, the validation of the base left out."""
+    return [point | {"epoch": int(point["epoch"])} for point in by_epoch(log, steps)[1:]]
+
+
 def bits(old: dict[str, float] | None) -> float | None:
     """Bits per byte of the old text, if anyone measured it."""
     return old["bits_per_byte"] if old else None
@@ -128,7 +133,7 @@ def _from_scratch(base: Path, home: Path, text: Path, pass_steps: int) -> dict:
                "--out", folder, "--resume"]  # fmt: skip
     if subprocess.run([str(word) for word in command], check=False).returncode:
         raise DataError("the run from fresh weights did not come to its end; see above")
-    curve = by_epoch(read_jsonl(folder / "log.jsonl"), pass_steps)
+    curve = _by_pass(read_jsonl(folder / "log.jsonl"), pass_steps)
     best = min(curve, key=lambda point: point["val"])
     return {
         "name": "from scratch", "trained": model.num_params(), "new": best["val"],

@@ -45,8 +45,8 @@ def rates(found: Sequence[Mapping], published: Sequence[tuple[float, float]]) ->
         told.append(f"{name}, best {loss:.2f} at {rate:g}, {points[-1][1]:.2f} at the highest rate")
     return Plot(
         fig,
-        "Validation loss after one pass against the learning rate, on a logarithmic axis; a large dot marks "
-        f"the lowest. {'; '.join(told)}.",
+        "Validation loss after one pass against the learning rate, on a logarithmic axis; a large "
+        f"dot marks the lowest. {'; '.join(told)}.",
     )
 
 
