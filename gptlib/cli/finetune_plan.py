@@ -28,6 +28,7 @@ from gptlib.finetuning import Rehearsed, add_lora, train_new_rows, tune_last, we
 from gptlib.finetuning.examples import holds_conversations
 from gptlib.finetuning.rehearsal import rehearsed_rows
 from gptlib.model import GPT, GPTConfig
+from gptlib.paths import kept_path, user_path
 from gptlib.runs import initial_weights, run_folder
 from gptlib.shards.splits import Split
 from gptlib.task import Loss, Measure
@@ -233,9 +234,11 @@ def _tune(model: GPT, settings: dict, first_new: int | None, config: TrainConfig
 
 def _beside(run: str, out: Path) -> dict:
     """Where the run that this one begins with is, as seen from here; nothing for one that ships."""
-    folder = Path(run)
+    folder = user_path(run)
     if not folder.is_dir() or run_folder(run) != folder:
         return {}
+    if kept_path(folder)[:1] == "~" != kept_path(out.absolute())[:1]:
+        return {}  # from out there, the way would name whose home it is
     try:
         return {"from_run": os.path.relpath(folder, out)}
     except ValueError:  # on another drive
