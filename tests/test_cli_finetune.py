@@ -179,6 +179,22 @@ def test_a_run_is_resumed_from_another_folder(folder, monkeypatch, capsys):
     assert result(capsys, "--out", "../out", "--resume", *TINY)["finished"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="HOME names the home folder on POSIX")
+def test_a_run_that_noted_whole_paths_is_resumed(folder, monkeypatch, capsys):
+    """As runs did before paths in the home folder were noted with a `~`."""
+    tune = ["finetune", folder / "base", "--data", folder / "pairs.jsonl", "--out", "tuned", *FAST]
+    train = ["train", "--corpus", folder / "fox.txt", "--init-from", folder / "base", "--out", "on"]
+    commands = [[*map(str, line)] for line in (tune, [*train, *FAST])]
+    monkeypatch.setenv("HOME", str(folder / "elsewhere"))
+    for line in commands:
+        assert main([*line, "--stop-after", "2"]) == 0
+    assert str(folder) in (folder / "tuned/config.json").read_text()
+    monkeypatch.setenv("HOME", str(folder))
+    for line in commands:
+        assert main([*line, "--resume"]) == 0
+    capsys.readouterr()
+
+
 def test_bad_lines_are_named_before_anything_is_made(folder, capsys):
     lines = (folder / "pairs.jsonl").read_text().splitlines(keepends=True)
     lines[3], lines[7] = '{"prompt": "x"\n', chat_line("Write.", "")

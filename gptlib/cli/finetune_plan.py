@@ -108,6 +108,8 @@ def go_on(args: argparse.Namespace, saved: dict) -> Plan:
     known = settings | {"data": note["data"]["corpus"]}
     if args.run:
         again, known = again | {"run": args.run}, known | {"run": note["initial"]["run"]}
+    # Runs of before noted whole paths.
+    known = {name: kept_path(v) if isinstance(v, str) and v else v for name, v in known.items()}
     differences = [
         f"{name} was {known.get(name)!r} and is now {value!r}"
         for name, value in again.items()

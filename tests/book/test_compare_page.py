@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -45,7 +46,10 @@ class Booth:
         return [json.loads(line) for line in text.splitlines()]
 
     def end(self, kill: bool = False) -> str:
-        (self.process.kill if kill else self.process.terminate)()
+        if kill:
+            self.process.kill()
+        else:
+            self.process.send_signal(signal.SIGINT)
         return self.process.communicate(timeout=120)[0]
 
 
