@@ -25,6 +25,7 @@ _FACES = [
     ("Source Sans Book", "font_source_sans_pro", "SourceSansPro-It.otf", 400, "italic"),
     ("Source Sans Book", "font_source_sans_pro", "SourceSansPro-Semibold.otf", 600, "normal"),
 ]
+_JOINED = re.compile(r"([A-Z]+-\d\w*)")  # what a hyphen does not part: GPT-2
 _MONO = [
     ("DejaVuSansMono.ttf", 400, "normal"),
     ("DejaVuSansMono-Bold.ttf", 700, "normal"),
@@ -149,6 +150,20 @@ def _describe(app: Any, page: str, template: str, context: dict, doctree: Any) -
     context["metatags"] = own + "\n" + "\n".join(lines)
 
 
+def keep_together(app: Any, env: Any) -> list[str]:
+    """In the contents at the sides, which are narrow, let no line end within GPT-2."""
+    for toc in env.tocs.values():
+        for text in list(toc.findall(nodes.Text)):
+            if isinstance(text.parent, nodes.inline) or not _JOINED.search(text):
+                continue
+            parts: list[nodes.Node] = []
+            for n, part in enumerate(_JOINED.split(text)):
+                whole = nodes.inline("", part, classes=["together"]) if n % 2 else nodes.Text(part)
+                parts += [whole] if part else []
+            text.parent.replace(text, parts)
+    return []
+
+
 def _read_again(app: Any, env: Any, *_: set[str]) -> list[str]:
     """Pages with fills are read at every build: records change without the page changing."""
     paths = {name: Path(env.doc2path(name)) for name in env.found_docs}
@@ -163,6 +178,7 @@ def setup(app: Any) -> dict[str, bool]:
     app.connect("source-read", _fill)
     app.connect("config-inited", _drop_thebe)
     app.connect("doctree-read", mark)
+    app.connect("env-updated", keep_together)
     inlining.connect(app)
     folding.connect(app)
     page_tools.connect(app)

@@ -14,6 +14,7 @@ from gptlib.course.sweep import Point, model_and_config, read_sweep
 from gptlib.footprint import flops_per_token
 from gptlib.model_config import GPTConfig
 from gptlib.presets import preset
+from gptlib.qlora.memory import LLAMAS
 
 RATE = 1e13  # FLOPs a second: the round number that the hours are computed with
 _SYMBOLS = 65  # Shakespeare's; another text's count changes the FLOPs by less than they are rounded
@@ -48,6 +49,28 @@ _GPT2 = (
      "gptlib train --preset stories-124m --corpus tales.jsonl --out runs/stories-124m"),
 )  # fmt: skip
 
+_QLORA = "gptlib qlora meta-llama/Llama-3.1-8B --data train.jsonl --val val.jsonl --rank 8 "
+_QLORA += "--targets q_proj,v_proj --batch-size 2 --dropout 0.1 --epochs 3 "
+_NOVEL = 300_000  # tokens of a novel's beats and prose, some 200 chunks of 500 words
+
+#: Larger models tuned: record, what it is, how many weights, tokens that are read, command.
+_TUNED = (
+    ("places-gpt2", "chapter 8: that GPT-2 tuned on 1,000 places at the best of the published "
+     "rates for seven epochs, its loss and its HellaSwag, before and after", 124_439_808,
+     7 * 358_726, "gptlib finetune runs/gpt2-fineweb --data places.txt --out runs/places-gpt2 "
+     "--lr 2e-4 --batch-size 32 --weight-decay 0.1 --epochs 7"),
+    ("places-gpt2-rates", "chapter 8: one epoch at each of the six published rates", 124_439_808,
+     6 * 358_726, "for lr in 1e-4 2e-4 5e-4 1e-3 4e-3 7e-3; do gptlib finetune runs/gpt2-fineweb "
+     "--data places.txt --out runs/places-$lr --lr $lr --batch-size 32 --weight-decay 0.1 "
+     "--epochs 1; done"),
+    ("beats-llama-8b", "chapter 9: Llama-3.1-8B from beats to prose at the published rate, three "
+     "epochs of a novel", LLAMAS["Llama-3.1-8B"].total, 3 * _NOVEL,
+     f"{_QLORA}--lr 1e-6 --out runs/scenes-1e-6"),
+    ("beats-llama-8b-fast", "chapter 9: the same at ten times the rate, which overfitted within an "
+     "epoch", LLAMAS["Llama-3.1-8B"].total, 3 * _NOVEL,
+     f"{_QLORA}--lr 1e-5 --out runs/scenes-1e-5"),
+)  # fmt: skip
+
 
 def waiting_table(root: Path) -> str:
     """Return a Markdown table of the planned runs that no record under `root` holds yet."""
@@ -70,6 +93,10 @@ def waiting_table(root: Path) -> str:
     for name, what, of, times, command in _GPT2:
         if not (root / "data" / "runs" / name / "record.json").exists():
             flops = times * _preset_flops(of)
+            rows.append(f"| `{name}`<br>`{command}` | {what} | {_power(flops)} | {_hours(flops)} |")
+    for name, what, weights, tokens, command in _TUNED:
+        if not (root / "data" / "runs" / name / "record.json").exists():
+            flops = 6.0 * weights * tokens  # what is frozen gets no gradient, but is computed twice
             rows.append(f"| `{name}`<br>`{command}` | {what} | {_power(flops)} | {_hours(flops)} |")
     return "\n".join(rows) if len(rows) > 2 else "Nothing waits."
 

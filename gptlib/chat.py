@@ -1,6 +1,6 @@
 """A conversation in tokens: whose turn it is, and which of the tokens are an answer.
 
-One job: the chat template, `render` and `prompt_ids`.
+One job: the chat template, `render` and `prompt_ids`, and the same for others, `jinja_template`.
 
     <|chat|><|system|>Be brief.<|user|>Write a cold harbor.<|assistant|>Ice in the nets.<|end|>
 
@@ -12,6 +12,7 @@ answer ends with the `<|end|>` that stories end with, so a storyteller need not 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import TypedDict
 
@@ -163,6 +164,41 @@ def chat_head(tokenizer: Tokenizer, text: str) -> str:
     if mark := next((mark for mark in tokenizer.special_tokens if mark in text), None):
         raise DataError(f"the question has {mark} in it, which is a mark and no word; take it out")
     return f"{CHAT}{USER}{said['content']}{ASSISTANT}"
+
+
+_JINJA = (
+    "{% set now = namespace(before='nobody') %}{{ CHAT }}{% for m in messages %}"
+    "{% if m['role'] not in NEXT[now.before] %}{{ raise_exception('the ' ~ m['role'] ~ ' may not "
+    "speak here: a system may speak first, then user and assistant take turns') }}{% endif %}"
+    "{% if m['content'] is not string or not m['content'] | trim %}{{ raise_exception("
+    "'a message of the ' ~ m['role'] ~ ' has no text') }}{% endif %}"
+    "{% for mark in (CHAT_MARKS if m['role'] == 'assistant' else SPECIAL) %}"
+    "{% if mark in m['content'] %}{{ raise_exception('a message of the ' ~ m['role'] ~ ' has the "
+    "mark ' ~ mark ~ ' in it; take it out') }}{% endif %}{% endfor %}"
+    "{{ MARK_OF[m['role']] ~ m['content'] }}{% if m['role'] == 'assistant' %}{{ END }}{% endif %}"
+    "{% set now.before = m['role'] %}{% endfor %}{% if add_generation_prompt %}"
+    "{% if now.before != 'user' %}{{ raise_exception('the last message is not the user\\'s') }}"
+    "{% endif %}{{ ASSISTANT }}{% endif %}"
+)
+
+
+def jinja_template(tokenizer: Tokenizer) -> str:
+    """The chat template in Jinja, as transformers finds it beside a tokenizer.
+
+    The ids of the text that it writes are those of `render`, and with `add_generation_prompt` those
+    of `prompt_ids`. What these refuse it refuses, and a special token in what a user or a system
+    says, which would be more than text to who encodes a whole conversation at a time.
+
+    Raises:
+        ConfigError: the tokenizer lacks the marks.
+    """
+    _opened(tokenizer)
+    names = {
+        "CHAT": CHAT, "NEXT": NEXT, "CHAT_MARKS": CHAT_MARKS, "END": END, "MARK_OF": MARK_OF,
+        "SPECIAL": list(tokenizer.special_tokens), "ASSISTANT": ASSISTANT,
+    }  # fmt: skip
+    said = "".join(f"{{% set {name} = {json.dumps(value)} %}}" for name, value in names.items())
+    return said + _JINJA
 
 
 def _opened(tokenizer: Tokenizer) -> list[int]:

@@ -1,7 +1,8 @@
 """What a path that a person typed means.
 
-One job: `user_path`. A leading `~` is the home folder, in every path and in every way of giving
-it: a shell expands `--out ~/x` itself, and hands on `--out=~/x` as it stands.
+One job: `user_path` and `kept_path`. A leading `~` is the home folder, in every path and in every
+way of giving it: a shell expands `--out ~/x` itself, and hands on `--out=~/x` as it stands. What a
+run notes of a place in it begins with `~` again, so a run that is handed on names nobody.
 """
 
 from __future__ import annotations
@@ -28,3 +29,13 @@ def user_path(path: str | os.PathLike[str]) -> Path:
             "path in full, or set HOME"
         )
     return Path(expanded)
+
+
+def kept_path(path: str | os.PathLike[str]) -> str:
+    """Return `path` as it is kept: one in the home folder begins with `~`, others are as typed."""
+    text = os.fspath(path)
+    home = Path(os.path.expanduser("~"))
+    place = Path(os.path.expanduser(text))
+    if not home.is_absolute() or home == Path(home.anchor) or not place.is_relative_to(home):
+        return text
+    return os.path.join("~", *place.relative_to(home).parts)

@@ -21,7 +21,7 @@ from gptlib.errors import CheckpointError, ConfigError
 from gptlib.files import may_not_read
 from gptlib.files import read_jsonl as read_jsonl  # the logs of a run folder are read by this name
 from gptlib.model import GPT, GPTConfig
-from gptlib.paths import user_path
+from gptlib.paths import kept_path, user_path
 from gptlib.resizing import resize_vocab
 from gptlib.resources import data_path
 from gptlib.runtime import find_device
@@ -195,7 +195,7 @@ def initial_weights(model: GPT, run: str | Path, tokenizer: Tokenizer | None = N
         )
     checkpoint.load_weights(model, checkpoint.plain_weights(source))
     weights = manifest["sha256"][checkpoint.MODEL]
-    note = {"run": str(run), "step": manifest["step"], "weights_sha256": weights}
+    note = {"run": kept_path(run), "step": manifest["step"], "weights_sha256": weights}
     return note | ({"added_tokens": added} if added else {})
 
 

@@ -55,6 +55,10 @@ def test_a_file_trains_what_its_flags_trained(here, capsys):
     flags = ["--corpus", "fox.txt", "--dropout", "0.1", *SMALL]
     assert main(["train", *flags, "--out", "a", "--write-config", "conf/run.toml"]) == 0
     assert not Path("a").exists() and capsys.readouterr() == ("", "")
+    written = Path("conf/run.toml").read_bytes()
+    again = refused(["train", *flags, "--lr", "1", "--write-config", "conf/run.toml"], capsys)
+    assert "is there already, and nothing is written over it; give another file" in again
+    assert Path("conf/run.toml").read_bytes() == written
     assert main(["train", *flags, "--out", "a"]) == 0
     assert main(["train", "--config", "conf/run.toml", "--out", "b"]) == 0
     assert weights("a") == weights("b")

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from gptlib import load_run
-from gptlib.cli import main
+from gptlib.cli import evaluate, main
 from gptlib.evaluation import hellaswag, measure_split, read_items
 from gptlib.tokenizers import BPETokenizer
 
@@ -115,6 +115,36 @@ def test_a_stride_is_said_and_may_be_chosen(run, capsys):
     assert "a window that slides by 8: loss" in printed
     assert main(["eval", run, "--stride", "16"]) == 0
     assert "slides" not in capsys.readouterr().out
+
+
+def test_of_a_grammars_large_text_a_sample_is_measured(tmp_path, capsys, monkeypatch):
+    """One that no run has read, and it is said; the whole is there for who asks."""
+    out = str(tmp_path / "run")
+    words = ["train", "--corpus", "tales", "--corpus-size", "9000", "--out", out, *SMALL]
+    assert main(words) == 0
+    capsys.readouterr()
+
+    def measured(*flags: str) -> tuple[dict, str]:
+        assert main(["eval", out, "--json", *flags]) == 0
+        result = json.loads(capsys.readouterr().out)
+        assert main(["eval", out, *flags]) == 0
+        said = capsys.readouterr()
+        assert said.err == "", "no text that is another than the run's own"
+        return result, said.out.splitlines()[0]
+
+    own = measured()
+    monkeypatch.setattr(evaluate, "LARGE", 8_999)
+    monkeypatch.setattr(evaluate, "SAMPLE", 6_000)
+    sampled, said = measured()
+    assert said.endswith(
+        "validation tokens of tales, drawn anew: 6,000 characters that no run has read, where this "
+        "one's own text had 9,000 (--whole measures on that)"
+    )
+    assert sampled["sampled"] == 6000 and sampled["tokens"] < own[0]["tokens"]
+    assert sampled["floor_per_character"] > 0 and own[0]["sampled"] is None
+    assert measured("--whole") == own
+    assert main(["eval", out, "--task", "hellaswag", "--whole"]) == 2
+    assert "--whole does not go with --task hellaswag" in capsys.readouterr().err
 
 
 def test_bits_per_byte_of_shards_count_no_special_token(tmp_path, capsys):

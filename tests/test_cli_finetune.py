@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from gptlib import checkpoint
+from gptlib.chat import prompt_ids, render
 from gptlib.cli import main
+from gptlib.errors import DataError
 from gptlib.finetuning import ask
 from gptlib.runs import load_run
 
@@ -177,6 +179,22 @@ def test_a_run_is_resumed_from_another_folder(folder, monkeypatch, capsys):
     assert result(capsys, "--out", "../out", "--resume", *TINY)["finished"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="HOME names the home folder on POSIX")
+def test_a_run_that_noted_whole_paths_is_resumed(folder, monkeypatch, capsys):
+    """As runs did before paths in the home folder were noted with a `~`."""
+    tune = ["finetune", folder / "base", "--data", folder / "pairs.jsonl", "--out", "tuned", *FAST]
+    train = ["train", "--corpus", folder / "fox.txt", "--init-from", folder / "base", "--out", "on"]
+    commands = [[*map(str, line)] for line in (tune, [*train, *FAST])]
+    monkeypatch.setenv("HOME", str(folder / "elsewhere"))
+    for line in commands:
+        assert main([*line, "--stop-after", "2"]) == 0
+    assert str(folder) in (folder / "tuned/config.json").read_text()
+    monkeypatch.setenv("HOME", str(folder))
+    for line in commands:
+        assert main([*line, "--resume"]) == 0
+    capsys.readouterr()
+
+
 def test_bad_lines_are_named_before_anything_is_made(folder, capsys):
     lines = (folder / "pairs.jsonl").read_text().splitlines(keepends=True)
     lines[3], lines[7] = '{"prompt": "x"\n', chat_line("Write.", "")
@@ -248,6 +266,50 @@ def test_an_answer_is_sampled(folder, capsys):
     ]:
         assert main(argv) == 2
         assert says in capsys.readouterr().err
+
+
+def test_an_export_carries_the_chat_template(folder, capsys):
+    """transformers' `apply_chat_template` gives the ids that `gptlib.chat` gives."""
+    transformers = pytest.importorskip("transformers")
+    jinja2 = pytest.importorskip("jinja2")
+    result(capsys, "base", "--data", "pairs.jsonl", "--out", "out", *FAST)
+    assert main(["export", "out", "hf", "--to", "hf"]) == 0
+    theirs, ours = transformers.AutoTokenizer.from_pretrained("hf"), load_run("out")[1]
+
+    def ids(talk: list, ask: bool) -> list[int]:
+        return theirs.apply_chat_template(talk, add_generation_prompt=ask, return_dict=False)
+
+    def say(*texts: str, system: str = "") -> list:
+        turns = [{"role": ("user", "assistant")[n % 2], "content": t} for n, t in enumerate(texts)]
+        return [{"role": "system", "content": system}] * bool(system) + turns
+
+    for talk in [
+        say("Write a fox."), say("Write a fox.", "The fox sat.", "And a hen?", system="Be brief."),
+        say(" \n a  b \n\n", "  c\n", "{{ d }} {% e %} <|f|> \\ ' \" 日本 🪿\t"),
+        say("x", system="<b>&amp;</b>\r\n"),
+    ]:  # fmt: skip
+        assert ids(talk, True) == prompt_ids(ours, talk)
+        answered = [*talk, {"role": "assistant", "content": " So.\n"}]
+        assert ids(answered, False) == render(ours, answered)[0]
+    for talk, why in [
+        (say("a", "b"), "not the user's"), (say(" \n"), "has no text"),
+        (say("a<|user|>b"), r"the mark <\|user\|>"), (say("a", "b<|end|>", "c"), "the mark"),
+        ([*say("a"), *say("b")], "may not speak here"),
+        ([{"role": "bot", "content": "a"}], "the bot may not speak"),
+    ]:  # fmt: skip
+        with pytest.raises(jinja2.TemplateError, match=why):
+            ids(talk, True)
+        with pytest.raises(DataError):
+            prompt_ids(ours, talk)
+    assert theirs.eos_token == "<|end|>" and theirs.bos_token == "<|chat|>"
+    assert "apply_chat_template" in (folder / "hf/README.md").read_text("utf-8")
+    assert "chat_template" not in _config_of_an_export("base")
+
+
+def _config_of_an_export(run: str) -> str:
+    assert main(["export", run, "plain", "--to", "hf"]) == 0
+    with open("plain/tokenizer_config.json", encoding="utf-8") as file:
+        return file.read()
 
 
 def test_what_is_printed(folder, capsys):

@@ -134,6 +134,9 @@ def test_the_folder_is_complete_and_no_secret(run, exported):
         for path in (path for path in folder.iterdir() if path.suffix in (".json", ".md")):
             assert str(run[0].parent) not in path.read_text("utf-8")
         assert "step 60 of the run `small`" in (folder / "README.md").read_text("utf-8")
+    here = str(Path(__file__).parents[1]).encode()  # as torch's exporter would say in each node
+    for path in (path for folder in exported.values() for path in folder.iterdir()):
+        assert here not in path.read_bytes() and b"stack_trace" not in path.read_bytes(), path
 
 
 # ONNX

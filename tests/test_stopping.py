@@ -105,7 +105,7 @@ def test_patience_may_be_changed_when_asked_for(train):
 
 
 @needs_hangup
-def test_a_closed_terminal_saves_and_says_nothing_wrong(train, tmp_path):
+def test_a_closed_terminal_saves_and_says_nothing_wrong(train, tmp_path, request):
     """The terminal is gone when the line about the stop is to be printed."""
 
     def gone(line: str) -> None:
@@ -115,6 +115,8 @@ def test_a_closed_terminal_saves_and_says_nothing_wrong(train, tmp_path):
         if one.step >= 10:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
+    inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored where nohup runs the tests
+    request.addfinalizer(lambda: signal.signal(signal.SIGHUP, inherited))
     one = train("run", gone, save_every=0)
     before = signal.getsignal(signal.SIGHUP)
     run = one.fit()
@@ -143,10 +145,10 @@ def test_under_nohup_a_run_outlives_its_terminal():
         "with stop_signals() as stopped:\n    os.kill(os.getpid(), signal.SIGHUP)\n"
         "    print(stopped.is_set())"
     )
-    for ignored, flag in ((False, b"True\n"), (True, b"False\n")):
+    for how, flag in ((signal.SIG_DFL, b"True\n"), (signal.SIG_IGN, b"False\n")):
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True,
-            preexec_fn=(lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) if ignored else None,
+            preexec_fn=lambda how=how: signal.signal(signal.SIGHUP, how),
         )  # fmt: skip
         assert done.stdout == flag, done.stderr
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "plan": ("budget", "say what a training run will take: memory, hours, money"),
     "train": ("train", "train a model"),
     "finetune": ("finetune", "go on with a trained model on text or answers of your own"),
+    "qlora": ("qlora", "tune an adapter of a larger model, which stands in four bits"),
     "sample": ("sample", "let a trained model write"),
     "serve": ("serve", "let a trained model write on a page in a browser"),
     "eval": ("evaluate", "measure a trained model"),

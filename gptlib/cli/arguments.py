@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from gptlib.cli.console import shell_line
 from gptlib.errors import ConfigError
-from gptlib.paths import user_path
+from gptlib.paths import kept_path, user_path
 
 
 class Parser(argparse.ArgumentParser):
@@ -63,6 +63,12 @@ def path(text: str) -> Path:
 def name_or_path(text: str) -> str:
     """A name as it stands, since ./name is another thing; a `~` is expanded."""
     return str(path(text)) if text.startswith("~") else text
+
+
+def noted_name(text: str) -> str:
+    """The same of what a run notes: in the home folder it begins with `~`, which whoever opens it
+    expands."""
+    return kept_path(name_or_path(text))
 
 
 def count(text: str) -> int:

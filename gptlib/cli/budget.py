@@ -6,7 +6,6 @@ import argparse
 import json
 import re
 from dataclasses import asdict
-from pathlib import Path
 
 import torch
 
@@ -20,6 +19,7 @@ from gptlib.devices import Device, device, device_names, this_cpu
 from gptlib.errors import ConfigError
 from gptlib.footprint import parameters
 from gptlib.model_config import GPTConfig
+from gptlib.paths import user_path
 from gptlib.presets import preset
 from gptlib.runtime import bfloat16_is_fast
 from gptlib.shards.read import is_shard_folder, read_manifest
@@ -149,7 +149,7 @@ def _shape(args: argparse.Namespace, model: dict) -> GPTConfig:
     """
     ids = args.vocab_size
     if ids is None and args.corpus and is_shard_folder(args.corpus):
-        ids = read_manifest(Path(args.corpus))["vocab_size"]
+        ids = read_manifest(user_path(args.corpus))["vocab_size"]
     ids = ids or preset(args.preset).vocab_size
     if not ids:
         raise ConfigError(

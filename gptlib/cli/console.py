@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import TextIO
 
+from gptlib.paths import kept_path
 from gptlib.status_line import aside, fitted
 
 INTERRUPTED = 130  # the exit code after Ctrl-C or another signal
@@ -87,6 +88,7 @@ def leave(stream: TextIO | None) -> None:
 
 
 def shell_line(words: Sequence[object]) -> str:
-    """A command that can be pasted into this system's shell, whatever its words have in them."""
+    """A command that can be pasted into this system's shell, whatever its words have in them; of a
+    path in the home folder, gptlib itself expands the `~`."""
     join = subprocess.list2cmdline if os.name == "nt" else shlex.join
-    return join([str(word) for word in words])
+    return join([kept_path(str(word)) if word else "" for word in words])

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from gptlib.batches import document_starts
 from gptlib.cli.arguments import add_run, name_or_path, path
-from gptlib.cli.texts import encoded, load_writer, noted_place, open_text
+from gptlib.cli.texts import UNREAD_SEED, Text, encoded, load_writer, noted_place, open_text
+from gptlib.corpora import load_corpus
+from gptlib.corpora.downloads import read_registry
 from gptlib.errors import ConfigError, DataError
 from gptlib.evaluation import hellaswag, measure_split, read_items
 from gptlib.evaluation.hellaswag import FORMS, MEASURES
@@ -28,8 +30,13 @@ its choices between four endings (HellaSwag).
 `stories` and `tales` are models that ship with gptlib; ./tales is a run folder
 of that name here. For --corpus, likewise, a name that gptlib knows means that
 corpus."""
+LARGE = 10_000_000  # characters of a grammar's text from which a sample of it is measured
+SAMPLE = 1_000_000
 #: The flags that only one task reads.
-OF_LOSS, OF_HELLASWAG = ("corpus", "stride"), ("items", "limit", "form", "per_item", "batch_size")
+OF_LOSS, OF_HELLASWAG = (
+    ("corpus", "stride", "whole"),
+    ("items", "limit", "form", "per_item", "batch_size"),
+)
 ABOUT = {
     "acc": "the likeliest ending",
     "acc_norm": "the likeliest per character, lm-eval's acc_norm",
@@ -42,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     parser.add_argument(
         "--task", default="loss", choices=["loss", "hellaswag"],
-        help="what to measure: loss, of the whole validation text, or hellaswag (default loss)",
+        help="what to measure: loss, of the validation text, or hellaswag (default loss)",
     )  # fmt: skip
     parser.add_argument(
         "--corpus", type=name_or_path, metavar="NAME",
@@ -52,6 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--stride", type=int, metavar="N",
         help="loss: tokens that the sliding window moves on, so that each is read after the rest "
         "of the window (default half the context; the whole context slides none)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--whole", action="store_true", default=None,
+        help="loss: the run's own validation text also where a grammar wrote more than "
+        f"{LARGE:,} characters for it, which takes minutes (default: of such a text {SAMPLE:,} "
+        "characters that no run has read, the validation part of which is measured)",
     )  # fmt: skip
     parser.add_argument(
         "--items", type=path, metavar="FILE",
@@ -147,13 +160,18 @@ def _loss(
     note, data = (manifest.get(part) for part in ("note", "data"))
     note = note if isinstance(note, dict) else {}
     name = args.corpus or noted_place(note, args.run)
-    text = open_text(name, None if args.corpus else note.get("corpus_size"))
+    size = None if args.corpus else note.get("corpus_size")
+    sampled = not args.corpus and not args.whole and _is_large(name, size)
+    if sampled:
+        text = Text(name, load_corpus(name, size=SAMPLE, seed=UNREAD_SEED))
+    else:
+        text = open_text(name, size)
     if text.corpus is None:
         ids, floor = open_shards(name, "val", tokenizer), None
     else:
         ids, floor = encoded(tokenizer, text.corpus.val), text.corpus.val_floor
     trained = data.get("val") if isinstance(data, dict) else None
-    if not args.corpus and trained not in (None, split_sha256(ids)):
+    if not args.corpus and not sampled and trained not in (None, split_sha256(ids)):
         warnings.warn(
             f"the validation text of {name} is not the one that this run was validated on (the "
             "text or its size is another); the losses below are of what is here now",
@@ -188,11 +206,17 @@ def _loss(
         "bits_per_byte_side_by_side": beside.bits_per_byte,
         "bytes": beside.text_bytes,
         "special_tokens": special,
+        "sampled": SAMPLE if sampled else None,
     }
     lines = [
         f"step {manifest['step']}, {len(ids):,} validation tokens of {name}",
         f"windows of {T} side by side: {_told(beside)}",
     ]
+    if sampled:
+        lines[0] += (
+            f", drawn anew: {SAMPLE:,} characters that no run has read, where this one's own text "
+            f"had {size:,} (--whole measures on that)"
+        )
     if stride != T:
         lines.append(f"a window that slides by {stride}: {_told(sliding)}")
     if special:
@@ -204,6 +228,12 @@ def _loss(
     if floor is not None:
         lines.append(f"floor of this text {floor:.4f} nats per character")
     return result, lines
+
+
+def _is_large(name: str, size: int | None) -> bool:
+    """Whether a run's own text is one of a grammar that takes minutes to write and to measure."""
+    entry = read_registry().get(name)
+    return entry is not None and entry.kind == "embedded" and (size or 0) > LARGE
 
 
 def _told(found: SplitLoss) -> str:

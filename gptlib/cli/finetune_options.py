@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, NamedTuple
 
-from gptlib.cli.arguments import flag_of, name_or_path, path
+from gptlib.cli.arguments import flag_of, noted_name, path
 from gptlib.cli.train_options import add_field
 from gptlib.settings import GROUPS
 from gptlib.train_config import OVERRIDABLE, TrainConfig
@@ -58,11 +58,11 @@ class Option(NamedTuple):
 
 OPTIONS = {
     "data": Option(
-        name_or_path, None, "FILE",
+        noted_name, None, "FILE",
         "what to learn: a .jsonl file of conversations; or a text as `gptlib train` takes it",
     ),
     "val": Option(
-        name_or_path, None, "FILE",
+        noted_name, None, "FILE",
         "more conversations, to validate on (default: every tenth of --data, if its lines name no "
         "split)", "conversations",
     ),
@@ -89,7 +89,7 @@ OPTIONS = {
         float, 3.0, "X", "passes over the data, in place of --steps (default 3)", "no --steps"
     ),
     "rehearse": Option(
-        name_or_path, None, "NAME",
+        noted_name, None, "NAME",
         "old text that is read beside the new, so that less of it is forgotten: a corpus, a file "
         "or a shard folder (default: none)",
     ),
@@ -124,7 +124,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "%(prog)s RUN --data FILE --out FOLDER [--method NAME] [flags]"
     parser.description = HELP
     parser.add_argument(
-        "run", type=name_or_path, nargs="?", metavar="RUN", help="the model to begin with"
+        "run", type=noted_name, nargs="?", metavar="RUN", help="the model to begin with"
     )
     groups = {name: parser.add_argument_group(title) for name, title in GROUPS.items()
               if name != "shape"}  # fmt: skip

@@ -28,6 +28,7 @@ from gptlib.finetuning import Rehearsed, add_lora, train_new_rows, tune_last, we
 from gptlib.finetuning.examples import holds_conversations
 from gptlib.finetuning.rehearsal import rehearsed_rows
 from gptlib.model import GPT, GPTConfig
+from gptlib.paths import kept_path, user_path
 from gptlib.runs import initial_weights, run_folder
 from gptlib.shards.splits import Split
 from gptlib.task import Loss, Measure
@@ -107,6 +108,8 @@ def go_on(args: argparse.Namespace, saved: dict) -> Plan:
     known = settings | {"data": note["data"]["corpus"]}
     if args.run:
         again, known = again | {"run": args.run}, known | {"run": note["initial"]["run"]}
+    # Runs of before noted whole paths.
+    known = {name: kept_path(v) if isinstance(v, str) and v else v for name, v in known.items()}
     differences = [
         f"{name} was {known.get(name)!r} and is now {value!r}"
         for name, value in again.items()
@@ -233,9 +236,11 @@ def _tune(model: GPT, settings: dict, first_new: int | None, config: TrainConfig
 
 def _beside(run: str, out: Path) -> dict:
     """Where the run that this one begins with is, as seen from here; nothing for one that ships."""
-    folder = Path(run)
+    folder = user_path(run)
     if not folder.is_dir() or run_folder(run) != folder:
         return {}
+    if kept_path(folder)[:1] == "~" != kept_path(out.absolute())[:1]:
+        return {}  # from out there, the way would name whose home it is
     try:
         return {"from_run": os.path.relpath(folder, out)}
     except ValueError:  # on another drive

@@ -17,7 +17,7 @@ import numpy as np
 from gptlib.batches import Batches, TokenBatches, Tokens, document_starts
 from gptlib.chat import CHAT
 from gptlib.cli.marked import ANYWHERE, where_windows_begin
-from gptlib.cli.texts import Text, encoded, noted, noted_place, open_text
+from gptlib.cli.texts import UNREAD_SEED, Text, encoded, noted, noted_place, open_text
 from gptlib.corpora import Corpus, load_corpus
 from gptlib.corpora.downloads import read_registry
 from gptlib.errors import GptlibError
@@ -30,7 +30,6 @@ from gptlib.task import Measure
 from gptlib.tokenizers import Tokenizer
 
 OLD_SIZE = 500_000  # characters of a grammar's text that are drawn as old text
-OLD_SEED = 1  # a sample that no run has read: they all draw with seed 0
 OLD_WINDOWS = 100  # of the old validation text, spread evenly, that are measured
 
 
@@ -174,5 +173,6 @@ def _opened(name: str, size: int | None) -> Text:
     """The text of that name; of a grammar, a sample that no run has read."""
     entry = read_registry().get(name)
     if entry is not None and entry.kind == "embedded":
-        return Text(name, load_corpus(name, size=min(size or OLD_SIZE, OLD_SIZE), seed=OLD_SEED))
+        size = min(size or OLD_SIZE, OLD_SIZE)
+        return Text(name, load_corpus(name, size=size, seed=UNREAD_SEED))
     return open_text(name, size)

@@ -20,6 +20,7 @@ from gptlib.cli.train_options import DEFAULT_PRESET, OPTIONS
 from gptlib.errors import CheckpointError, ConfigError
 from gptlib.files import may_not_read, take_lock
 from gptlib.model_config import GPTConfig
+from gptlib.paths import kept_path
 from gptlib.presets import Preset, preset
 from gptlib.tokenizers import (
     BPETokenizer,
@@ -171,6 +172,8 @@ def go_on(args: argparse.Namespace, saved: dict) -> Plan:
         _, _, first = load_writer(args.init_from)
         if first["sha256"][checkpoint.MODEL] == note["initial"].get("weights_sha256"):
             del again["init_from"]
+    if note.get("init_from") and kept_path(note["init_from"]) == args.init_from:
+        again.pop("init_from", None)  # runs of before noted whole paths
     differences = [
         f"{key} was {note.get(key)!r} and is now {value!r}"
         for key, value in again.items()

@@ -27,6 +27,7 @@ from gptlib.cli.train_options import (
 )
 from gptlib.corpora.downloads import read_registry
 from gptlib.errors import ConfigError, nearest
+from gptlib.paths import kept_path
 from gptlib.resources import data_path
 from gptlib.tokenizers import learned_size, load_tokenizer
 from gptlib.versions import package_version
@@ -174,8 +175,10 @@ def _seen_from_here(key: str, value: str, folder: Path) -> str:
 
 
 def _seen_from(folder: Path, key: str, value: str) -> str:
-    if value in _names(key) or os.path.isabs(value) or _is_learned(key, value):
+    if value in _names(key) or _is_learned(key, value):
         return value
+    if os.path.isabs(os.path.expanduser(value)):
+        return kept_path(value)
     try:
         return _as_path(key, os.path.relpath(value, folder))
     except ValueError:  # on another drive

@@ -2,7 +2,8 @@
 
 One job: from what was typed, or what a run noted of its text, to a corpus or a shard folder. A name
 that gptlib knows is that corpus, for every command; `./name` is a file or folder of that name. A
-relative path is kept as seen from the run folder too, so that the text is found from elsewhere.
+relative path is kept as seen from the run folder too, so that the text is found from elsewhere; one
+in the home folder is kept with a `~`, so that a run says nothing of whose it is.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from gptlib.corpora import Corpus, load_corpus
 from gptlib.corpora.downloads import read_registry
 from gptlib.errors import CheckpointError, ConfigError, DataError
 from gptlib.model import GPT
+from gptlib.paths import kept_path
 from gptlib.runs import load_run
 from gptlib.shards.read import is_shard_folder
 from gptlib.shards.splits import Split
 from gptlib.tokenizers import BPETokenizer, Tokenizer, load_tokenizer
+
+UNREAD_SEED = 1  # of a grammar's sample that no run has read: they all draw with seed 0
 
 
 @dataclass(frozen=True)
@@ -59,11 +63,11 @@ def open_text(name: str, size: int | None) -> Text:
 def noted(name: str, run_dir: Path) -> dict:
     """What a run notes of where its text is."""
     note: dict = {"corpus": name, "corpus_from_run": None}
-    if name and name not in read_registry() and not os.path.isabs(name):
+    if name and name not in read_registry() and not os.path.isabs(os.path.expanduser(name)):
         try:
             note["corpus_from_run"] = os.path.relpath(name, run_dir)
         except ValueError:  # on another drive
-            note["corpus"] = os.path.abspath(name)
+            note["corpus"] = kept_path(os.path.abspath(name))
     return note
 
 
@@ -83,7 +87,7 @@ def noted_place(note: dict, run_dir: Path | str) -> str:
         places.insert(0, os.path.normpath(os.path.join(run_dir, from_run)))
     places = list(dict.fromkeys(places))
     for place in places:
-        if os.path.exists(place):
+        if os.path.exists(os.path.expanduser(place)):
             return place
     raise DataError(
         f"{run_dir} was trained on {name}, and there is no {' nor '.join(places)}; say where that "

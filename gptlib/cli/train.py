@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 
 import torch
@@ -78,6 +79,11 @@ def _write_config(args: argparse.Namespace) -> int:
         raise ConfigError(
             "--write-config describes a run that begins; leave out --resume, or describe one that "
             f"is there with --config {args.out or 'RUN'}/config.json"
+        )
+    if str(path) != "-" and os.path.lexists(path):
+        raise ConfigError(
+            f"{path} is there already, and nothing is written over it; give another file, or "
+            "remove that one"
         )
     values = describe(args)
     if str(path) == "-":

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import Field, fields
 from typing import NamedTuple
 
-from gptlib.cli.arguments import flag_of, name_or_path, path, typed_text
+from gptlib.cli.arguments import flag_of, noted_name, path, typed_text
 from gptlib.model_config import GPTConfig
 from gptlib.presets import PRESETS
 from gptlib.settings import GROUPS
@@ -63,7 +63,7 @@ class Option(NamedTuple):
 #: A run beside its two configs: the keys at the top of its TOML file.
 OPTIONS = {
     "corpus": Option(
-        name_or_path, "what", "NAME",
+        noted_name, "what", "NAME",
         "the text: a name from `gptlib data list`, a UTF-8 file, or a shard folder (default: the "
         "preset's, if it has one)",
     ),
@@ -74,7 +74,7 @@ OPTIONS = {
         "that gptlib makes itself, a million)",
     ),
     "tokenizer": Option(
-        name_or_path, "what", "NAME",
+        noted_name, "what", "NAME",
         "what cuts the text into tokens: char, its characters; gpt2; bpe-N, such as bpe-2048, N "
         "byte pairs learned from it; or a folder with a saved tokenizer (default char; shards and "
         "--init-from bring their own)",
@@ -97,7 +97,7 @@ OPTIONS = {
         f"(default {DEFAULT_PRESET})",
     ),
     "init_from": Option(
-        name_or_path, "what", "RUN",
+        noted_name, "what", "RUN",
         "begin with the best weights of another run, in its shape and with its tokenizer; marks of "
         "stories that this does not have are added to both",
     ),

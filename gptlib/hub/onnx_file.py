@@ -65,6 +65,8 @@ def write_onnx(subject: Subject, folder: Path) -> None:
         TokenizerError: the tokenizer cannot be written for others.
     """
     _check_installed()
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
     context = subject.model.config.block_size
     if context < 2:
         raise ConfigError("the model reads 1 token, and the graph's T has to vary; give one of 2")
@@ -73,11 +75,14 @@ def write_onnx(subject: Subject, folder: Path) -> None:
     example = torch.zeros(2, min(8, context), dtype=torch.int64)
     weights = 4 * subject.model.num_params()
     with _quiet():
-        torch.onnx.export(
-            _Logits(subject.model).eval(), (example,), folder / GRAPH, dynamo=True,
-            dynamic_shapes=size, input_names=["input_ids"], output_names=["logits"],
-            external_data=weights > LARGE, verbose=False,
+        program = torch.onnx.export(
+            _Logits(subject.model).eval(), (example,), dynamo=True, dynamic_shapes=size,
+            input_names=["input_ids"], output_names=["logits"], verbose=False,
         )  # fmt: skip
+        assert program is not None  # it is, with dynamo
+        # Each node would say by which line of which file here it was made, with the whole path.
+        ClearMetadataAndDocStringPass()(program.model)
+        program.save(folder / GRAPH, external_data=weights > LARGE)
     config = {"vocab_size": subject.model.config.vocab_size, "context": context,
               "bos_token_id": subject.begin_id, "eos_token_id": subject.end_id}  # fmt: skip
     write_json(folder / "config.json", config)

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from gptlib.chat import CHAT, chat_head, has_chat, jinja_template
 from gptlib.errors import CheckpointError, TokenizerError
 from gptlib.files import write_atomic
 from gptlib.hub.tokenizer_file import FILE, fast_tokenizer
@@ -31,7 +32,7 @@ class Subject:
         name: of the run. model: in evaluation mode, without rows that no token stands for.
         tokenizer: its own. end: the text of the token that ends a document, or None.
         begin: what the model was shown before a document in training, or nothing. A model whose
-            tokenizer has the marks of a story begins and ends with those.
+            tokenizer has the marks of a conversation, a story or a place begins and ends so.
         step: of the checkpoint that was taken.
     """
 
@@ -59,7 +60,9 @@ class Subject:
         begin = _separator(tokenizer, manifest)
         special = tokenizer.special_tokens
         end = next((text for text in (END_OF_TEXT, begin) if text in special), None)
-        if {START, TITLE, END} <= special.keys():
+        if has_chat(tokenizer):
+            begin, end = CHAT, END
+        elif {START, TITLE, END} <= special.keys():
             begin, end = START, END
         elif {LOC, LOC_END} <= special.keys():
             begin, end = LOC, LOC_END
@@ -80,6 +83,8 @@ class Subject:
     @property
     def prompt(self) -> str:
         """A text for an example to begin with: one that the tokenizer knows."""
+        if self.begin == CHAT:
+            return chat_head(self.tokenizer, "Write a story.")
         if self.begin == START:
             return START + TITLE
         if self.begin == LOC:
@@ -93,9 +98,11 @@ class Subject:
         """Write the tokenizer's two files, which `transformers` and `tokenizers` read."""
         special = self.tokenizer.special_tokens
         fast_tokenizer(self.tokenizer).save(str(folder / FILE))
+        form = {"chat_template": jinja_template(self.tokenizer)} if self.begin == CHAT else {}
         write_json(
             folder / "tokenizer_config.json",
             {
+                **form,
                 "tokenizer_class": "PreTrainedTokenizerFast",
                 "model_max_length": self.model.config.block_size,
                 "clean_up_tokenization_spaces": False,
@@ -119,7 +126,13 @@ class Subject:
             "",
             "- It reads at most its context; a longer text has to be cut to its last tokens.",
         ]
-        if self.begin == START:
+        if self.begin == CHAT:
+            about.append(
+                "- It answers: in transformers `tokenizer.apply_chat_template(messages, "
+                "add_generation_prompt=True)` writes a conversation as it was taught to read one, "
+                f"and {END} ends an answer."
+            )
+        elif self.begin == START:
             about.append(
                 f"- A story is {START}{TITLE}title</|title|>, a line break, its text, {END}: begin "
                 f"with the first two, and stop at {END}."

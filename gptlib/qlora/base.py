@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +29,7 @@ from gptlib.qlora.libraries import qlora_libraries, quiet
 
 if TYPE_CHECKING:
     from peft import PeftModel
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 ADAPTER = "adapter_model.safetensors"
 
@@ -58,28 +60,47 @@ def load_base(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=computed,
     )  # fmt: skip
+    with _opening(name) as place:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(place)
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            place, dtype=computed, device_map={"": here.device},
+            quantization_config=quantization if four_bit else None,
+        )  # fmt: skip
     folder = user_path(name)
-    place = str(folder) if folder.is_dir() else str(name)
+    for layer, module in model.named_modules():
+        if isinstance(module, bitsandbytes.nn.Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+            _check_width(layer, module.in_features, here.kind)
+    model.name_or_path = folder.name if folder.is_dir() else str(name)  # no path goes out
+    model.config._name_or_path = model.name_or_path
+    return model.eval(), tokenizer
+
+
+def look_at_base(name: str | Path) -> tuple[PretrainedConfig, PreTrainedTokenizerBase]:
+    """The config and the tokenizer of such a model, whose weights are neither read nor fetched.
+
+    Raises:
+        ConfigError: a package is missing. CheckpointError: no such model, or none to be had now.
+    """
+    transformers, _, _ = qlora_libraries()
+    with _opening(name) as place:
+        config = transformers.AutoConfig.from_pretrained(place)
+        return config, transformers.AutoTokenizer.from_pretrained(place)
+
+
+@contextmanager
+def _opening(name: str | Path) -> Generator[str]:
+    """What transformers is to open, without a word; its errors as one of ours."""
+    folder = user_path(name)
     try:
         with quiet(bars=not folder.is_dir()):
-            tokenizer = transformers.AutoTokenizer.from_pretrained(place)
-            model = transformers.AutoModelForCausalLM.from_pretrained(
-                place, dtype=computed, device_map={"": here.device},
-                quantization_config=quantization if four_bit else None,
-            )  # fmt: skip
+            yield str(folder) if folder.is_dir() else str(name)
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{str(name)[:200]} is no folder of a causal language model and cannot be fetched as "
             f"one ({str(error).splitlines()[0][:150]}); give a folder that save_pretrained wrote, "
             "or a name on the hub that this machine can reach and your account may read"
         ) from error
-    for layer, module in model.named_modules():
-        if isinstance(module, bitsandbytes.nn.Linear4bit):
-            module.support_avx512bf16_for_cpu = False
-            _check_width(layer, module.in_features, here.kind)
-    model.name_or_path = folder.name if folder.is_dir() else place  # no path goes out
-    model.config._name_or_path = model.name_or_path
-    return model.eval(), tokenizer
 
 
 def _check_width(layer: str, width: int, kind: str) -> None:

@@ -12,6 +12,7 @@ fifth, is in part what older versions of bitsandbytes kept of each layer's input
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from gptlib.errors import ConfigError
 from gptlib.footprint import OVERHEAD, WIDE, Memory
@@ -69,6 +70,19 @@ class LlamaShape:
         """How many weights an adapter of a rank has."""
         forms = (self.matrices[name] for name in targets)
         return self.layers * rank * sum(inputs + outputs for inputs, outputs in forms)
+
+    @classmethod
+    def of(cls, config: Any) -> LlamaShape | None:
+        """The shape in a config of transformers', or None of one that has other parts."""
+        if config.model_type not in ("llama", "mistral"):
+            return None
+        heads = config.num_attention_heads
+        if (config.head_dim or config.hidden_size // heads) * heads != config.hidden_size:
+            return None
+        return cls(
+            config.num_hidden_layers, config.hidden_size, config.intermediate_size, heads,
+            config.num_key_value_heads, config.vocab_size, config.tie_word_embeddings,
+        )  # fmt: skip
 
 
 LLAMAS = {

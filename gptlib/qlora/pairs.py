@@ -50,6 +50,28 @@ def read_pairs(path: str | Path) -> list[Messages]:
     Raises:
         DataError: no such file, nothing in it, or a line that is no such object, by its number.
     """
+    return [messages for _, messages in _numbered(path)]
+
+
+def encode_file(
+    path: str | Path, tokenizer: PreTrainedTokenizerBase, max_length: int = 1 << 30
+) -> list[EncodedPair]:
+    """The pairs of such a file, encoded.
+
+    Raises:
+        DataError: what `read_pairs` and `encode_pair` refuse, by the number of the line.
+        TokenizerError: see `encode_pair`.
+    """
+    found = []
+    for number, messages in _numbered(path):
+        try:
+            found.append(encode_pair(messages, tokenizer, max_length))
+        except DataError as error:
+            raise DataError(f"line {number} of {Path(path).name}: {error}") from error
+    return found
+
+
+def _numbered(path: str | Path) -> list[tuple[int, Messages]]:
     path = user_path(path)
     try:
         lines = path.read_text("utf8").splitlines()
@@ -68,7 +90,7 @@ def read_pairs(path: str | Path) -> list[Messages]:
                 f"line {number} of {path.name} is no conversation ({why}); expected "
                 '{"messages": [{"role": "user", "content": ...}, {"role": "assistant", ...}]}'
             ) from error
-        pairs.append(messages)
+        pairs.append((number, messages))
     if not pairs:
         raise DataError(f"{path} has no lines; give at least one conversation")
     return pairs

@@ -46,13 +46,14 @@ def train_adapter(
     held_out: Sequence[EncodedPair] = (),
     resume: bool = False,
     report: Callable[[str], None] | None = None,
+    advanced: Callable[[int], None] | None = None,
 ) -> bool:
     """Train the adapter of a model that `add_adapter` made, in place.
 
     Args:
         pairs: to learn from. held_out: measured before the first step and at every checkpoint.
         run_dir: a new folder, or with `resume` that of the same run. report: told of each
-            measurement.
+            measurement. advanced: told the step after each update.
 
     Returns:
         whether the run is complete; one that SIGTERM or Ctrl-C ended has saved where it was.
@@ -112,6 +113,8 @@ def train_adapter(
             line = _update(model, [pairs[n] for n in chosen], step, config, optimizer, scaler, here)
             step += 1
             log.write({"step": step} | line)
+            if advanced:
+                advanced(step)
             due = step % config.save_every == 0 or step == config.steps
             if due:
                 measure(step)

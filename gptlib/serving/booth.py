@@ -31,6 +31,7 @@ KEYS = """() => {
     event.preventDefault();
     document.querySelector("#vote-" + name)?.click();
   });
+  document.body.dataset.keys = "listening";
 }"""
 LABELS = {"left": "← Left is better", "tie": "↓ A tie", "right": "Right is better →"}
 

@@ -114,16 +114,18 @@ def test_what_waits_is_read_from_the_records(tmp_path):
     assert "| `novel`<br>" in page and "`large`" in page and "`speedrun-gpu`" in page
     assert "shakespeare-table" not in page, "a plan without a record of its own says nothing"
     rows = [line.split(" | ")[-2:] for line in page.splitlines()[2:]]
-    one, all_of_it, gpt2, three, modern, as_published, mended = rows
+    one, all_of_it, gpt2, three, modern, as_published, mended, places, rates, *scenes = rows
     assert gpt2 == ["8.6\u00a0×\u00a010<sup>18</sup>", "237.6 |"]
     hours = [float(row[1].rstrip(" |")) for row in (modern, gpt2, three)]
     assert hours[0] < hours[1] / 4 and hours[2] == pytest.approx(3 * hours[1], rel=1e-3)
     assert one == ["5.8\u00a0×\u00a010<sup>15</sup>", "0.2 |"]
     costs = [float(row[1].rstrip(" |")) for row in (mended, as_published)]
     assert 0 < costs[0] < costs[1], "half as many passes, by a smaller model"
+    assert rates[1] == "under 0.1 |" and places[1] == "0.1 |", "six epochs, and seven"
+    assert [row[1] for row in scenes] == ["1.2 |", "1.2 |"], "two rates of the same run"
     assert float(all_of_it[1].rstrip(" |")) > 1, "38 runs cost more than one"
     (folder / "record.json").write_text(json.dumps({"result": {"not_run": []}}))
-    assert "novel" not in fill("<!-- fill: waiting -->", tmp_path)
+    assert "`novel`" not in fill("<!-- fill: waiting -->", tmp_path)
     assert "`gpt2-modern`" in fill("<!-- fill: waiting -->", tmp_path)
     done = tmp_path / "data" / "runs" / "gpt2-modern"
     done.mkdir()

@@ -9,7 +9,7 @@ from docutils.utils import new_document
 
 from book.folding import Answer, fold, fold_setup, hide_answers
 from book.page_tools import add_tools
-from book.pages import mark
+from book.pages import keep_together, mark
 
 BOX = "> **Predict.** More, or less?"
 
@@ -173,3 +173,14 @@ def test_a_notebook_folds_its_set_up():
     nbformat.validate(made)
     assert [cell.metadata.get("cellView") for cell in made.cells] == [None, "form", None]
     assert made.cells[1].metadata["jupyter"]["source_hidden"]
+
+
+def test_no_line_of_the_contents_ends_within_a_name():
+    """Twice, since Sphinx keeps what it has read; the words stay the same."""
+    link = nodes.reference("", "", nodes.Text("Pretraining: a GPT-2, from bytes, well-known GPT-2"))
+    toc = nodes.bullet_list("", nodes.list_item("", nodes.paragraph("", "", link)))
+    words = toc.astext()
+    for _ in range(2):
+        assert keep_together(None, SimpleNamespace(tocs={"page": toc})) == []
+        assert [part.astext() for part in toc.findall(nodes.inline)] == ["GPT-2", "GPT-2"]
+        assert toc.astext() == words
