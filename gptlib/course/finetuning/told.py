@@ -44,7 +44,10 @@ ROUNDS = {
     0: "--optimizer muon --lr 4e-3 --epochs 1 --batch-size 16".split(),
     3: "--optimizer muon --lr 2e-3 --epochs 1 --batch-size 16".split(),
 }
-LORA = "--method lora --targets all-linear --rank 16 --epochs 0.5 --batch-size 16".split()
+LORA = (
+    "--method lora --targets all-linear --rank 32 --epochs 0.5 --batch-size 16 --optimizer muon "
+    "--lr 1e-2"
+).split()
 HELD_OUT = ("instructions", "combinations")
 LONG = 512  # the context in which packing is compared with padding
 
