@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from urllib.request import urlopen
 
 import pytest
 from looks import FAINT_TEXT, TOO_WIDE, contrast
@@ -39,6 +40,8 @@ class Booth:
             env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"},
         )  # fmt: skip
         self.address = re.search(r"http://\S+", self.process.stdout.readline())[0]
+        # The first answer takes the server longest, and a browser waits for it less patiently.
+        urlopen(self.address, timeout=600).read()
 
     def cast(self) -> list[dict]:
         """The votes in the file."""
