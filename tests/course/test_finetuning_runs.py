@@ -53,6 +53,7 @@ def test_rates_and_methods_from_a_base_to_two_records(base, tmp_path, monkeypatc
                            "last block", "from scratch"]  # fmt: skip
     assert found["LoRA, rank 2"]["trained"] < found["LoRA, rank 16"]["trained"]
     assert found["LoRA, rank 16"]["megabytes"] < found["full"]["megabytes"]
+    assert all(m["seconds"] > 0 for name, m in found.items() if name != "from scratch")
     assert all(0 < m["old"] < 10 for name, m in found.items() if name != "from scratch")
     assert {sample["whose"] for sample in record.samples} == {"the base", "full"}
     assert record.result["copied"]["of"] == 2
