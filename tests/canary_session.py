@@ -115,7 +115,7 @@ def session(url: str) -> dict[str, object]:
                  "--val", "messages.jsonl", "--steps", "1", "--out"]  # fmt: skip
     call("QLoRA", *four_bits, "scenes", "--merge", "base")
 
-    # The same with whole paths, which a shell makes of the tilde.
+    # The same with whole paths, as a shell makes them of those with a tilde.
     at = f"{os.getcwd()}/"
     call("train at home", *trained(at), "--out", f"{at}home/base", "--write-config", "home.toml")
     call("train at home", *trained(at), "--out", f"{at}home/base")

@@ -103,7 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--targets", metavar="NAMES",
         help="the layers that get an adapter, with commas between (default: all that are linear, "
-        f"{','.join(LINEAR)})",
+        f"{', '.join(LINEAR)})",
     )  # fmt: skip
     parser.add_argument(
         "--recompute", action=argparse.BooleanOptionalAction, default=True,
