@@ -39,15 +39,15 @@ class Sizes:
         betas: of DPO. seeds: everything is done so many times.
     """
 
-    titles: int = 150
+    titles: int = 100
     samples: int = 8
-    steps: int = 120
+    steps: int = 80
     pairs: int = 8
-    lr: float = 1e-4
+    lr: float = 2e-5
     looks: int = 20
-    judged: int = 200
+    judged: int = 150
     best: int = 4
-    again: int = 20
+    again: int = 12
     each: int = 6
     betas: tuple[float, ...] = (0.03, 0.1, 0.3)
     seeds: int = 3
