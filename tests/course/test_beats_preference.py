@@ -2,7 +2,7 @@
 
 import math
 import random
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -20,6 +20,7 @@ from gptlib.course.beats.preference_pairs import (
     story_titles,
 )
 from gptlib.course.beats.preference_rivals import Answers, best_of, likeliest_of, prefer, tune
+from gptlib.course.recorded import load_record
 from gptlib.course.records import read_record
 from gptlib.course.stories.probes import held_out
 from gptlib.course.stories.writing import begin_with
@@ -267,4 +268,10 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     for wrong in ("0", "-1,2", "small", "", "nan"):
         with pytest.raises(ConfigError, match="--betas is"):
             preference.main([f"--betas={wrong}"])
-    assert math.isclose(Sizes().config(0, 16).min_lr, 1e-5)
+    assert math.isclose(Sizes(lr=1e-4).config(0, 16).min_lr, 1e-5)
+
+
+def test_the_defaults_are_those_of_the_record():
+    config = load_record("story-preference").config
+    for name, value in asdict(Sizes()).items():
+        assert config[name] == (list(value) if isinstance(value, tuple) else value), name
