@@ -47,6 +47,7 @@ RECIPES = {
     "story-marks": "stories.unregistered:story_marks",
     "story-model": "stories.evaluated:story_model",
     "story-packing": "stories.packing:story_packing",
+    "story-practice": "stories.practice:remake",
     "story-preference": "beats.preference:story_preference",
     "story-samplers": "stories.sampling:story_samplers",
     "story-stages": "stories.stages:remake",

@@ -1,17 +1,16 @@
-"""One model at two ages: what an hour of stories taught it, and what the second run did.
+"""One model at three ages: what an hour of stories taught it, and what two more runs did.
 
 One job: the record `story-stages`, and the commands behind the model that ships as `stories`.
 
     gptlib train --preset stories --out ONE
     gptlib train --preset stories-on --init-from ONE --out TWO
-    python -m gptlib.course.stories.stages --runs ONE TWO
+    python -m gptlib.course.stories.practice train TWO --out THREE
+    python -m gptlib.course.stories.stages --runs ONE TWO THREE
 """
 
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,26 +19,28 @@ from gptlib.course.command import answer, at_least_one
 from gptlib.course.loaded import load_with_tokenizer
 from gptlib.course.records import Record, make_record, save_record
 from gptlib.course.stories.evaluated import ASKED, evaluate_stories
+from gptlib.course.stories.practice import train_third
 from gptlib.course.stories.probes import held_out
 from gptlib.course.stories.replay import grammar
+from gptlib.course.stories.trained import train_two
 from gptlib.course.stories.writing import story_loss
 from gptlib.errors import DataError
 from gptlib.evaluation.diversity import distinct_n
 from gptlib.sampling import Sampling
 
-NAMES = ("one run", "two runs")
+NAMES = ("one run", "two runs", "practice")
 DOCUMENTS = 400  # stories of which the loss is measured
 
 
 def story_stages(runs: Sequence[str | Path], n: int = 200) -> Record:
-    """Judge the models of two runs, the second of which began with the first one's weights.
+    """Judge the models of three runs, each of which began with the weights of the one before.
 
     Args:
-        runs: ONE and TWO of the commands above.
+        runs: ONE, TWO and THREE of the commands above.
         n: stories for each question.
 
     Raises:
-        DataError: other than two runs, or one that has no tokenizer.
+        DataError: other than three runs, or one that has no tokenizer.
     """
     if len(runs) != len(NAMES):
         raise DataError(f"{len(runs)} runs; give {len(NAMES)}: {', '.join(NAMES)}")
@@ -62,28 +63,22 @@ def story_stages(runs: Sequence[str | Path], n: int = 200) -> Record:
         })  # fmt: skip
         config.append({"train": manifest["train"], "note": manifest.get("note")})
     result = {"stages": stages, "floor": floor / tokens}
-    command = f"python -m gptlib.course.stories.stages --runs ONE TWO --n {n}"
+    command = f"python -m gptlib.course.stories.stages --runs ONE TWO THREE --n {n}"
     return make_record("story-stages", {"stages": config, "n": n}, result, command)
 
 
 def remake() -> Record:
-    """Two to three hours on one thread: both trainings, and what came of each."""
+    """Three to four hours on one thread: the trainings, and what came of each."""
     with tempfile.TemporaryDirectory() as home:
-        one, two = (str(Path(home) / name) for name in ("one", "two"))
-        python = [sys.executable, "-m"]
-        train = [*python, "gptlib", "train", "--threads", "1", "--preset"]
-        for command in (
-            [*train, "stories", "--out", one],
-            [*train, "stories-on", "--init-from", one, "--out", two],
-        ):
-            if subprocess.run(command, check=False).returncode:
-                raise DataError("a run did not come to its end; what it said stands above")
-        return story_stages((one, two))
+        one, two = train_two(Path(home))
+        three = Path(home) / "three"
+        train_third(two, three)
+        return story_stages((one, two, three))
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m gptlib.course.stories.stages")
-    parser.add_argument("--runs", nargs="+", required=True, help="ONE TWO")
+    parser.add_argument("--runs", nargs="+", required=True, help="ONE TWO THREE")
     parser.add_argument("--n", type=at_least_one, default=200, help="stories for each question")
     parser.add_argument("--out", type=Path, default=Path("data/runs/story-stages"))
     options = parser.parse_args(arguments)

@@ -1,15 +1,19 @@
-"""The run behind chapter 7: preset `stories`, with the checkpoints that show what it learned when.
+"""The runs behind chapter 7: preset `stories`, with the checkpoints that show what it learned when,
+and the two that the model that ships began with.
 
-One job: `train_stories`. It picks up a run that was cut.
+One job: `train_stories`, which picks up a run that was cut, and `train_two`.
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import torch
 
 from gptlib.corpora import load_corpus
+from gptlib.errors import DataError
 from gptlib.model import GPT, GPTConfig
 from gptlib.presets import preset
 from gptlib.tokenizers import learn_tokenizer, learned_size
@@ -38,3 +42,17 @@ def train_stories(folder: Path) -> Path:
     if not trainer.fit().finished:
         raise SystemExit("stopped by a signal; the same command goes on from there")
     return folder
+
+
+def train_two(home: Path) -> tuple[Path, Path]:
+    """Run the first two commands of `gptlib.course.stories.stages`, two to three hours on one
+    thread; returns the folders ONE and TWO."""
+    one, two = home / "one", home / "two"
+    train = [sys.executable, "-m", "gptlib", "train", "--threads", "1", "--preset"]
+    for command in (
+        [*train, "stories", "--out", str(one)],
+        [*train, "stories-on", "--init-from", str(one), "--out", str(two)],
+    ):
+        if subprocess.run(command, check=False).returncode:
+            raise DataError("a run did not come to its end; what it said stands above")
+    return one, two
