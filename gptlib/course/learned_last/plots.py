@@ -1,4 +1,4 @@
-"""The interlude's figures: what a model learns when, and how far back it finds a name.
+"""The figures on what is learned last: what a model learns when, and how far back it finds a name.
 
 One job: each function takes plain numbers and returns a finished `Plot` with its alt text.
 """
