@@ -10,10 +10,15 @@ from pathlib import Path
 import yaml
 from docutils.nodes import make_id
 
-#: Chapters without a number, by what docstrings call them.
-INTERLUDES = {"the digits": "a1_digits", "the speedrun": "a2_speedrun"}
+#: Chapters that the contents do not number, by what docstrings call them.
+UNNUMBERED = {
+    "chapter 0": "00_digits",
+    "the speedrun": "a2_speedrun",
+    "the interlude on probes": "a3_learned_last",
+}
 _SENTENCE = re.compile(
-    r"Derived\s+in\s+(?P<where>chapter\s+\d+|the\s+digits|the\s+speedrun),\s+\*(?P<title>[^*]+)\*"
+    r"Derived\s+in\s+(?P<where>chapter\s+\d+|the\s+speedrun|the\s+interlude\s+on\s+probes),"
+    r"\s+\*(?P<title>[^*]+)\*"
 )
 
 
@@ -26,7 +31,7 @@ def chapters(root: Path) -> dict[str, str]:
         if part.get("numbered")
         for entry in part["chapters"]
     ]
-    return {f"chapter {n}": name for n, name in enumerate(numbered, 1)} | INTERLUDES
+    return {f"chapter {n}": name for n, name in enumerate(numbered, 1)} | UNNUMBERED
 
 
 def derivations(docstring: str) -> list[tuple[str, str]]:

@@ -66,9 +66,9 @@ def _html(url: str) -> str:
 
 
 def _colab(url: str) -> str:
-    first = colab_url(url, "chapters/01_bigram.ipynb")
+    first = colab_url(url, "chapters/00_digits.ipynb")
     if first:
-        return f"[Open chapter 1 in Colab]({first}): a notebook fetches all that it needs.\n"
+        return f"[Open chapter 0 in Colab]({first}): a notebook fetches all that it needs.\n"
     return f"The repository is at <{url}>.\n" if url else _AT_HOME
 
 

@@ -48,7 +48,8 @@ def make_optimizers(
     for it, else in float32. Every group says in `lr_scale` what it multiplies the rate by; see
     `set_learning_rate`.
 
-    Derived in the speedrun, *What should a network believe before it has read anything?*
+    Derived in chapter 3, *What does AdamW do with a slope?* Derived in the speedrun,
+    *What should a network believe before it has read anything?*
 
     Args:
         embed_lr, head_lr: multiples of `lr` for the token and position tables, and for a head of

@@ -39,7 +39,7 @@ from gptlib.train_state import TrainState, describe, same_runtime
 class Trainer:
     """Train a `GPT` on token arrays and keep everything in a run folder.
 
-    Derived in chapter 3, *What if the machine had died?*
+    Derived in chapter 6, *And if the machine is taken away?*
 
     Args:
         model: the network; its weights are replaced when a run is resumed. Of one that is tuned in

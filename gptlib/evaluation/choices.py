@@ -29,7 +29,7 @@ def score_probes(
 ) -> dict[str, float]:
     """Ask which of two continuations the model finds likelier.
 
-    Derived in chapter 3, *What is learned last?*
+    Derived in the interlude on probes, *What was asked?*
 
     Args:
         begin: text to put before each probe's prefix, such as the separator before a document.

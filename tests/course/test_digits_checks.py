@@ -1,4 +1,4 @@
-"""Every check of the interlude knows the right answer, and each wrong answer by its own name."""
+"""Every check of chapter 0 knows the right answer, and each wrong answer by its own name."""
 
 import numpy as np
 from check_promises import CheckPromises

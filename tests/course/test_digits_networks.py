@@ -1,4 +1,4 @@
-"""The interlude's network: its slopes against pushing and torch; MNIST's files, read and refused.
+"""Chapter 0's network: its slopes against pushing and torch; MNIST's files, read and refused.
 
 The download comes from a server on the loopback address; no test leaves the machine.
 """

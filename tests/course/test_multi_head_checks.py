@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from check_promises import CheckPromises
 
-from gptlib.course.multi_head import checks
+from gptlib.course.multi_head import checks, checks_adamw
 
 
 def right_merge(y):
@@ -52,6 +52,36 @@ def right_count(V, T, C, L):
 
 def count_off(term):
     return lambda V, T, C, L: right_count(V, T, C, L) + term(V, T, C, L)
+
+
+def hats(m, v, t, betas):
+    return m / (1 - betas[0] ** t), v / (1 - betas[1] ** t)
+
+
+def adam(
+    slope=lambda w, g, decay: g,
+    hats=hats,
+    size=lambda v, eps: v.sqrt() + eps,
+    square=lambda g: g**2,
+    back=lambda m, v, hats: (m, v),
+    keep=1,
+    sign=1,
+    shrink=1,
+):
+    """A step of AdamW of which any part can be replaced."""
+
+    def step(w, g, m, v, t, lr, betas, eps, decay):
+        g = slope(w, g, decay)
+        m = keep * betas[0] * m + (1 - betas[0]) * g
+        v = keep * betas[1] * v + (1 - betas[1]) * square(g)
+        both = hats(m, v, t, betas)
+        w = w * (1 - shrink * lr * decay) - sign * lr * both[0] / size(both[1], eps)
+        return w, *back(m, v, both)
+
+    return step
+
+
+right_adamw = adam()
 
 
 RIGHT = {
@@ -133,8 +163,46 @@ WRONG = [
     ("count_parameters", count_off(lambda V, T, C, L: -6 * L * C * C), "widens to 4C"),
 ]
 
+WRONG_ADAMW = [
+    (adam(hats=lambda m, v, t, b: (m, v)), "moments are not corrected"),
+    (adam(hats=lambda m, v, t, b: (m / (1 - b[0] ** t), v)), "m is corrected and v is"),
+    (adam(slope=lambda w, g, decay: g + decay * w, shrink=0), "L2 in Adam"),
+    (adam(size=lambda v, eps: (v + eps).sqrt()), "inside the root"),
+    (adam(size=lambda v, eps: v + eps), "root is missing"),
+    (adam(keep=0), "this slope alone"),
+    (adam(back=lambda m, v, hats: hats), "corrected twice"),
+    (lambda *case: right_adamw(*case[:6], case[6][::-1], *case[7:]), "changed places"),
+    (adam(square=abs), "not of its square"),
+    (adam(sign=-1), "uphill"),
+    (adam(shrink=0), "decay is missing"),
+    (adam(shrink=10), "a share of `decay`"),
+    (adam(hats=lambda m, v, t, b: hats(m, v, t + 1, b)), "no t + 1"),
+    (lambda *case: right_adamw(*case)[0], "weights alone"),
+]
+
 
 class TestTransformer(CheckPromises):
     module = checks
     right = tuple((getattr(checks, name), answer) for name, answer in RIGHT.items())
     wrong = tuple((getattr(checks, name), answer, words) for name, answer, words in WRONG)
+
+
+class TestAdamW(CheckPromises):
+    module = checks_adamw
+    right = ((checks_adamw.adamw, right_adamw),)
+    wrong = tuple((checks_adamw.adamw, answer, words) for answer, words in WRONG_ADAMW)
+
+
+def test_the_reference_of_adamw_is_torchs():
+    torch.manual_seed(0)
+    w = torch.randn(3, 4, requires_grad=True)
+    ours, m, v = w.detach().clone(), torch.zeros(3, 4), torch.zeros(3, 4)
+    settings = {"lr": 0.1, "betas": (0.8, 0.97), "eps": 0.01}
+    optimizer = torch.optim.AdamW([w], weight_decay=0.3, **settings)
+    for t in range(1, 9):
+        w.grad = torch.randn(3, 4)
+        ours, m, v = checks_adamw._right_adamw(
+            checks_adamw._Step(ours, w.grad, m, v, t, **settings, decay=0.3)
+        )
+        optimizer.step()
+        assert torch.allclose(ours, w, atol=1e-6)

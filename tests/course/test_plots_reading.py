@@ -15,8 +15,8 @@ from gptlib.course.beats import plots as beats
 from gptlib.course.beats import preference_plots as preference
 from gptlib.course.bigram import plots as bigram
 from gptlib.course.digits import plots as digits
+from gptlib.course.learned_last import plots as learned_last
 from gptlib.course.multi_head import plots as transformer
-from gptlib.course.multi_head import resume
 from gptlib.course.plotting import Plot, figure
 from gptlib.course.pretraining import plots as pretraining
 from gptlib.course.records import Record
@@ -45,7 +45,7 @@ POINTS = [
     {"val": 0.5 + 2 * 0.7**n}
     | {
         name: {"accuracy": min(1, 0.5 + k * n / 60), "log_ratio": (k + 1) * n / 6}
-        for k, name in enumerate(transformer.PROBES)
+        for k, name in enumerate(learned_last.PROBES)
     }
     for n in range(15)
 ]
@@ -163,7 +163,6 @@ DRAWN = {
     pretraining.changes: (
         {"muon": [-0.12, -0.13], "relu2-qk-norm": [0.04, 0.05]}, {"untied-zero": 0.25},
     ),
-    resume.resumed: (LOG, LOG, 30, 20),
     scaling.overfitting: (
         [(n, loss) for n, loss in enumerate(FALL)],
         [(n, 2 + (n - 15) ** 2 / 500) for n in range(40)],
@@ -212,8 +211,8 @@ DRAWN = {
     transformer.gradient_by_depth: (
         [1, 2, 4, 8, 16], {"plain": [10.0**-n for n in (2, 4, 8, 12, 20)], "residual": [0.1] * 5},
     ),
-    transformer.probes: (POINTS, 0.49),
-    transformer.accuracy_by_distance: (
+    learned_last.probes: (POINTS, 0.49),
+    learned_last.accuracy_by_distance: (
         {"shipped": {"she or he?": [("70–105", 1.0, 90), ("106–150", 1.0, 90)],
                      "the promise?": [("300–450", 1.0, 90), ("451–600", 1.0, 90)]},
          "half a minute": {"she or he?": [("70–105", 0.5, 90), ("106–150", 0.5, 90)],
@@ -260,7 +259,7 @@ def test_every_figure_is_small_and_all_of_it_follows_the_page(draw):
 
 
 MODULES = [
-    attention, beats, bigram, digits, preference, pretraining, resume, samplers, scaling,
+    attention, beats, bigram, digits, learned_last, preference, pretraining, samplers, scaling,
     speedrun, stories, tokens, transformer,
 ]  # fmt: skip
 

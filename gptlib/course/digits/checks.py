@@ -1,4 +1,4 @@
-"""Checks of the interlude's exercises: softmax, the slope of a weight, nudging, tanh, calibration.
+"""Checks of chapter 0's exercises: softmax, the slope of a weight, nudging, tanh, calibration.
 
 One job: tell a learner whether a function of numpy arrays is right and, where it is not, which of
 the usual misunderstandings produces exactly the numbers that it returned.

@@ -1,6 +1,6 @@
 """A network on pictures of digits, its gradients written by hand, and the files of MNIST.
 
-One job: in one place what the interlude builds step by step, so that its recorded runs use the same
+One job: in one place what chapter 0 builds step by step, so that its recorded runs use the same
 lines. A network is a list of numpy arrays, a matrix and a row of biases for each layer: two arrays
 are softmax regression, four a network with one hidden layer of tanh units. B pictures of C pixels
 are an array (B, C); there are V = 10 digits.

@@ -1,4 +1,4 @@
-"""The figures of the interlude: pictures, nudges, descents, templates, confusions, calibration.
+"""The figures of chapter 0: pictures, nudges, descents, templates, confusions, calibration.
 
 One job: each function draws one figure and returns it as a `Plot` with its alt text, whose numbers
 come from the data that was drawn.

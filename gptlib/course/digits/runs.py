@@ -1,6 +1,6 @@
-"""The recorded runs of the interlude: digits by hands met and unmet, and a part of MNIST.
+"""The recorded runs of chapter 0: digits by hands met and unmet, and a part of MNIST.
 
-One job: two recipes, each of which returns a `Record`. The networks are the interlude's own
+One job: two recipes, each of which returns a `Record`. The networks are chapter 0's own
 (`gptlib.course.digits.networks`). `gptlib.course.recipes` runs them by name.
 """
 
