@@ -5,6 +5,7 @@ One job: draw a table as roads between letters, a text's price, and what one ste
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor
 
@@ -72,7 +73,7 @@ def roads(probabilities: Tensor, symbols: Sequence[str], around: str, word: str)
             middle[0] + radius * math.sin(angle),
             middle[1] - radius * math.cos(angle),
         )
-    walked = set(zip(word, word[1:], strict=False))
+    walked = set(pairwise(word))
     table = probabilities.nan_to_num().tolist()
     for i, here in enumerate(symbols):
         for j, there in enumerate(symbols):

@@ -4,6 +4,7 @@ One job: draw how a picture becomes scores, what one push sets off, and the way 
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -89,7 +90,7 @@ def one_push(pixel: float, blame: float, push: float = 0.01) -> Picture:
         )
     ]  # fmt: skip
     for (a, b), factor, name in zip(
-        zip(boxes, boxes[1:], strict=False), (pixel, blame), ("x_{c}", "p_{j} − y_{j}"), strict=True
+        pairwise(boxes), (pixel, blame), ("x_{c}", "p_{j} − y_{j}"), strict=True
     ):
         d.arrow(a.right, b.left, width=2.5)
         middle = (a.right[0] + b.x) / 2
@@ -97,7 +98,7 @@ def one_push(pixel: float, blame: float, push: float = 0.01) -> Picture:
         d.text((middle, y - 8), f"× {number(factor)}", size=SMALL)
     for box, by in zip(boxes, moved, strict=True):
         base = box.bottom[1] + 20
-        d.text((box.center[0], base), f"{by:+.4f}".replace("-", "−"), size=SMALL, bold=True)
+        d.text((box.center[0], base), _signed(by), size=SMALL, bold=True)
     low = boxes[0].bottom[1] + 42
     tip = d.bracket((boxes[0].center[0], low), (boxes[2].center[0], low))
     slope = moved[2] / push
@@ -106,9 +107,14 @@ def one_push(pixel: float, blame: float, push: float = 0.01) -> Picture:
     return d.picture(
         "Three boxes in a row, joined by arrows: a weight, a score, the loss. The first arrow "
         f"multiplies a push by the pixel, {number(pixel)}, the second by the blame of the score, "
-        f"{number(blame)}. A push of {push:g} on the weight moves the score by {moved[1]:.4f} and "
-        f"the loss by {moved[2]:.4f}. The slope of the whole way is the product, {number(slope)}."
+        f"{number(blame)}. A push of {push:g} on the weight moves the score by "
+        f"{_signed(moved[1])} and the loss by {_signed(moved[2])}. The slope of the whole way is "
+        f"the product, {number(slope)}."
     )
+
+
+def _signed(change: float) -> str:
+    return f"{change:+.4f}".replace("-", "−")
 
 
 def path_of_blame(sizes: Sequence[int]) -> Picture:
@@ -141,9 +147,7 @@ def path_of_blame(sizes: Sequence[int]) -> Picture:
     da = box(right, 1, f"da\n(B, {U})", VERMILION)
     dz = box(right, 3, f"dz\n(B, {V})", VERMILION)
     loss = forward[-1]
-    d.arrow(
-        loss.right, (dz.center[0], loss.center[1]), dz.bottom, color=VERMILION, width=2.5
-    )
+    d.arrow(loss.right, (dz.center[0], loss.center[1]), dz.bottom, color=VERMILION, width=2.5)
     d.arrow(dz.top, da.bottom, color=VERMILION, width=2.5)
     for at, words in (
         (dz.bottom[1] + 22, "p − y"), (dz.y - 22, "× W_{2}ᵀ"), (da.bottom[1] + 22, "× (1 − h²)")

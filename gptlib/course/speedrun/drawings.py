@@ -34,9 +34,7 @@ def _hand(d: Drawing, at: Point, length: float, angle: float, name: str, color: 
     d.text(_on(at, (across, length + 12), 0, angle), name, size=SMALL, color=color)
 
 
-def clocks(
-    query: float, key: float, speed: float, places: Sequence[tuple[int, int]]
-) -> Picture:
+def clocks(query: float, key: float, speed: float, places: Sequence[tuple[int, int]]) -> Picture:
     """Draw a query and a key of two channels, turned by their places.
 
     Args:
@@ -146,7 +144,7 @@ def waking(moves: Sequence[Mapping[str, bool]]) -> Picture:
             color = GREEN if found[kind] else FAINT
             inset = 44 if row in (1, 2) else 0
             box = d.box(x + inset, 44 + row * 86, wide - inset, tall, f"{name}\n{note}",
-                        color=color, tint=0.4 if found[kind] else 0.05)  # fmt: skip
+                        color=color, tint=0.25 if found[kind] else 0.05)  # fmt: skip
             boxes.append((box, found[kind]))
         (head, _), (last, one), (first, two), (table, three) = boxes
         stream = x + 18
