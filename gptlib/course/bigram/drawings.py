@@ -10,6 +10,7 @@ from itertools import pairwise
 from torch import Tensor
 
 from gptlib.course.drawing import MARGIN, SMALL, WIDTH, Box, Drawing, by_value, number
+from gptlib.course.drawing.places import Point
 from gptlib.course.picture import BLUE, FAINT, GREEN, INK, VERMILION, Picture
 
 MARKS = {" ": "␣", "\n": "↵"}
@@ -66,7 +67,7 @@ def roads(probabilities: Tensor, symbols: Sequence[str], around: str, word: str)
     """
     d, radius = Drawing(), 212
     middle = (WIDTH / 2, radius + NODE + MARGIN)
-    places = {symbol: middle for symbol in symbols}
+    places: dict[str, Point] = dict.fromkeys(symbols, middle)
     for n, symbol in enumerate(around):
         angle = 2 * math.pi * n / len(around)
         places[symbol] = (
@@ -103,7 +104,7 @@ def _breadth(probability: float) -> float:
     return 1 + 4 * probability
 
 
-def _between(start: tuple[float, float], end: tuple[float, float]) -> tuple:
+def _between(start: Point, end: Point) -> tuple[Point, Point]:
     """Shorten the way between two circles' centers to that between their rims."""
     share = (NODE + 2) / math.dist(start, end)
     dx, dy = share * (end[0] - start[0]), share * (end[1] - start[1])

@@ -131,7 +131,7 @@ def _name_dots(ax: Axes, dots: Sequence[tuple[str, float, float]]) -> None:
     ax.figure.canvas.draw()  # the layout, and so the places in points, are known after drawing
     points = ax.transData.transform([(x, y) for _, x, y in dots]) * 72 / ax.figure.dpi
     taken = [(x - 5.0, y - 5.0, x + 5.0, y + 5.0) for x, y in points]
-    for (name, *dot), (x, y) in zip(dots, points, strict=True):
+    for (name, new, old), (x, y) in zip(dots, points, strict=True):
         wide, half = 0.6 * SMALL * len(name), 0.6 * SMALL
         sides = {
             ("left", "center"): ((9, 0), (x + 6, y - half, x + 9 + wide, y + half)),
@@ -144,7 +144,7 @@ def _name_dots(ax: Axes, dots: Sequence[tuple[str, float, float]]) -> None:
         offset, box = sides[across, down]
         taken.append(box)
         ax.annotate(
-            name, dot, offset, textcoords="offset points", ha=across, va=down, fontsize=SMALL,
+            name, (new, old), offset, textcoords="offset points", ha=across, va=down, fontsize=SMALL,
             color=INK,
         )  # fmt: skip
 

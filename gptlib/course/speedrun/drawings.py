@@ -6,6 +6,7 @@ in which order zeros wake up.
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from gptlib.course.drawing import MARGIN, SMALL, WIDTH, Drawing
 from gptlib.course.drawing.ink import words_width
@@ -15,7 +16,9 @@ from gptlib.course.picture import BLUE, FAINT, GREEN, INK, VERMILION, Picture
 TURN = 2 * math.pi
 
 
-def _oval(d: Drawing, at: Point, axes: tuple[float, float], tilt: float = 0.0, **style) -> None:
+def _oval(
+    d: Drawing, at: Point, axes: tuple[float, float], tilt: float = 0.0, **style: Any
+) -> None:
     """Draw an ellipse of two half axes, the first one tilted by so many radians."""
     d.line(*(_on(at, axes, tilt, TURN * n / 72) for n in range(73)), **style)
 
