@@ -144,8 +144,8 @@ def _name_dots(ax: Axes, dots: Sequence[tuple[str, float, float]]) -> None:
         offset, box = sides[across, down]
         taken.append(box)
         ax.annotate(
-            name, (new, old), offset, textcoords="offset points", ha=across, va=down, fontsize=SMALL,
-            color=INK,
+            name, (new, old), offset, textcoords="offset points", ha=across, va=down,
+            fontsize=SMALL, color=INK,
         )  # fmt: skip
 
 

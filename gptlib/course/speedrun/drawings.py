@@ -92,7 +92,7 @@ def one_length(angles: Sequence[float], lengths: Sequence[float]) -> Picture:
     )
 
 
-def ellipse(sigmas: tuple[float, float], after: tuple[float, float], tilt: float) -> Picture:
+def ellipse(sigmas: Sequence[float], after: Sequence[float], tilt: float) -> Picture:
     """Draw a circle of directions, what a gradient makes of it, and what Muon makes of that.
 
     Args:
