@@ -4,6 +4,7 @@ import importlib
 import inspect
 import math
 import re
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -15,12 +16,16 @@ import gptlib.course
 from gptlib.course.beats import drawings as beats
 from gptlib.course.beats import drawings_tuning as beats_tuning
 from gptlib.course.beats import novel
+from gptlib.course.bigram import drawings as bigram
+from gptlib.course.digits import drawings as digits
 from gptlib.course.drawing import SMALL, WIDTH, Box, Drawing, by_value, number
 from gptlib.course.finetuning import drawings as finetuning
 from gptlib.course.multi_head import drawings as multi_head
 from gptlib.course.picture import BLUE, PAPER, VARIABLES, VERMILION, Picture, themed
 from gptlib.course.pretraining import drawings as pretraining
+from gptlib.course.scaling import drawings as scaling
 from gptlib.course.self_attention import drawings as self_attention
+from gptlib.course.speedrun import drawings as speedrun
 from gptlib.course.stories import drawings as stories
 from gptlib.course.stories import drawings_sampling as sampling
 from gptlib.course.stories import lab
@@ -36,6 +41,27 @@ X = torch.tensor(
 TURNED, KEPT, NAME = torch.tensor([[-3.0, 0], [0, -3], [0, 0]]), torch.eye(3)[:, :2], X[:, 2:]
 MASK = torch.full((6, 6), -math.inf).triu(1)
 
+FOX = "the fox sat. the hen sat. the fox ran.\n"
+FOX_SYMBOLS = sorted(set(FOX))
+FOX_TABLE = torch.zeros(13, 13)
+for before, after in pairwise(FOX):
+    FOX_TABLE[FOX_SYMBOLS.index(before), FOX_SYMBOLS.index(after)] += 1
+FOX_TABLE /= FOX_TABLE.sum(1, keepdim=True)
+
+EIGHT = torch.linspace(0, 1, 64).flip(0).numpy()
+TEMPLATES = torch.linspace(-1, 1, 640).view(64, 10).numpy()
+
+#: What has a slope in the first three steps of a GPT whose head and last matrices are zero.
+WAKING = [
+    {
+        "head": True,
+        "last of a sublayer": n > 0,
+        "token table": n > 0,
+        "first of a sublayer": n > 1,
+    }
+    for n in range(3)
+]
+
 STORY = lab.STORY.replace("<|start|>", "<|start|><|barter|>")
 LOOKED = re.findall(r"</?\|\w+\|>|\n| ?\w{1,5}|[^\w\s<]+", STORY)[:140]
 
@@ -47,6 +73,29 @@ BY_CHAPTER = ["test" if n in (6, 7) else "val" if n in (16, 17) else "train" for
 
 #: Every drawing of the book, with what its chapter gives it.
 DRAWN = {
+    bigram.bill: ("he fox s", torch.tensor([0.6, 1, 0.75, 0.25, 1, 1, 1, 0.25])),
+    bigram.roads: (FOX_TABLE, FOX_SYMBOLS, "fox\n.nehtasr", "sathe"),
+    bigram.pushes: ("fhrst", torch.tensor([0.25, 0.125, 0.125, 0.25, 0.25]), "h"),
+    digits.picture_to_scores: (EIGHT,),
+    digits.one_push: (0.75, -0.9),
+    digits.path_of_blame: ((64, 32, 10),),
+    digits.two_votes: (EIGHT, TEMPLATES, (1, 8)),
+    scaling.matrices: (GPTConfig(256, 65, n_layer=12, n_head=12, n_embd=384),),
+    scaling.three_uses: (),
+    scaling.tiles: (21.4e6, {"weights": 1, "slopes": 1, "two running means": 2}, 1.2e9),
+    scaling.one_budget: (lambda N, R: 0.5 + 20 / N**0.4 + 30 / R**0.4, 1e13, 3e5),
+    speedrun.clocks: (1.2, 0.4, 0.35, [(3, 1), (9, 7), (9, 1)]),
+    speedrun.one_length: ([0.3, 1.3, 2.6, 4.4], [1, 0.2, 0.5, 0.75]),
+    speedrun.ellipse: ((1, 0.2), (0.72, 0.8), 0.6),
+    speedrun.waking: (WAKING,),
+    self_attention.any_order: (
+        [["ada", "met", "ida", ".", "she"], ["met", ".", "ada", "ida", "she"]],
+        [
+            torch.tensor([0.48, 0.02, 0.48, 0.02, 0.0]),
+            torch.tensor([0.02, 0.02, 0.48, 0.48, 0.0]),
+        ],
+    ),
+    multi_head.two_stacks: (0.05,),
     beats.turned_round: (NOVEL[5],),
     beats.two_splits: (NOVEL, BY_CHUNK, BY_CHAPTER),
     finetuning.lora: ((384, 128), 8),

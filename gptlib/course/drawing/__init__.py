@@ -197,7 +197,7 @@ class Drawing:
             cell: width and height of a cell.
             paint: (value, row, column) -> a color and its depth from 0 to 1; at 0 the value is
                 faint too.
-            write: value -> what is written in its cell.
+            write: value -> what is written in its cell, nothing if that is empty.
             rows, columns: names, written to the left of rows and above columns.
         """
         shape = len(values), len(values[0])
@@ -209,7 +209,8 @@ class Drawing:
                 color, share = paint(value, i, j) if paint else (INK, None)
                 place, shade = grid.cell(i, j), FAINT if share == 0 else INK
                 self._marks.append(ink.rectangle(place, color, 0.5 * (share or 0), FAINT, 1, 0))
-                self.text(place.center, write(value), size=SMALL, color=shade)
+                if name := write(value):
+                    self.text(place.center, name, size=SMALL, color=shade)
         for i, name in enumerate(rows):
             self.text((x - 8, grid.row(i).center[1]), name, size=SMALL, align="end")
         for j, name in enumerate(columns):

@@ -5,10 +5,11 @@ One job: each function takes plain numbers and returns a finished `Plot` with it
 
 from collections.abc import Mapping, Sequence
 
+from matplotlib.axes import Axes
+
 from gptlib.course.plotting import (
     BLUE,
     COLORS,
-    FAINT,
     INK,
     SMALL,
     VERMILION,
@@ -71,7 +72,7 @@ def epochs(curve: Sequence[Mapping], published: Mapping[str, Sequence[float]]) -
             if part == "val":
                 words, at, offset, side = "validation", known[-1], (0, 6), "right"
             else:
-                words, at, offset, side = "training", known[2], (6, 4), "left"
+                words, at, offset, side = "training", known[2], (-2, -14), "right"
             ax.annotate(
                 words, at, offset, textcoords="offset points", ha=side, color=color, fontsize=SMALL
             )
@@ -102,18 +103,9 @@ def forgetting(ways: Sequence[Mapping], base: Mapping[str, float]) -> Plot:
     for n, way in enumerate(known):
         color = COLORS[0] if way["name"].startswith("full") else COLORS[n % 2 + 1]
         ax.plot(way["new"], way["old"], "o", color=color, markersize=7)
-    ax.set_xlim(left - 0.1 * span, right + 0.9 * span)
+    ax.set_xlim(left - 0.1 * span, right + 0.45 * span)
     floor_line(ax, base["old"], None)
-    low, high = ax.get_ylim()
-    step = 0.075 * (high - low)
-    at = low - step
-    for way in known:  # from the lowest up, moved apart
-        at = max(way["old"], at + step)
-        x = right + 0.12 * span
-        ax.annotate(
-            way["name"], (way["new"], way["old"]), (x, at), va="center", fontsize=SMALL, color=INK,
-            arrowprops={"arrowstyle": "-", "color": FAINT, "linewidth": 0.7, "shrinkB": 4},
-        )  # fmt: skip
+    _name_dots(ax, [(way["name"], way["new"], way["old"]) for way in known])
     ax.annotate(
         "the base", (0.01, base["old"]), xycoords=("axes fraction", "data"), va="bottom",
         fontsize=SMALL,
@@ -128,3 +120,35 @@ def forgetting(ways: Sequence[Mapping], base: Mapping[str, float]) -> Plot:
         f"loss on the old text, {base['old']:.2f}; on places it has {base['new']:.2f}, far to the "
         "right of the picture.",
     )
+
+
+def _name_dots(ax: Axes, dots: Sequence[tuple[str, float, float]]) -> None:
+    """Write each dot's name on a side where no other dot and no other name stands.
+
+    Args:
+        dots: (name, x, y) of each, in data units; call it after the limits are final.
+    """
+    ax.figure.canvas.draw()  # the layout, and so the places in points, are known after drawing
+    points = ax.transData.transform([(x, y) for _, x, y in dots]) * 72 / ax.figure.dpi
+    taken = [(x - 5.0, y - 5.0, x + 5.0, y + 5.0) for x, y in points]
+    for (name, new, old), (x, y) in zip(dots, points, strict=True):
+        wide, half = 0.6 * SMALL * len(name), 0.6 * SMALL
+        sides = {
+            ("left", "center"): ((9, 0), (x + 6, y - half, x + 9 + wide, y + half)),
+            ("center", "top"): ((0, -8), (x - wide / 2, y - 8 - 2 * half, x + wide / 2, y - 6)),
+            ("center", "bottom"): ((0, 8), (x - wide / 2, y + 6, x + wide / 2, y + 8 + 2 * half)),
+            ("right", "center"): ((-9, 0), (x - 9 - wide, y - half, x - 6, y + half)),
+        }
+        free = (side for side, (_, box) in sides.items() if not any(_meet(box, t) for t in taken))
+        across, down = next(free, ("left", "center"))
+        offset, box = sides[across, down]
+        taken.append(box)
+        ax.annotate(
+            name, (new, old), offset, textcoords="offset points", ha=across, va=down,
+            fontsize=SMALL, color=INK,
+        )  # fmt: skip
+
+
+def _meet(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Say whether two boxes (left, low, right, high) overlap."""
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

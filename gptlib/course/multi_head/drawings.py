@@ -150,3 +150,56 @@ def gpt(config: GPTConfig) -> Picture:
         "feed-forward, which widens to (B, T, 4C). A last layer norm and the head lead to logits "
         "(B, T, V). A dashed line ties the head to the token table."
     )
+
+
+def two_stacks(slope: float, blocks: int = 3) -> Picture:
+    """Draw how a gradient comes down through blocks that replace their input, or add to it.
+
+    Args:
+        slope: of one block, the factor that it passes on. blocks: 3 or 4 fill the page.
+    """
+    d, block, step, top = Drawing(), (104, 40), 104, 92
+    columns = ((150, False, "without +"), (396, True, "with +"))
+    for x, adds, name in columns:
+        d.text((x, 18), name, bold=True)
+        loss = d.box(x - 52, 38, 104, 32, "loss", tint=0.05)
+        last, left = loss.bottom, 1.0
+        for n in range(blocks):
+            y = top + n * step
+            factor = 1 + slope if adds else slope
+            if adds:
+                plus = d.operator((x, y + 16))
+                d.line(last, plus.top, color=VERMILION, width=_breadth(left))
+                f = d.box(x + 40, y + 26, 90, block[1], f"× {slope:g}", color=BLUE)
+                d.arrow(plus.right, (f.center[0], plus.right[1]), f.top, color=VERMILION, width=1)
+                end = (x, y + step - 24)
+                d.line(plus.bottom, end, color=VERMILION, width=_breadth(left))
+                d.line(f.bottom, (f.center[0], end[1]), end, color=VERMILION, width=1)
+                d.dot(end, color=VERMILION)
+                last = end
+            else:
+                f = d.box(x - 52, y + 20, *block, f"× {slope:g}", color=BLUE)
+                d.arrow(last, f.top, color=VERMILION, width=_breadth(left))
+                last = f.bottom
+            left *= factor
+            told = f"{left:.2f}" if adds else _short(left)
+            d.text((x - 66, y + step - 12), told, size=SMALL, color=VERMILION, align="end")
+        low = top + blocks * step + 16
+        table = d.box(x - 80, low, 160, 34, "token table", color=GREEN)
+        d.arrow(last, table.top, color=VERMILION, width=_breadth(left))
+    alone, added = slope**blocks, (1 + slope) ** blocks
+    return d.picture(
+        f"Two stacks of {blocks} blocks, through which a gradient comes down from the loss to the "
+        f"token table. On the left each block multiplies it by {slope:g}, and the line that leads "
+        f"down gets thin: {_short(alone)} arrives. On the right a line goes around each block and "
+        f"what the block adds joins it below: the line stays broad, and {added:.2f} arrives."
+    )
+
+
+def _breadth(gradient: float) -> float:
+    return 0.8 + 5 * min(gradient, 1.3)
+
+
+def _short(value: float) -> str:
+    """Write a small number with all its zeros, which are the point."""
+    return f"{value:.6f}".rstrip("0")

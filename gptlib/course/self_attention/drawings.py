@@ -123,3 +123,31 @@ def one_query(words: Sequence[str], x: Tensor, q: Tensor, k: Tensor, v: Tensor) 
         f"Softmax makes of them the weights {told(weights)}. The values are {told(v[:, 0])}; "
         f"weight times value, summed over the words, is the output, {number(total)}."
     )
+
+
+def any_order(texts: Sequence[Sequence[str]], weights: Sequence[Tensor]) -> Picture:
+    """Draw what the last word takes from each word before it, for texts of the same words.
+
+    Args:
+        texts: T words each, 5 or 6 fill the page. weights: for each text (T,), the last word's.
+    """
+    d, y, gap = Drawing(), 20.0, 12
+    for words, shares in zip(texts, weights, strict=True):
+        wide = (WIDTH - 2 * MARGIN - gap * (len(words) - 1)) / len(words)
+        boxes = []
+        for n, (word, share) in enumerate(zip(words, shares.tolist(), strict=True)):
+            x = MARGIN + n * (wide + gap)
+            boxes.append(d.box(x, y, wide, 54, f"{word}\n{number(share)}", color=BLUE, tint=share))
+        low = y + 108
+        out = d.box(WIDTH / 2 - 110, low, 220, 34, f"what {words[-1]} gets", color=VERMILION)
+        for n, (box, share) in enumerate(zip(boxes, shares.tolist(), strict=True)):
+            end = (out.x + out.width * (n + 0.5) / len(boxes), out.y)
+            d.curve(box.bottom, end, color=BLUE, width=1 + 8 * share)
+        y = low + 60
+    firsts = " and ".join(f"“{' '.join(words)}”" for words in texts)
+    return d.picture(
+        f"Two rows of words, {firsts}. From each word a line leads down to one box, what the last "
+        "word gets, and is as broad as the word's weight. Both names have broad lines and equal "
+        "numbers in both rows, the other words thin ones: the rows differ in order alone, and the "
+        "sums do not differ."
+    )

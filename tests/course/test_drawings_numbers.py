@@ -1,0 +1,125 @@
+"""Drawings of chapters 1 to 4 and of the interludes: what they show is what they were given."""
+
+import math
+import re
+from xml.etree import ElementTree as ET
+
+import pytest
+import torch
+from drawn import rows
+
+from gptlib.course.bigram import drawings as bigram
+from gptlib.course.digits import drawings as digits
+from gptlib.course.multi_head import drawings as multi_head
+from gptlib.course.scaling import drawings as scaling
+from gptlib.course.speedrun import drawings as speedrun
+from gptlib.model_config import GPTConfig
+
+PRICES = torch.tensor([0.5, 1, 0.25])
+
+
+def rectangles(svg: str, fill_opacity: str) -> list[tuple[float, float]]:
+    """Width and height of the rectangles of one tint, in the order of drawing."""
+    return [
+        (float(mark.get("width")), float(mark.get("height")))
+        for mark in ET.fromstring(svg)
+        if mark.tag.endswith("rect") and mark.get("fill-opacity") == fill_opacity
+    ]
+
+
+def test_a_bill_multiplies_on_the_left_and_adds_on_the_right():
+    drawn = bigram.bill("ab ", PRICES)
+    lines = rows(drawn.svg)
+    assert ["a", "× 0.50", "0.69", "0.69"] in lines
+    assert ["b", "× 1", "0.00", "0.69"] in lines
+    assert ["␣", "× 0.25", "1.39", "2.08"] in lines
+    widths = [width for width, _ in rectangles(drawn.svg, "0.5")]
+    assert widths == pytest.approx([widths[0], widths[0], widths[0] / 4])
+    assert "0.125 of the bar is left" in drawn.alt
+
+
+def test_a_road_is_as_broad_as_it_is_probable():
+    table = torch.tensor([[0.0, 1], [0.25, 0.75]])
+    svg = bigram.roads(table * torch.tensor([[1, 1], [1, 0]]), "ab", "b", "ab").svg
+    widths = re.findall(r'<path [^>]*stroke-width="([^"]*)"', svg)
+    assert widths[:2] == ["5", "2"]
+
+
+def test_pushes_of_a_row_sum_to_zero():
+    lines = rows(bigram.pushes("abc", torch.tensor([0.5, 0.25, 0.25]), "b").svg)
+    pushed = [float(word.replace("−", "-")) for line in lines for word in line if word[0] in "+−"]
+    assert sorted(pushed) == [-0.5, -0.25, 0.75]
+
+
+def test_a_push_is_multiplied_along_its_way():
+    drawn = digits.one_push(0.5, -0.5)
+    assert ["+0.0100", "+0.0050", "−0.0025"] in rows(drawn.svg)
+    assert "slope of the whole way is the product, −0.25." in drawn.alt
+
+
+def test_votes_are_sums_of_products():
+    picture, templates = torch.rand(64), torch.rand(64, 10)
+    lines = rows(digits.two_votes(picture.numpy(), templates.numpy(), (1, 8)).svg)
+    for digit in (1, 8):
+        total = (picture @ templates[:, digit]).item()
+        assert [f"of the {digit}", f"sum {total:.2f}"] in lines
+
+
+def test_a_cell_without_words_has_none():
+    assert '"></text>' not in digits.picture_to_scores(torch.zeros(64).numpy()).svg
+
+
+def test_a_gradient_is_multiplied_by_each_block():
+    lines = rows(multi_head.two_stacks(0.5, blocks=2).svg)
+    assert ["0.5", "1.50"] in lines and ["0.25", "2.25"] in lines
+
+
+def test_areas_of_matrices_are_their_parameters():
+    config = GPTConfig(256, 64, n_layer=3, n_head=2, n_embd=128)
+    svg = scaling.matrices(config).svg
+    scale = rectangles(svg, "0.35")[1][0] / 128  # the square one
+    areas = [width * height / scale**2 for width, height in rectangles(svg, "0.35")]
+    assert areas == pytest.approx([n * 128 * 128 for n in (3, 1, 4, 4)], rel=1e-3)
+    tables = [width * height / scale**2 for width, height in rectangles(svg, "0.5")]
+    assert tables == pytest.approx([64 * 128, 256 * 128], rel=1e-3)
+    assert ["3 blocks", "0.6M"] in rows(svg)
+
+
+def test_a_tile_is_a_number_for_each_parameter():
+    drawn = scaling.tiles(1e6, {"weights": 1, "slopes": 1}, 5.2e6)
+    assert len(rectangles(drawn.svg, "0.45")) == 2 + 5
+    assert ["a tile is a number for each parameter:", "4 MB"] in rows(drawn.svg)
+
+
+def test_one_budget_has_one_area():
+    drawn = scaling.one_budget(lambda N, R: 1e3 / N + 1e6 / R, 6e9, 1e4)
+    areas = [width * height for width, height in rectangles(drawn.svg, "0.3")]
+    assert areas == pytest.approx([areas[0]] * 3, rel=1e-3)
+    assert "10k parameters that read 100k tokens, 10.10 nats" in drawn.alt
+
+
+@pytest.mark.parametrize("speed", [0.35, 1.0, 2.5])
+def test_equal_distances_are_equal_angles(speed):
+    drawn = speedrun.clocks(1.2, 0.4, speed, [(3, 1), (9, 7)])
+    apart = re.findall(r"(\d+)° apart", drawn.svg)
+    assert apart[0] == apart[1] and 0 <= int(apart[0]) <= 180
+
+
+def test_an_ellipse_has_its_axes_and_a_ring_one_length():
+    assert "1.00 and 0.20" in speedrun.ellipse((1, 0.2), (0.7, 0.8), 0.6).alt
+    svg = speedrun.one_length([0.3, 1.3], [1, 0.2]).svg
+    tips = [tuple(map(float, tip.split())) for tip in re.findall(r'<polygon points="([^,]*),', svg)]
+    left, right = tips[::2], tips[1::2]
+    start = [(130, 142), (420, 142)]
+    lengths = [
+        [math.dist(at, tip) for tip in side] for at, side in zip(start, (left, right), strict=True)
+    ]
+    assert lengths[0] == pytest.approx([124, 24.8], abs=0.1)
+    assert lengths[1] == pytest.approx([84, 84], abs=0.1)
+
+
+def test_what_has_a_slope_is_told_step_by_step():
+    kinds = ("head", "last of a sublayer", "first of a sublayer", "token table")
+    steps = [dict.fromkeys(kinds, False) | {"head": True}, dict.fromkeys(kinds, True)]
+    alt = speedrun.waking(steps).alt
+    assert "step 1: head; step 2: head, last of a sublayer, first of a sublayer, token table" in alt
