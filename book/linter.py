@@ -67,9 +67,9 @@ def read(source: Path) -> list[Cell]:
     """Return a chapter's cells: the text from its text twin, what it showed from its notebook."""
     import nbformat
 
-    target = notebook_of(source)
-    stored = nbformat.read(target, as_version=4).cells if target.exists() else []
-    outputs = {cell.source: _shown(cell) for cell in stored if cell.cell_type == "code"}
+    stored = nbformat.read(notebook_of(source), as_version=4)
+    assert isinstance(stored, nbformat.NotebookNode)  # a list of them in format 1 alone
+    outputs = {cell.source: _shown(cell) for cell in stored.cells if cell.cell_type == "code"}
     return [
         Cell(
             cell.cell_type,
