@@ -14,7 +14,7 @@ from typing import Any
 
 from docutils import nodes
 
-from book import docstrings, fills, folding, inlining, page_tools
+from book import docstrings, fills, folding, inlining, page_tools, signatures
 
 _FACES = [
     # family, package, file, weight, style
@@ -183,6 +183,7 @@ def setup(app: Any) -> dict[str, bool]:
     folding.connect(app)
     page_tools.connect(app)
     docstrings.connect(app)
+    signatures.connect(app)
     app.connect("autodoc-process-docstring", _mark_examples, priority=1)
     app.connect("autodoc-process-docstring", _mend_fields, priority=900)
     app.connect("html-page-context", _describe)

@@ -95,9 +95,10 @@ class Browser:
 
     def press(self, key: str, text: str = "") -> None:
         """Press a key where the focus is, and let it go."""
+        number = {"Enter": 13, "Tab": 9, "Escape": 27}.get(key, 0)
         for kind in ("keyDown", "keyUp"):
             self.ask("Input.dispatchKeyEvent", type=kind, key=key, code=key, text=text,
-                     windowsVirtualKeyCode={"Enter": 13, "Tab": 9}.get(key, 0))  # fmt: skip
+                     windowsVirtualKeyCode=number)  # fmt: skip
             text = ""
 
     def write(self, text: str) -> None:

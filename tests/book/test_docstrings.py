@@ -1,6 +1,7 @@
 """The reference's docstrings: fields that share a line are taken apart, other text is not."""
 
 from book.docstrings import split_fields
+from book.signatures import lines
 
 
 def attend(q, k, v, scale=None):
@@ -37,3 +38,13 @@ def test_what_is_no_parameter_stays_in_its_sentence():
     ]:
         assert split(text) == text.split("\n")
         assert split("Args:\n    q: a. k: b.", what="module")[1] == "    q: a. k: b."
+
+
+def test_a_signature_is_lines_and_no_list_without_terms():
+    signature = (
+        '(<dl>\n<dd><em class="sig-param">q</em>,</dd>\n<dd><em class="sig-param">k</em>,</dd>'
+        "\n</dl>)"
+    )
+    assert "<d" not in lines(signature) and lines(signature).count('class="sig-line"') == 2
+    fields = "<dl><dt>Parameters:</dt><dd><p>q: queries.</p></dd></dl>"
+    assert lines(fields) == fields

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from access import FAINT, MOVING, NUMBER_STOPS, STOP, VIOLATIONS, axe_core
 from bs4 import BeautifulSoup
 from looks import COLORS_OF_A_PLOT, CUT_ENTRIES, FAINT_TEXT, SIZES_OF_PLOTS, TOO_WIDE, contrast
 
@@ -324,6 +325,53 @@ def test_no_entry_of_the_contents_at_the_sides_is_cut(seen):
 def test_text_stands_out_from_its_paper(seen):
     faint = [f"{page} at {width}: {x}" for page, width, found in seen for x in found["faint"]]
     assert not faint, "\n".join(faint)
+
+
+def test_axe_finds_no_page_that_breaks_a_rule_of_level_a_or_aa(site, browser):
+    """All rules in light; in the dark, where nothing but colors differs, the colors again."""
+    broken = []
+    for page in looks(site):
+        for dark, questions in ((False, (VIOLATIONS, FAINT)), (True, (FAINT,))):
+            browser.show(page, 1280, dark)
+            browser.run(axe_core())
+            scheme = "dark" if dark else "light"
+            found = [x for question in questions for x in browser.run(question)]
+            broken += [f"{page.name} in {scheme}: {x}" for x in found]
+    assert not broken, "\n".join(broken)
+
+
+def test_everything_is_reached_by_the_tab_key_in_order_and_seen_to_be(site, browser):
+    page = min(with_plots(site), key=lambda page: page.stat().st_size)
+    browser.show(page, 1280)
+    browser.run("window.MathJax && MathJax.startup ? MathJax.startup.promise.then(() => 0) : 0")
+    count, reached, unseen = browser.run(NUMBER_STOPS), [], []
+    for _ in range(count):
+        browser.press("Tab")
+        number, marked, words = browser.run(STOP)
+        reached.append(number)
+        unseen += [] if marked else [words]
+    assert reached == list(range(count))
+    assert count > 40 and not unseen, "\n".join(unseen)
+
+
+def test_the_contents_of_a_phone_open_and_close_by_keys(site, browser):
+    browser.show(chapters(site)[0], 390)
+    opened = "!!document.querySelector('dialog[open] nav.bd-links, dialog[open] .bd-links')"
+    assert not browser.run(opened)
+    browser.run("document.querySelector('.bd-header-article .primary-toggle').focus()")
+    browser.press("Enter", "\r")
+    browser.wait(opened)
+    browser.press("Escape")
+    browser.wait(f"!({opened})")
+
+
+def test_nothing_moves_for_a_reader_who_asked_for_that(site, browser):
+    browser.show(chapters(site)[0], 1280)
+    browser.ask(
+        "Emulation.setEmulatedMedia",
+        media="", features=[{"name": "prefers-reduced-motion", "value": "reduce"}],
+    )  # fmt: skip
+    assert browser.run(MOVING) == []
 
 
 @pytest.mark.parametrize("dark", [False, True])
