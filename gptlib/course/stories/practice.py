@@ -36,7 +36,7 @@ from gptlib.course.stories.writing import story_loss
 from gptlib.errors import DataError
 from gptlib.finetuning.rehearsal import weighted_loss
 from gptlib.grammar import Grammar, sample_corpus
-from gptlib.grammar.grammar import shipped
+from gptlib.grammar.grammar import SEPARATOR, shipped
 from gptlib.model import GPT, Block, evaluating
 from gptlib.stories import START
 from gptlib.tokenizers import Tokenizer
@@ -172,7 +172,7 @@ class Practice(Batches):
 
 def batches_of(grammar: Grammar, tokenizer: Tokenizer, size: int, seed: int) -> TokenBatches:
     """Windows of `size` characters of a grammar's stories, each of which begins with a story."""
-    text = "".join(document.text for document in sample_corpus(grammar, size, seed))
+    text = "".join(document.text + SEPARATOR for document in sample_corpus(grammar, size, seed))
     tokens = np.array(tokenizer.encode(text), dtype=np.uint16)
     starts = document_starts(tokens, tokenizer.encode(START))
     return TokenBatches(tokens, ROWS, BLOCK, starts=starts)
