@@ -3,7 +3,7 @@
 One job: name the places where a chapter breaks one of five rules. A term of the glossary is used
 before it is explained; an output is left without a word; a prediction is not answered, or given
 away; a paragraph has too many figures; a figure sends no eye anywhere. A place that breaks a rule
-for a reason carries it: `<!-- linter: RULE, because ... -->` in the paragraph.
+for a reason carries it at its end: `<!-- linter: RULE, because ... -->`.
 """
 
 import re

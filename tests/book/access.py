@@ -16,18 +16,20 @@ def axe_core() -> str:
     return (resources.files("axe_core_python") / "axe.min.js").read_text("utf8") + "; 0"
 
 
-#: Opens what is folded and names what breaks a rule of level A or AA, colors left out.
+#: Opens what is folded and names what breaks a rule of level A or AA, colors left out, and the
+#: strokes that a formula or a picture is drawn of.
 VIOLATIONS = f"""(async () => {{
   document.querySelectorAll("details").forEach(fold => fold.open = true);
   const options = {{
     runOnly: {_LEVELS}, resultTypes: ["violations"],
     rules: {{"color-contrast": {{enabled: false}}}},
   }};
-  return await axe.run(document, options).then({_NAMED});
+  const strokes = {{exclude: [["mjx-container > *"], ["svg[role=img] > *"]]}};
+  return await axe.run(strokes, options).then({_NAMED});
 }})()"""
 
 #: Names what axe-core finds hard to read. Of elements that are styled alike, by their own tag and
-#: classes and those of five around them, it is shown one: a page has thousands of words of code.
+#: classes and those of three around them, it is shown one: a page has thousands of words of code.
 FAINT = f"""(async () => {{
   document.querySelectorAll("details").forEach(fold => fold.open = true);
   const kinds = new Map();
@@ -35,7 +37,7 @@ FAINT = f"""(async () => {{
     const speaks = [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim());
     if (!speaks || e.closest("svg, script, style, mjx-container") || !e.checkVisibility()) continue;
     let kind = "";
-    for (let a = e, n = 0; a && n < 6; a = a.parentElement, n++) kind += a.tagName + a.className;
+    for (let a = e, n = 0; a && n < 4; a = a.parentElement, n++) kind += a.tagName + a.className;
     if (!kinds.has(kind)) kinds.set(kind, e);
   }}
   const options = {{
