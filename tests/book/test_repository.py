@@ -36,7 +36,7 @@ FLOOR_OF = {module: floor for floor, modules in FLOORS.items() for module in mod
 #: that a reader has read before.
 COURSE = {
     1: "command answers picture source svg",
-    2: "loaded records jobs checking plotting squares drawing tables",
+    2: "loaded records jobs checking plotting squares drawing tables purse",
     3: "recorded recipes sweep",
     4: "digits bigram",
     5: "self_attention",

@@ -102,7 +102,7 @@ def _check_operation(fn: Operation) -> Result:
     theirs, cases = OPERATIONS[name]
     dice = np.random.default_rng(len(name))
     for shapes in cases:
-        arrays = [dice.normal(0, 1, shape) for shape in shapes]
+        arrays: list[Array] = [dice.normal(0, 1, shape) for shape in shapes]
         if name == "log":
             arrays = [abs(a) + 0.5 for a in arrays]
         result = _judge(fn, name, theirs, arrays, dice)

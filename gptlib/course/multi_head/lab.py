@@ -176,7 +176,7 @@ def _check_logits(kind: type[nn.Module], forward: Forward) -> Result:
         return failed(f"expected a function, found {describe(forward)}")
     model = _whole(kind, forward)
     ids = torch.tensor([[3, 1, 4, 1, 5, 9], [2, 6, 5, 3, 5, 8]])
-    stages = []
+    stages: list[tuple[Weights, Tensor]] = []
     for silent, _ in _STAGES:
         weights = _weights(silent)
         _set(model, weights)
@@ -192,7 +192,7 @@ def _check_logits(kind: type[nn.Module], forward: Forward) -> Result:
     result = _compare(stages, ids)
     if result is not None:
         return result
-    if not _close(model(ids[:1, :4]), logits(weights, ids[:1, :4], _L, _H)):
+    if not _close(model(ids[:1, :4]), logits(stages[-1][0], ids[:1, :4], _L, _H)):
         return failed(
             "right for six tokens and wrong for four: does a number of tokens stand in it?"
         )

@@ -85,7 +85,7 @@ def _try(fn: Run, track: Purse, recipe: Recipe, seed: int) -> Result | GPT:
 def _check_run(fn: Run) -> Result:
     if not callable(fn):
         return failed("expected a function that trains")
-    tokens = 40 * 8 * 64
+    tokens = 80 * 8 * 64
     found: list[GPT] = []
     for recipe, seed in ((_SMALL, 0), (_SMALL, 0), (_SMALL, 1), (_SMALL | {"lr": 1e-6}, 0)):
         model = _try(fn, track(seed, tokens), recipe, seed)
@@ -95,7 +95,7 @@ def _check_run(fn: Run) -> Result:
     config = found[0].config
     if (config.n_layer, config.n_embd) != (1, 16):
         return failed("that is not the recipe's model: hand its fields to track.model")
-    first, again, other, still = (list(model.parameters()) for model in found)
+    first, again, other = (list(model.parameters()) for model in found[:3])
 
     def equal(a: list, b: list) -> bool:
         return all(torch.equal(p, q) for p, q in zip(a, b, strict=True))
@@ -110,7 +110,7 @@ def _check_run(fn: Run) -> Result:
     losses = [track().loss(model, windows=50) for model in (found[0], found[3])]
     if losses[1] < math.log(tales()[2]) - 0.5:
         return failed("at a rate of a millionth it learns all the same: lr comes from the recipe")
-    if losses[0] > 3.0:
+    if losses[0] > 3.3:
         return failed(
             "at a good rate it learns next to nothing: does the optimizer step, are gradients "
             "forgotten, and is the rate at its height early?"
@@ -119,7 +119,7 @@ def _check_run(fn: Run) -> Result:
     model = _try(fn, small, _SMALL | {"B": 16}, 0)
     if isinstance(model, Result):
         return model
-    if small.steps != 20:
+    if small.steps != 40:
         return failed(
             "with twice the windows half the steps read the text: B comes from the recipe"
         )
