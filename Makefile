@@ -11,11 +11,15 @@ READY := $(VENV)/.ready
 TORCH := $(shell grep '^torch==' requirements.lock)
 PAGE := _build/html/index.html
 
-.PHONY: book serve test portable notebooks publish-url lint links lock clean
+.PHONY: book pdf serve test portable notebooks publish-url lint links lock clean
 
 book: $(READY)
 	$(BIN)/jupyter-book build . -W -n --keep-going --quiet
 	@echo "The book is built: open $(PAGE), or run make serve"
+
+# The whole book on paper; a Chromium or Chrome prints it.
+pdf: book
+	$(BIN)/python -m book.pdf
 
 serve: book
 	@echo "The book is at http://localhost:$(PORT) (Ctrl-C stops it)"
