@@ -40,7 +40,8 @@ class Browser:
         from websocket import create_connection
 
         silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        command = [chromium(), *FLAGS, f"--user-data-dir={self._folder}", "about:blank"]
+        program = chromium() or "chromium"
+        command = [program, *FLAGS, f"--user-data-dir={self._folder}", "about:blank"]
         self._process = subprocess.Popen(command, **silent)
         told = self._folder / "DevToolsActivePort"
         deadline = time.monotonic() + 120

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any, cast
 
 from book.notebooks import sources
 from book.publish import publish
@@ -73,8 +74,9 @@ def run_alone(notebook: Path, python: Path, folder: Path) -> float:
     os.environ["JUPYTER_PATH"] = str(folder / "jupyter")
     shutil.copy(notebook, lone)
     began = time.monotonic()
+    alone = cast(Any, nbformat.read(lone / notebook.name, as_version=4))
     NotebookClient(
-        nbformat.read(lone / notebook.name, as_version=4), timeout=1800, kernel_name="colab",
+        alone, timeout=1800, kernel_name="colab",
         resources={"metadata": {"path": str(lone)}},
     ).execute()  # fmt: skip
     return time.monotonic() - began

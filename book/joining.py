@@ -125,7 +125,7 @@ class _Page:
         """Put each picture into one element with its caption, so that no page parts them."""
         for caption in self.body.select("div.caption"):
             cell = caption.find_previous_sibling()
-            if not isinstance(cell, Tag) or "cell" not in cell.get("class", []):
+            if not isinstance(cell, Tag) or "cell" not in (cell.get("class") or ()):
                 continue
             drawn = [out for out in cell.select("div.cell_output") if out.find("svg")]
             if drawn:
