@@ -256,8 +256,7 @@ def train_third(two: str | Path, out: Path) -> None:
     own stories follow, in the first 2,000 of which the words that a story must remember weigh more
     and a part of the stories is of those that ask far back. An hour on one slow thread."""
     model, tokenizer, manifest = load_with_tokenizer(two)
-    regrow(model, IDLE)
-    spread(model, _color_ids(tokenizer))
+    begin_anew(model, tokenizer)
     with tempfile.TemporaryDirectory() as home:
         practice_colors(model, tokenizer, Path(home) / "colors", COLOR_WEIGHT)
     usual = batches_of(Grammar.load("stories"), tokenizer, 64_000_000, seed=11)
@@ -279,19 +278,30 @@ def train_third(two: str | Path, out: Path) -> None:
     ).fit()  # fmt: skip
 
 
+def begin_anew(model: GPT, tokenizer: Tokenizer) -> None:
+    """Give the idle heads of the second run's model new weights, and set its colors apart."""
+    regrow(model, IDLE)
+    spread(model, _color_ids(tokenizer))
+
+
 def story_practice(two: str | Path) -> Record:
-    """From the same weights twice, with and without weighing the words that are asked for."""
-    result, manifest = {}, {}
-    for name, weight in (("as any other", 1.0), ("thirty times", COLOR_WEIGHT)):
-        model, tokenizer, manifest = load_with_tokenizer(two)
-        with tempfile.TemporaryDirectory() as home:
-            result[name] = practice_colors(model, tokenizer, Path(home) / "run", weight)
+    """Practice four times from the same weights: as they are, or with idle heads and colors begun
+    anew; and a color in the loss like any other word, or thirty times."""
+    runs, manifest = [], {}
+    for anew in (False, True):
+        for weight in (1.0, COLOR_WEIGHT):
+            model, tokenizer, manifest = load_with_tokenizer(two)
+            if anew:
+                begin_anew(model, tokenizer)
+            with tempfile.TemporaryDirectory() as home:
+                curve = practice_colors(model, tokenizer, Path(home) / "run", weight)
+            runs.append({"anew": anew, "weight": weight, "curve": curve})
     practice = [document.text for document in sample_corpus(practice_grammar(True), 500_000)]
     asked = {"usual": held_out(5000, seed=4), "practice": practice}
-    result["asked"] = {name: share_of_asked(stories) for name, stories in asked.items()}
-    config = {"from": manifest.get("note"), "train": MUON, "weight": COLOR_WEIGHT}
+    shares = {name: share_of_asked(stories) for name, stories in asked.items()}
+    config = {"from": manifest.get("note"), "train": MUON, "idle": [list(head) for head in IDLE]}
     command = "python -m gptlib.course.stories.practice record TWO"
-    return make_record("story-practice", config, result, command)
+    return make_record("story-practice", config, {"runs": runs, "asked": shares}, command)
 
 
 def remake() -> Record:
