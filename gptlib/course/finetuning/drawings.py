@@ -142,7 +142,7 @@ def packing(
     d.height = y
     used = sum(map(sum, lengths))
     return d.picture(
-        f"{len(lengths)} conversations as blocks, the question pale and the answer dark. Above, "
+        f"{len(lengths)} conversations as blocks, the question hollow and the answer filled. Above, "
         f"each has a row of its own, as long as the longest, {longest} tokens, and "
         f"{1 - used / (longest * len(lengths)):.0%} of the room is empty. Below, the same blocks "
         f"stand one behind another in {len(rows)} rows of {room} tokens, of which "
