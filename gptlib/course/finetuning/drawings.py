@@ -117,7 +117,7 @@ def packing(
         question, answer = lengths[number]
         color = COLORS[number % 3]
         x = left + at * scale
-        d.box(x + 1, y, question * scale - 2, high, color=color, tint=0.1)
+        d.box(x + 1, y, question * scale - 2, high, color=color, tint=0.0)
         box = d.box(x + question * scale, y, answer * scale - 2, high, color=color, tint=0.55)
         d.text(box.center, str(number + 1), size=SMALL)
         return at + question + answer

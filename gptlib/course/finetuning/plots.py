@@ -114,8 +114,8 @@ def shares(change: Tensor, weights: Tensor) -> Plot:
     return Plot(
         fig,
         "The share of a matrix that its first directions hold, against their number, from 0 to "
-        f"{min(change.shape)}. Both curves rise from nothing to all; that of the change lies above "
-        "that of the weights, which bends less, and neither begins with a jump.",
+        f"{min(change.shape)}. Both curves rise from nothing to all; that of the change is "
+        "steep at first and has a long flat end, that of the weights lies below it and bends little.",
     )
 
 
