@@ -115,7 +115,8 @@ def shares(change: Tensor, weights: Tensor) -> Plot:
         fig,
         "The share of a matrix that its first directions hold, against their number, from 0 to "
         f"{min(change.shape)}. Both curves rise from nothing to all; that of the change is "
-        "steep at first and has a long flat end, that of the weights lies below it and bends little.",
+        "steep at first and has a long flat end; that of the weights lies below it and "
+        "bends little.",
     )
 
 
