@@ -127,7 +127,7 @@ def two_stories(now: Sequence[float], before: Sequence[float], beta: float) -> P
         x = place.x + place.width / 2
         d.arrow((x, 202), (x, last.y), color=FAINT)
     d.arrow(last.bottom, (WIDTH / 2, 328), color=INK)
-    d.text((WIDTH / 2, 340), f"loss −ln σ(margin) = {loss:.2f}", size=SMALL)
+    d.text((WIDTH / 2, 340), f"loss = −ln σ(margin) = {loss:.2f}", size=SMALL)
     return d.picture(
         f"Two stories to one title. The chosen one has log-probability {_signed(now[0])}, before "
         f"{_signed(before[0])}, so it gained {_signed(gained[0])}; the rejected one gained "

@@ -117,7 +117,7 @@ def packing(
         question, answer = lengths[number]
         color = COLORS[number % 3]
         x = left + at * scale
-        d.box(x + 1, y, question * scale - 2, high, color=color, tint=0.1)
+        d.box(x + 1, y, question * scale - 2, high, color=color, tint=0.0)
         box = d.box(x + question * scale, y, answer * scale - 2, high, color=color, tint=0.55)
         d.text(box.center, str(number + 1), size=SMALL)
         return at + question + answer
@@ -142,8 +142,8 @@ def packing(
     d.height = y
     used = sum(map(sum, lengths))
     return d.picture(
-        f"{len(lengths)} conversations as blocks, the question pale and the answer dark. Above, "
-        f"each has a row of its own, as long as the longest, {longest} tokens, and "
+        f"{len(lengths)} conversations as blocks, the question hollow and the answer filled. "
+        f"Above, each has a row of its own, as long as the longest, {longest} tokens, and "
         f"{1 - used / (longest * len(lengths)):.0%} of the room is empty. Below, the same blocks "
         f"stand one behind another in {len(rows)} rows of {room} tokens, of which "
         f"{1 - used / (room * len(rows)):.0%} is empty."

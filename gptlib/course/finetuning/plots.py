@@ -1,11 +1,13 @@
-"""The figures of chapter 8 that are curves: rates, epochs, and what each way of tuning forgets.
+"""The figures of chapter 8 that are curves: rates, epochs, directions, what each way forgets.
 
-One job: each function takes plain numbers and returns a finished `Plot` with its alt text.
+One job: each function takes plain numbers or a matrix and returns a finished `Plot` with alt text.
 """
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from matplotlib.axes import Axes
+from torch import Tensor
 
 from gptlib.course.plotting import (
     BLUE,
@@ -20,6 +22,11 @@ from gptlib.course.plotting import (
     log_ticks,
     panels,
 )
+
+
+def rate(value: float) -> str:
+    """Return a learning rate as it is typed: "2e-4" for 0.0002."""
+    return f"{value:.0e}".replace("e-0", "e-")
 
 
 def rates(found: Sequence[Mapping], published: Sequence[tuple[float, float]]) -> Plot:
@@ -37,13 +44,14 @@ def rates(found: Sequence[Mapping], published: Sequence[tuple[float, float]]) ->
         ax.plot(*zip(*points, strict=True), line, label=name, color=color, marker="o", markersize=3)
         ax.plot(*min(points, key=lambda point: point[1]), "o", color=color, markersize=8, zorder=5)
     log_ticks(ax, "x")
+    ax.xaxis.set_major_formatter(lambda value, _: rate(value))
     ax.set_xlabel("learning rate")
     ax.set_ylabel("validation loss\n(nats a token)")
     label_ends(ax)
     told = []
     for name, points in (("ours", ours), ("published", published)):
-        rate, loss = min(points, key=lambda point: point[1])
-        told.append(f"{name}, best {loss:.2f} at {rate:g}, {points[-1][1]:.2f} at the highest rate")
+        at, loss = min(points, key=lambda point: point[1])
+        told.append(f"{name}, best {loss:.2f} at {rate(at)}, {points[-1][1]:.2f} at the highest")
     return Plot(
         fig,
         "Validation loss after one pass against the learning rate, on a logarithmic axis; a large "
@@ -86,6 +94,30 @@ def epochs(curve: Sequence[Mapping], published: Mapping[str, Sequence[float]]) -
         )
     axes[0].set_ylabel("loss (nats a token)")
     return Plot(fig, f"Two panels of loss by epoch. {'; '.join(told)}.")
+
+
+def shares(change: Tensor, weights: Tensor) -> Plot:
+    """Draw how much of the squares of two matrices their first directions hold.
+
+    Args:
+        change, weights: (out, in), what training has added to a matrix and the matrix before it.
+    """
+    fig, ax = figure(height=3.4)
+    for name, matrix in (("the change", change), ("the weights", weights)):
+        squares = torch.linalg.svdvals(matrix) ** 2
+        held = (100 * squares.cumsum(0) / squares.sum()).tolist()
+        ax.plot([0, *range(1, len(held) + 1)], [0.0, *held], label=name)
+    ax.set_xlabel("directions, the most important first")
+    ax.set_ylabel("share of the squares (%)")
+    ax.set_ylim(0, 103)
+    label_ends(ax)
+    return Plot(
+        fig,
+        "The share of a matrix that its first directions hold, against their number, from 0 to "
+        f"{min(change.shape)}. Both curves rise from nothing to all; that of the change is "
+        "steep at first and has a long flat end; that of the weights lies below it and "
+        "bends little.",
+    )
 
 
 def forgetting(ways: Sequence[Mapping], base: Mapping[str, float]) -> Plot:

@@ -22,7 +22,8 @@ PROBES = {
     "name": "whose name?",
     "owner": "who has it?",
     "gone": "given away?",
-    "turn": "which moral?",
+    "moral": "which plot's moral?",
+    "turn": "which of its morals?",
 }
 SHARES = {"form": "have the form", "names": "keep a name", "holds": "hold together"}
 

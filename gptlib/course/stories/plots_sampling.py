@@ -44,7 +44,7 @@ def quality_and_diversity(rows: Mapping[str, Mapping]) -> Plot:
     quality.set_ylim(len(names) - 0.4, -0.6)
     quality.set_xlim(-4, 104)
     quality.set_xticks([0, 50, 100])
-    diversity.set_xlim(left=0)
+    diversity.set_xlim(0, 1.08 * max(row["distinct_2"] for row in rows.values()))
     diversity.tick_params(axis="y", length=0)
     quality.set_xlabel("hold together (%)", color=INK)
     diversity.set_xlabel("distinct pairs")
