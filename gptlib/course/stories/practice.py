@@ -252,14 +252,14 @@ def practice_colors(
 
 
 def train_third(two: str | Path, out: Path) -> None:
-    """The third run: idle heads begin anew, colors are practised, and 3,000 steps on the grammar's
-    own stories follow, in the first 2,000 of which the words that a story must remember weigh more
+    """The third run: idle heads begin anew, colors are practised, and 4,900 steps on the grammar's
+    own stories follow, in the first 3,700 of which the words that a story must remember weigh more
     and a part of the stories is of those that ask far back. An hour on one slow thread."""
     model, tokenizer, manifest = load_with_tokenizer(two)
     begin_anew(model, tokenizer)
     with tempfile.TemporaryDirectory() as home:
         practice_colors(model, tokenizer, Path(home) / "colors", COLOR_WEIGHT)
-    usual = batches_of(Grammar.load("stories"), tokenizer, 64_000_000, seed=11)
+    usual = batches_of(Grammar.load("stories"), tokenizer, 80_000_000, seed=11)
     often = batches_of(practice_grammar(), tokenizer, 18_000_000, seed=7)
     weights = weights_of(tokenizer, asked_words(WEIGHT))
     documents = [tokenizer.encode(text) for text in held_out(100, seed=5)]
@@ -269,9 +269,9 @@ def train_third(two: str | Path, out: Path) -> None:
         return nats / tokens
 
     config = TrainConfig(
-        steps=3000, schedule="wsd", decay=1.0, min_lr=3e-5, eval_every=200, save_every=200, **MUON
+        steps=4900, schedule="wsd", decay=1.0, min_lr=3e-5, eval_every=200, save_every=200, **MUON
     )
-    batches = Practice(usual, often, 6, weights, 2000)
+    batches = Practice(usual, often, 6, weights, 3700)
     Trainer(
         model, batches, measure, config, out, tokenizer, report=print, loss=weighted_loss,
         note=manifest["note"],
