@@ -8,7 +8,7 @@ from importlib import resources
 #: The rules of WCAG 2.0 and 2.1, levels A and AA.
 _LEVELS = '["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]'
 _NAMED = """found => found.violations.flatMap(rule => rule.nodes.map(node =>
-  `${rule.id}: ${node.target.join(" ")} ${node.html.slice(0, 90)}`))"""
+  `${rule.id}: ${node.target.join(" ")} ${[...node.html].slice(0, 90).join("")}`))"""
 
 
 def axe_core() -> str:
@@ -64,7 +64,7 @@ STOP = """(() => {
   const place = e.getBoundingClientRect();
   const inside = place.bottom > 0 && place.top < innerHeight;
   return [Number(e.dataset.stop ?? -1), inside && (ring || style.boxShadow !== "none"),
-    e.outerHTML.slice(0, 120)];
+    [...e.outerHTML].slice(0, 120).join("")];
 })()"""
 
 #: Names what moves on its own, slowly, or on the way to a place, for longer than a blink.

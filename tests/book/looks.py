@@ -7,7 +7,8 @@ One job: scripts for `browser.Browser.run`, and the contrast of two colors.
 #: scrolls or cuts, or an element that sticks out of the window and of no box that does either.
 TOO_WIDE = """(async () => {
   const FRAMES = ".cell_input, div.math, .table-frame, " +
-    ".cell_output .pst-scrollable-table-container, .highlight:has(.viewcode-block)";
+    ".cell_output .pst-scrollable-table-container, .highlight:has(.viewcode-block), " +
+    "#shapes-and-formulas .pst-scrollable-table-container";
   document.querySelectorAll("details").forEach(fold => fold.open = true);
   if (window.MathJax && MathJax.startup) await MathJax.startup.promise;
   await document.fonts.ready;
@@ -24,7 +25,7 @@ TOO_WIDE = """(async () => {
     const out = e.getBoundingClientRect().right > width + 1 && !boxed(e);
     if (out || (cuts(e) && e.scrollWidth > e.clientWidth + 1)) {
       const kind = e.closest(FRAMES) ? "frame" : "";
-      const words = (e.innerText || e.outerHTML).slice(0, 60).replace(/\\s+/g, " ");
+      const words = [...(e.innerText || e.outerHTML)].slice(0, 60).join("").replace(/\\s+/g, " ");
       found.push(`${kind} <${e.tagName} ${e.className}> ${e.scrollWidth} px: ${words}`);
     }
   }
@@ -96,7 +97,8 @@ FAINT_TEXT = """(() => {
     const least = size >= 24 || (bold && size >= 18.6) ? 3 : 4.5;
     const contrast = (high + 0.05) / (low + 0.05);
     if (contrast < least)
-      found.add(`${contrast.toFixed(1)} <${e.tagName} ${e.className}>: ${words.slice(0, 40)}`);
+      found.add(`${contrast.toFixed(1)} <${e.tagName} ${e.className}>: ` +
+        [...words].slice(0, 40).join(""));
   }
   return [...found];
 })()"""
