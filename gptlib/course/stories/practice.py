@@ -39,6 +39,7 @@ from gptlib.grammar import Grammar, sample_corpus
 from gptlib.grammar.grammar import SEPARATOR, shipped
 from gptlib.model import GPT, Block, evaluating
 from gptlib.stories import START
+from gptlib.stories.kinds import storybook
 from gptlib.tokenizers import Tokenizer
 from gptlib.train_config import TrainConfig
 from gptlib.trainer import Trainer
@@ -118,12 +119,9 @@ def weights_of(tokenizer: Tokenizer, words: dict[str, float]) -> Tensor:
 def asked_words(weight: float) -> dict[str, float]:
     """The words that a story has to remember, those of its tables; colors count twice."""
     words: dict[str, float] = {}
-    for name, table in shipped("stories")["tables"].items():
-        columns = table["columns"].split()
-        at = columns.index("sg") if "sg" in columns else 0
-        for row in table["rows"]:
-            for word in row.split("|")[at].split():
-                words[word] = 2 * weight if name == "color" else weight
+    for name in shipped("stories")["tables"]:
+        for title in storybook().words(name, ""):
+            words |= dict.fromkeys(title.split(), 2 * weight if name == "color" else weight)
     return words
 
 
@@ -219,8 +217,7 @@ WEIGHT = 5.0
 
 
 def _color_ids(tokenizer: Tokenizer) -> list[int]:
-    colors = (row.strip() for row in shipped("stories")["tables"]["color"]["rows"])
-    return [tokenizer.encode(f" {color}")[0] for color in colors]
+    return [tokenizer.encode(f" {color}")[0] for color in storybook().words("color", "")]
 
 
 def practice_colors(
