@@ -5,7 +5,7 @@ reader opens. A changed source is converted by jupytext, executed on one thread,
 other machines (`book.machines`), refused if an output that the tests compare differs on
 one of them, and stamped with the hash of its source and of what it ran on. What says nothing
 to a reader (times, version numbers, random cell ids) is taken out, so that an unchanged result is
-an unchanged file.
+an unchanged file. Where no cell of code changed, nothing runs and the outputs stay.
 """
 
 import argparse
@@ -115,6 +115,32 @@ def renew_setup_cell(source: Path, root: Path, fresh: bool) -> None:
     if fresh:
         notebook.metadata["gptlib"]["source"] = stamp(source, root)["source"]
     nbformat.write(notebook, target)
+
+
+def rewrite(source: Path, root: Path) -> bool:
+    """Write a changed text around the outputs that a notebook has, where no code changed.
+
+    Returns:
+        Whether that could be done: False, and nothing is written, if a cell of code is another one
+        or the notebook was made with another lock.
+    """
+    import nbformat
+
+    target, new = notebook_of(source), convert(source)
+    if not target.exists():
+        return False
+    old = _read(target)
+    made = dict(old.metadata.get("gptlib", {}))
+    ran, runs = ([c for c in n.cells if c.cell_type == "code"] for n in (old, new))
+    same = [cell.source for cell in ran] == [cell.source for cell in runs]
+    if not same or made.get("lock") != stamp(source, root)["lock"]:
+        return False
+    for before, after in zip(ran, runs, strict=True):
+        after.outputs, after.execution_count = before.outputs, before.execution_count
+    _tidy(new)
+    new.metadata["gptlib"] = made | stamp(source, root)
+    nbformat.write(new, target)
+    return True
 
 
 def _name_cells(notebook: "NotebookNode") -> None:
@@ -254,6 +280,9 @@ def main(argv: list[str] | None = None) -> int:
         return 1 if old else 0
     refused = []
     for source in old:
+        if not options.all and rewrite(source, options.root):
+            print(f"{source.stem}: only the text changed; its outputs stay")
+            continue
         print(f"{source.stem}: running", flush=True)
         try:
             seconds = execute(source, options.root)
