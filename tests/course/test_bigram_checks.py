@@ -65,7 +65,7 @@ def of_probabilities(p, t):
 
 
 def rounded(p, wanted):
-    return round(searched(entropy)(p, wanted) * 10 + 0.6) / 10
+    return round(searched(entropy)(p, wanted), 1)
 
 
 RIGHT = [

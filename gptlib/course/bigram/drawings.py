@@ -124,7 +124,7 @@ def heights(ln_v: float, optimum: float, val: float, floor: float) -> Picture:
     parts = (
         (ln_v, optimum, "one letter saves this", BLUE),
         (optimum, floor, "a longer memory could", VERMILION),
-        (floor, 0.0, "the author's dice", GREEN),
+        (floor, 0.0, "the author’s dice", GREEN),
     )
     for high, low, words, color in parts:
         d.box(left, y[high], wide, y[low] - y[high], words, color=color, tint=0.18)
@@ -132,7 +132,7 @@ def heights(ln_v: float, optimum: float, val: float, floor: float) -> Picture:
         (ln_v, "ln V: no opinion"),
         (optimum, "the counts: the optimum,"),
         (floor, "the floor: the true odds"),
-        (0.0, "nothing is open"),
+        (0.0, "nothing left to guess"),
     ):
         d.text((left - 12, y[value]), f"{value:.3f}" if value else "0", size=SMALL, align="end")
         d.text((left + wide + 14, y[value]), words, size=SMALL, align="start")
