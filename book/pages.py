@@ -14,7 +14,7 @@ from typing import Any
 
 from docutils import nodes
 
-from book import docstrings, fills, folding, inlining, page_tools, signatures
+from book import docstrings, fills, folding, gluing, inlining, page_tools, signatures
 
 _FACES = [
     # family, package, file, weight, style
@@ -181,6 +181,7 @@ def setup(app: Any) -> dict[str, bool]:
     app.connect("env-updated", keep_together)
     inlining.connect(app)
     folding.connect(app)
+    gluing.connect(app)
     page_tools.connect(app)
     docstrings.connect(app)
     signatures.connect(app)

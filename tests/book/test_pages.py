@@ -198,6 +198,17 @@ def test_formulas_and_fonts_come_with_the_book(site):
     assert len(list((static / "fonts").glob("LICENSE*"))) == 3
 
 
+def test_no_line_can_begin_with_the_mark_behind_a_formula(site):
+    found = 0
+    for page in pages(site):
+        for formula in soup(page).select("article span.math"):
+            behind = formula.next_sibling
+            if isinstance(behind, str) and behind[:1] in tuple(",.;:!?)"):
+                assert "together" in formula.parent.get("class", ()), f"{page.name}: {formula}"
+                found += 1
+    assert found > 100
+
+
 def test_every_page_of_the_contents_is_built(site, root):
     import yaml
 

@@ -7,6 +7,8 @@ from check_promises import CheckPromises
 
 from gptlib.course.bigram import checks as bigram
 
+LN2 = math.log(2)
+
 
 def gradient(z, target):
     return z.softmax(0) - torch.eye(len(z))[target]
@@ -22,39 +24,85 @@ def only_target(z, target, lr):
     return z + move
 
 
-def filled(n):
-    p = torch.zeros_like(n)
-    for i, row in enumerate(n):
-        p[i] = row / row.sum()
-    return p
+def turned(p, totals):
+    return (p * totals[:, None]).T
+
+
+def in_nats(value, unit, n, bits=LN2, log=math.log):
+    return {"nats": value, "bits": value * bits, "perplexity": log(value)}[unit] / n
+
+
+def searched(entropy, ends=(0.01, 100.0), steps=60, up=True):
+    """A learner's search, with what it takes for the entropy of p at a temperature."""
+
+    def search(p, wanted):
+        low, high = ends
+        for _ in range(steps):
+            middle = (low + high) / 2
+            if bool(entropy(p, middle) < wanted) is up:
+                low = middle
+            else:
+                high = middle
+        return (low + high) / 2
+
+    return search
+
+
+def entropy(p, t, log=torch.log):
+    q = (p.log() / t).softmax(0)
+    q = q[q > 0]
+    return -(q * log(q)).sum()
+
+
+def with_nan(p, t):
+    q = (p.log() / t).softmax(0)
+    return -(q * q.log()).sum()
+
+
+def of_probabilities(p, t):
+    q = (p / t).softmax(0)
+    return -torch.xlogy(q, q).sum()
+
+
+def rounded(p, wanted):
+    return round(searched(entropy)(p, wanted), 1)
 
 
 RIGHT = [
-    (bigram.normalize_counts, lambda n: n / n.sum(1, keepdim=True)),
-    (bigram.normalize_counts, lambda n: torch.stack([row / row.sum() for row in n])),
-    (bigram.bits, lambda p: -p.log2().mean()),
-    (bigram.bits, lambda p: sum(-math.log2(x) for x in p.tolist()) / len(p)),
+    (bigram.came_before, lambda p, n: turned(p, n) / turned(p, n).sum(1, keepdim=True)),
+    (bigram.came_before, lambda p, n: (turned(p, n).T / turned(p, n).T.sum(0)).T),
+    (bigram.nats, in_nats),
+    (
+        bigram.nats,
+        lambda x, unit, n: (
+            in_nats(x ** (1 / n), unit, 1) if unit[0] == "p" else in_nats(x, unit, n)
+        ),
+    ),
     (bigram.perplexity, lambda x, n: math.exp(weighted(x, n))),
     (bigram.perplexity, lambda x, n: 2 ** (weighted(x, n) / math.log(2))),
-    (bigram.temper, lambda p, t: (p.log() / t).softmax(0)),
+    (bigram.temperature_for, searched(entropy)),
+    (bigram.temperature_for, searched(entropy, ends=(0.05, 20), steps=14)),
     (bigram.gradient_step, lambda z, t, lr: z - lr * gradient(z, t)),
 ]
 
 WRONG = [
-    (bigram.normalize_counts, lambda n: n / n.sum(0), "columns sum to 1"),
-    (bigram.normalize_counts, lambda n: n / n.sum(1), "without keepdim"),
-    (bigram.normalize_counts, lambda n: n / n.sum(), "whole table"),
-    (bigram.normalize_counts, lambda n: torch.softmax(n.float(), dim=1), "softmax turns"),
-    (bigram.normalize_counts, lambda n: n / n.amax(1, keepdim=True), "largest count"),
-    (bigram.normalize_counts, lambda n: n // n.sum(1, keepdim=True), "// drops"),
-    (bigram.normalize_counts, filled, "zeros_like(counts)"),
-    (bigram.bits, lambda p: -torch.log(p).mean(), "these are nats"),
-    (bigram.bits, lambda p: -torch.log(p).mean() * math.log(2), "wrong way"),
-    (bigram.bits, lambda p: -torch.log10(p).mean(), "base 10"),
-    (bigram.bits, lambda p: torch.log2(p).mean(), "sign is missing"),
-    (bigram.bits, lambda p: -torch.log2(p).sum(), "whole text"),
-    (bigram.bits, lambda p: -math.log2(p.mean()), "log of the mean"),
-    (bigram.bits, lambda p: -(p * p.log2()).sum(), "weighted by its probability"),
+    (bigram.came_before, lambda p, n: (p / p.sum(0)).T, "the same say"),
+    (bigram.came_before, lambda p, n: ((p * n) / (p * n).sum(0)).T, "the same say"),
+    (bigram.came_before, lambda p, n: turned(p, n).T / turned(p, n).T.sum(0), "in columns"),
+    (bigram.came_before, lambda p, n: p, "what comes after"),
+    (bigram.came_before, lambda p, n: turned(p, n) / turned(p, n).sum(0), "columns sum to 1"),
+    (bigram.came_before, lambda p, n: turned(p, n) / turned(p, n).sum(1), "without keepdim"),
+    (bigram.came_before, lambda p, n: turned(p, n) / turned(p, n).sum(), "whole table"),
+    (bigram.came_before, turned, "those are the counts"),
+    (bigram.came_before, lambda p, n: turned(p, n).softmax(1), "softmax turns"),
+    (bigram.nats, lambda x, unit, n: in_nats(x, unit, n, bits=1 / math.log(2)), "wrong way"),
+    (bigram.nats, lambda x, unit, n: in_nats(x, unit, n, bits=1), "as they were"),
+    (bigram.nats, lambda x, unit, n: in_nats(x, unit, n, log=math.exp), "exp leads"),
+    (bigram.nats, lambda x, unit, n: in_nats(x, unit, n, log=math.log2), "log2 of a perplexity"),
+    (bigram.nats, lambda x, unit, n: in_nats(x, unit, n, log=float), "without its logarithm"),
+    (bigram.nats, lambda x, unit, n: in_nats(x / n, unit, 1), "no sum that letters"),
+    (bigram.nats, lambda x, unit, n: in_nats(x, unit, 1), "one character at a time"),
+    (bigram.nats, lambda x, unit, n: in_nats(x, unit, 1) * n, "costs more than one"),
     (bigram.perplexity, lambda x, n: x.exp().mean(), "mean of the perplexities"),
     (bigram.perplexity, lambda x, n: weighted(x.exp(), n), "exp came before the mean"),
     (bigram.perplexity, lambda x, n: math.exp(x.mean()), "a short text weighs"),
@@ -62,10 +110,13 @@ WRONG = [
     (bigram.perplexity, lambda x, n: 2 ** weighted(x, n), "mixes two units"),
     (bigram.perplexity, lambda x, n: (x * n).sum().exp(), "sum of all surprises"),
     (bigram.perplexity, lambda x, n: math.exp(-weighted(x, n)), "below 1"),
-    (bigram.temper, lambda p, t: p / t / (p / t).sum(), "nothing changed"),
-    (bigram.temper, lambda p, t: p ** (1 / t), "does not sum to 1"),
-    (bigram.temper, lambda p, t: p**t / (p**t).sum(), "hot and cold"),
-    (bigram.temper, lambda p, t: torch.softmax(p / t, dim=0), "softmax got probabilities"),
+    (bigram.temperature_for, lambda p, h: 1 / searched(entropy)(p, h), "hot and cold"),
+    (bigram.temperature_for, lambda p, h: p / 2, "that is the row"),
+    (bigram.temperature_for, searched(of_probabilities), "softmax got probabilities"),
+    (bigram.temperature_for, searched(lambda p, t: entropy(p, t, torch.log2)), "in bits"),
+    (bigram.temperature_for, searched(with_nan), "row with a 0"),
+    (bigram.temperature_for, searched(entropy, up=False), "one of its ends"),
+    (bigram.temperature_for, rounded, "not within a hundredth"),
     (bigram.gradient_step, lambda z, t, lr: z + lr * gradient(z, t), "this step climbs"),
     (bigram.gradient_step, lambda z, t, lr: z - lr * gradient(z.softmax(0), t), "twice"),
     (bigram.gradient_step, lambda z, t, lr: z - lr * (z - torch.eye(len(z))[t]), "z − y"),

@@ -51,6 +51,18 @@ def test_pushes_of_a_row_sum_to_zero():
     assert sorted(pushed) == [-0.5, -0.25, 0.75]
 
 
+def test_eighths_of_a_row_are_written_whole():
+    svg = bigram.pushes("abc", torch.tensor([0.5, 0.375, 0.125]), "c").svg
+    assert {"0.50", "0.375", "0.125", "+0.875", "−0.375"} <= {w for r in rows(svg) for w in r}
+
+
+def test_heights_cut_a_column_in_proportion():
+    drawn = bigram.heights(4.0, 2.0, 2.1, 0.5)
+    tall = [height for _, height in rectangles(drawn.svg, "0.18")]
+    assert [height / tall[2] for height in tall] == pytest.approx([4, 3, 1])
+    assert "2.100 on new text" in drawn.alt
+
+
 def test_a_push_is_multiplied_along_its_way():
     drawn = digits.one_push(0.5, -0.5)
     assert ["+0.0100", "+0.0050", "−0.0025"] in rows(drawn.svg)

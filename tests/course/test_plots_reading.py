@@ -99,7 +99,7 @@ DRAWN = {
         list("Ada took the key.\nAt dawn she mmm"[:32]), "Alt.",
     ),
     attention.speed: (SIZES, {"naive": [1, 5, 9, 80, 900], "fused": [1, 3, 6, 20, 90]}, "Alt."),
-    bigram.pair_map: (np.eye(len(LETTERS)) * 0.5, LETTERS),
+    bigram.pair_map: (np.eye(len(LETTERS)) * 0.5, LETTERS, [LETTERS[1] * 2]),
     bigram.loss_curve: ({1.0: FALL, 40.0: FALL[5:], 90.0: FALL[9:]}, 4.3, 1.4, 0.5),
     bigram.temperature_curve: ([0.1, 0.5, 1, 2, 4], [0.1, 1.4, 2.2, 2.9, 3.5], 3.8, 2.2),
     bigram.batch_spread: (

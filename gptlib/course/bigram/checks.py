@@ -1,4 +1,4 @@
-"""Checks of chapter 1's exercises: probabilities, bits, perplexity, temperature, one step.
+"""Checks of chapter 1's exercises: what came before, units, perplexity, temperature, one step.
 
 One job: tell a learner whether a function is right and, where it is not, which of the usual
 misunderstandings produces exactly the numbers that it returned.
@@ -10,118 +10,144 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gptlib.course.answers import same
 from gptlib.course.checking import Result, Wrong, check
 
-_COUNTS = (
-    (torch.tensor([[1, 3], [2, 6]]),),
-    (torch.tensor([[0, 2, 1], [4, 0, 1], [2, 2, 2]]),),
+_TABLES = (
+    (torch.tensor([[0.25, 0.75], [5 / 7, 2 / 7]]), torch.tensor([4, 7])),
+    (
+        torch.tensor([[0, 2 / 3, 1 / 3], [0.8, 0, 0.2], [1 / 3, 1 / 3, 1 / 3]]),
+        torch.tensor([3, 10, 6]),
+    ),
 )
 
 
-def normalize_counts(fn: Callable[[Tensor], Tensor]) -> Result:
-    """Check fn(counts (V, V) int64) -> probabilities (V, V), each row summing to 1."""
+def _turned(p: Tensor, totals: Tensor) -> Tensor:
+    """Return the counts (V, V) behind a table, a row for the character that came second."""
+    return (p * totals[:, None]).T
 
-    def right(n: Tensor) -> Tensor:
-        return n / n.sum(1, keepdim=True)
 
-    def cut_off(got: Tensor, n: Tensor) -> bool:
-        """Whole numbers came back, and fractions would have, had the counts been floats."""
-        return not got.is_floating_point() and same(fn(n.float()), right(n))
+def came_before(fn: Callable[[Tensor, Tensor], Tensor]) -> Result:
+    """Check fn(p (V, V) of the next, totals (V,) of rows) -> (V, V): row j, what came before j."""
+
+    def right(p: Tensor, totals: Tensor) -> Tensor:
+        counts = _turned(p, totals)
+        return counts / counts.sum(1, keepdim=True)
 
     return check(
         fn,
-        cases=_COUNTS,
+        cases=_TABLES,
         right=right,
         wrongs=[
             Wrong(
-                "your columns sum to 1, not your rows: that answers which character came before, "
-                "and a model has to say which comes after; sum over dim=1",
-                lambda n: n / n.sum(0, keepdim=True),
+                "each row of the table had the same say, however often its character came: "
+                "multiply row i by its total first, with the totals upright, totals[:, None]; "
+                "lying down they multiply columns, and the last division takes them out again",
+                lambda p, totals: (p / p.sum(0)).T,
             ),
             Wrong(
-                "column j was divided by the total of row j: without keepdim=True the totals "
-                "lie down as a row, and broadcasting spreads them over the columns",
-                lambda n: n / n.sum(1),
+                "these are the right numbers, but they stand in columns: row j is to hold what "
+                "came before j, so turn the table with .T",
+                lambda p, totals: right(p, totals).T,
+            ),
+            Wrong(
+                "that is the table of what comes after: multiplied by its totals and divided by "
+                "them again; turn it in between",
+                lambda p, totals: p,
+            ),
+            Wrong(
+                "the table was turned and its columns sum to 1: of a row that was turned divide "
+                "by the row's own total, over dim=1",
+                lambda p, totals: p.T,
+            ),
+            Wrong(
+                "column i was divided by the total of row i: without keepdim=True the sums lie "
+                "down as a row, and broadcasting spreads them over the columns",
+                lambda p, totals: _turned(p, totals) / _turned(p, totals).sum(1),
             ),
             Wrong(
                 "the whole table sums to 1: that is how likely a pair is among all pairs; divide "
-                "each row by its own total",
-                lambda n: n / n.sum(),
+                "each row by its own sum",
+                lambda p, totals: _turned(p, totals) / totals.sum(),
+            ),
+            Wrong(
+                "those are the counts, turned over as they should be; divide each row by its sum",
+                _turned,
             ),
             Wrong(
                 "softmax turns logits into probabilities, and these are counts: it makes 3 against "
-                "1 a ratio of e² instead of 3; divide by the total",
-                lambda n: n.float().softmax(1),
-            ),
-            Wrong(
-                "each row was divided by its largest count, so its largest entry is 1; divide by "
-                "the total of the row",
-                lambda n: n / n.max(1, keepdim=True).values,
-            ),
-            Wrong(
-                "the fractions were put into a table of whole numbers, which cuts them off: "
-                "zeros_like(counts) holds integers because counts does; make it with "
-                "torch.zeros(counts.shape)",
-                when=cut_off,
-            ),
-            Wrong(
-                "// drops everything after the decimal point, so each probability became 0 or 1; "
-                "use /",
-                lambda n: n // n.sum(1, keepdim=True),
+                "1 a ratio of e² instead of 3; divide by the sum",
+                lambda p, totals: _turned(p, totals).softmax(1),
             ),
         ],
-        success="each row sums to 1, and row by row the ratios of the counts survived",
+        success="each row sums to 1, and a frequent character has the say that it earned",
     )
 
 
-_PROBABILITIES = (
-    (torch.tensor([0.5, 0.25]),),
-    (torch.tensor([1.0, 0.5, 0.125, 0.125, 0.25]),),
+_REPORTS = (
+    (1.3, "nats", 1),
+    (0.9, "bits", 1),
+    (1.9, "perplexity", 1),
+    (4.1, "nats", 4),
+    (7.3, "bits", 5),
+    (130.0, "perplexity", 6),
 )
 
 
-def bits(fn: Callable[[Tensor], float]) -> Result:
-    """Check fn(probabilities (T,) of what came) -> mean surprisal in bits per character."""
+def _nats(value: float, unit: str, characters: int) -> float:
+    """Return a reported loss in nats per character."""
+    nats = {"nats": value, "bits": value * math.log(2), "perplexity": math.log(value)}[unit]
+    return nats / characters
+
+
+def _other(unit: str, answer: Callable[[float, int], float]) -> Callable[..., float]:
+    """Make a mistake with one unit and none with the others."""
+    return lambda value, was, n: answer(value, n) if was == unit else _nats(value, was, n)
+
+
+def nats(fn: Callable[[float, str, int], float]) -> Result:
+    """Check fn(value, "nats" | "bits" | "perplexity", characters a word) -> nats a character."""
     return check(
         fn,
-        cases=_PROBABILITIES,
-        right=lambda p: float(-p.log2().mean()),
+        cases=_REPORTS,
+        right=_nats,
         wrongs=[
             Wrong(
-                "these are nats: torch.log has base e; one bit is ln 2 nats, so divide by ln 2",
-                lambda p: float(-p.log().mean()),
+                "the bits went the wrong way: a bit is the smaller coin, so the same loss is "
+                "fewer nats than bits; multiply by ln 2",
+                _other("bits", lambda value, n: value / math.log(2) / n),
             ),
             Wrong(
-                "the conversion went the wrong way: a nat is more than a bit, so the number of "
-                "bits is larger than the number of nats; divide by ln 2",
-                lambda p: float(-p.log().mean() * math.log(2)),
+                "bits came back as they were: one bit is ln 2 of a nat",
+                _other("bits", lambda value, n: value / n),
             ),
             Wrong(
-                "that logarithm has base 10; a bit is a choice between two, so the base is 2",
-                lambda p: float(-p.log10().mean()),
+                "exp leads from nats to the perplexity; the way back is its logarithm",
+                _other("perplexity", lambda value, n: math.exp(value) / n),
             ),
             Wrong(
-                "the sign is missing: the log of a probability is never positive, and a surprise "
-                "is never negative",
-                lambda p: float(p.log2().mean()),
+                "log2 of a perplexity is bits; nats are its natural logarithm, math.log",
+                _other("perplexity", lambda value, n: math.log2(value) / n),
             ),
             Wrong(
-                "that is the surprise of the whole text; divide by the number of characters",
-                lambda p: float(-p.log2().sum()),
+                "a perplexity is no sum that letters could share: choices multiply from letter to "
+                "letter, and only their logarithms add; take the log first, then divide",
+                _other("perplexity", lambda value, n: math.log(value / n)),
             ),
             Wrong(
-                "that is the log of the mean probability: take the logarithms first and the mean "
-                "last, or one hopeless character hides behind its neighbors",
-                lambda p: float(-p.mean().log2()),
+                "a perplexity came back without its logarithm",
+                _other("perplexity", lambda value, n: value / n),
             ),
             Wrong(
-                "each term was weighted by its probability: that weight stands for how often a "
-                "character comes, and here the text itself says it; take the plain mean",
-                lambda p: float(-(p * p.log2()).sum()),
+                "right for one character at a time; a word's price is paid for all of its "
+                "characters, so divide by their number",
+                lambda value, unit, n: _nats(value, unit, 1),
+            ),
+            Wrong(
+                "a word costs more than one of its characters: divide by their number",
+                lambda value, unit, n: _nats(value, unit, 1) * n,
             ),
         ],
-        success="the mean surprise, in yes-or-no questions per character",
+        success="one unit for all of them, and the envy is gone",
     )
 
 
@@ -181,40 +207,82 @@ def perplexity(fn: Callable[[Tensor, Tensor], float]) -> Result:
     )
 
 
-_TEMPERED = (
-    (torch.tensor([0.5, 0.3, 0.2]), 0.5),
-    (torch.tensor([0.7, 0.2, 0.1, 0.0]), 2.0),
+_WANTED = (
+    (torch.tensor([0.6, 0.3, 0.1]), 0.5),
+    (torch.tensor([0.55, 0.25, 0.15, 0.05]), 1.3),
+    (torch.tensor([0.7, 0.2, 0.1, 0.0]), 1.0),
 )
 
 
-def temper(fn: Callable[[Tensor, float], Tensor]) -> Result:
-    """Check fn(probabilities (V,), temperature) -> probabilities (V,) at that temperature."""
+def _entropy(p: Tensor, temperature: float) -> float:
+    """Return the mean surprisal, in nats, of what is drawn from a row at a temperature."""
+    tempered = (p.double().log() / temperature).softmax(0)
+    return -torch.xlogy(tempered, tempered).sum().item()
+
+
+def _halved(entropy_of: Callable[[float], float], wanted: float) -> float:
+    """Return the temperature of an entropy that grows with it, by halving an interval."""
+    low, high = 0.01, 100.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if entropy_of(middle) < wanted else (low, middle)
+    return low
+
+
+def _wanted(p: Tensor, entropy: float) -> float:
+    return _halved(lambda temperature: _entropy(p, temperature), entropy)
+
+
+def _at_an_end(got: float, p: Tensor, entropy: float) -> bool:
+    """So cold that one letter is certain, or so hot that all are alike."""
+    reached = _entropy(p, float(got))
+    return min(reached, math.log(int((p > 0).sum())) - reached) < 0.02
+
+
+def temperature_for(fn: Callable[[Tensor, float], float]) -> Result:
+    """Check fn(p (V,), entropy in nats) -> the temperature that gives the row this entropy."""
     return check(
         fn,
-        cases=_TEMPERED,
-        right=lambda p, t: p ** (1 / t) / (p ** (1 / t)).sum(),
+        cases=_WANTED,
+        right=_wanted,
+        tolerance=0.01,
         wrongs=[
             Wrong(
-                "nothing changed: dividing all probabilities by one number and normalizing gives "
-                "the same probabilities; the logarithms are what the temperature divides",
-                lambda p, t: (p / t) / (p / t).sum(),
+                "hot and cold are exchanged: a temperature divides the logarithms, so one below 1 "
+                "sharpens",
+                lambda p, h: 1 / _wanted(p, h),
             ),
             Wrong(
-                "this does not sum to 1 any more: divide by the sum after the power",
-                lambda p, t: p ** (1 / t),
+                "that is the row; return the temperature at which it has the entropy",
+                when=lambda got, p, h: got.shape == p.shape,
             ),
             Wrong(
-                "hot and cold are exchanged: a temperature below 1 has to sharpen; the power is "
-                "1 / temperature",
-                lambda p, t: p**t / (p**t).sum(),
+                "softmax got probabilities divided by the temperature, and it wants their "
+                "logarithms divided by it",
+                lambda p, h: _halved(
+                    lambda t: -torch.xlogy(q := (p / t).softmax(0), q).sum().item(), h
+                ),
             ),
             Wrong(
-                "softmax got probabilities, and it wants their logarithms: take the log, divide "
-                "by the temperature, then softmax",
-                lambda p, t: (p / t).softmax(0),
+                "the entropy was taken in bits, with log2, and is wanted in nats",
+                lambda p, h: _wanted(p, h * math.log(2)),
+            ),
+            Wrong(
+                "only the row with a 0 in it goes wrong: 0 · ln 0 is nan to a machine, and no "
+                "surprise to anyone; torch.xlogy(q, q) makes it 0",
+                when=lambda got, p, h: (p == 0).any(),
+            ),
+            Wrong(
+                "the search ran to one of its ends: the entropy grows with the temperature, so "
+                "where the middle has too little of it, go on above the middle",
+                when=_at_an_end,
+            ),
+            Wrong(
+                "near, and not within a hundredth of the temperature: make the interval smaller",
+                when=lambda got, p, h: abs(float(got) / _wanted(p, h) - 1) < 0.15,
             ),
         ],
-        success="below 1 sharper, above 1 flatter, and a zero stays a zero",
+        success="warm enough, and not a hundredth warmer",
     )
 
 

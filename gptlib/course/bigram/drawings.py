@@ -1,6 +1,7 @@
 """The drawings of chapter 1.
 
-One job: draw a table as roads between letters, a text's price, and what one step pushes.
+One job: draw a table as roads between letters, a text's price, the heights of a loss, and what one
+step pushes.
 """
 
 import math
@@ -111,6 +112,41 @@ def _between(start: Point, end: Point) -> tuple[Point, Point]:
     return (start[0] + dx, start[1] + dy), (end[0] - dx, end[1] - dy)
 
 
+def heights(ln_v: float, optimum: float, val: float, floor: float) -> Picture:
+    """Draw the heights that a loss is held against, as a column cut where they are.
+
+    Args:
+        ln_v: no opinion. optimum, val: the counts on their own text, and smoothed on other text.
+        floor: what the author pays. All in nats per character; optimum and val are drawn as one.
+    """
+    d, left, wide, top, nat = Drawing(), 82, 226, 26, 74
+    y = {value: top + nat * (ln_v - value) for value in (ln_v, optimum, floor, 0.0)}
+    parts = (
+        (ln_v, optimum, "one letter saves this", BLUE),
+        (optimum, floor, "a longer memory could", VERMILION),
+        (floor, 0.0, "the author’s dice", GREEN),
+    )
+    for high, low, words, color in parts:
+        d.box(left, y[high], wide, y[low] - y[high], words, color=color, tint=0.18)
+    for value, words in (
+        (ln_v, "ln V: no opinion"),
+        (optimum, "the counts: the optimum,"),
+        (floor, "the floor: the true odds"),
+        (0.0, "nothing left to guess"),
+    ):
+        d.text((left - 12, y[value]), f"{value:.3f}" if value else "0", size=SMALL, align="end")
+        d.text((left + wide + 14, y[value]), words, size=SMALL, align="start")
+    beside = (left + wide + 14, y[optimum] + 22)
+    d.text(beside, f"and {val:.3f} on new text", size=SMALL, color=FAINT, align="start")
+    return d.picture(
+        f"A column of losses, cut in three. Its top is ln V, {ln_v:.3f}, where a model without an "
+        f"opinion stands. The counts stand at {optimum:.3f}, and at {val:.3f} on new text: what "
+        "lies above is saved by knowing one letter. The floor, where the author stands, is at "
+        f"{floor:.3f}: what lies between it and the counts a longer memory could save, and what "
+        "lies below it nobody."
+    )
+
+
 def pushes(symbols: Sequence[str], said: Tensor, came: str) -> Picture:
     """Draw how far a step at rate 1 moves each logit of a row.
 
@@ -123,8 +159,9 @@ def pushes(symbols: Sequence[str], said: Tensor, came: str) -> Picture:
     y = [1.0 if symbol == came else 0.0 for symbol in symbols]
     names = [MARKS.get(symbol, symbol) for symbol in symbols]
     top = d.matrix(
-        left, 36, [p, y], cell=cell, paint=by_value(1), rows=["said, p", "came, y"], columns=names
-    )
+        left, 36, [p, y], cell=cell, paint=by_value(1), write=_exact,
+        rows=["said, p", "came, y"], columns=names,
+    )  # fmt: skip
     up = unit * max(b - a for a, b in zip(p, y, strict=True))
     base = top.box.bottom[1] + 42 + up
     d.line((left - 10, base), (left + top.box.width + 10, base), color=FAINT)
@@ -145,5 +182,10 @@ def pushes(symbols: Sequence[str], said: Tensor, came: str) -> Picture:
     )
 
 
+def _exact(share: float) -> str:
+    """Write a share with two digits, or with three where eighths need them."""
+    return number(share) if share == round(share, 2) else f"{share:.3f}"
+
+
 def _signed(push: float) -> str:
-    return f"{push:+.2f}".replace("-", "−")
+    return ("+" if push > 0 else "−") + _exact(abs(push))

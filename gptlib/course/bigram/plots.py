@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
 from gptlib.course.plotting import (
@@ -30,12 +31,13 @@ from gptlib.course.squares import numbered, squares
 _VISIBLE = {" ": "␣", "\n": "↵"}
 
 
-def pair_map(table: ArrayLike, symbols: Sequence[str]) -> Plot:
+def pair_map(table: ArrayLike, symbols: Sequence[str], framed: Sequence[str] = ()) -> Plot:
     """Draw a table of pairs: a row for the previous character, a column for the next.
 
     Args:
         table: (V, V), counts (integers, written into the squares) or probabilities.
         symbols: the V characters, in the order of rows and columns.
+        framed: pairs such as "qu" whose squares get a frame.
     """
     table = np.asarray(table)
     counted = np.issubdtype(table.dtype, np.integer)
@@ -52,10 +54,18 @@ def pair_map(table: ArrayLike, symbols: Sequence[str]) -> Plot:
         edges = np.arange(len(names)) - 0.5
         ax.hlines(edges, -0.5, len(names) - 0.5, color=FAINT, linewidth=0.3)
         ax.vlines(edges, -0.5, len(names) - 0.5, color=FAINT, linewidth=0.3)
+        ax.spines[:].set(visible=True, color=FAINT, linewidth=0.8)  # an empty row is a row
     else:
         squares(ax, np.sqrt(table / table.max()))
         letter_ticks(ax, names)
         _scale(ax, table.max())
+        kinds = [(symbol.isalpha(), symbol.islower()) for symbol in symbols]
+        for edge in [n - 0.5 for n in range(1, len(kinds)) if kinds[n] != kinds[n - 1]]:
+            ax.axhline(edge, color=FAINT, linewidth=0.6)
+            ax.axvline(edge, color=FAINT, linewidth=0.6)
+    for first, second in framed:
+        corner = (symbols.index(second) - 0.9, symbols.index(first) - 0.9)
+        ax.add_patch(Rectangle(corner, 1.8, 1.8, fill=False, edgecolor=VERMILION, linewidth=1.6))
     kind = "counts" if counted else "probabilities"
     strong = sorted(used.tolist(), key=lambda ij: -table[ij[0], ij[1]])[:3]
     pairs = ", ".join(f"{names[i]} then {names[j]} {table[i, j]:.3g}" for i, j in strong)
