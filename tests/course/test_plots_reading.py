@@ -211,6 +211,15 @@ DRAWN = {
     transformer.gradient_by_depth: (
         [1, 2, 4, 8, 16], {"plain": [10.0**-n for n in (2, 4, 8, 12, 20)], "residual": [0.1] * 5},
     ),
+    transformer.heads_back: (torch.eye(4, 8).flip(1) * 0.7 + 0.3 / 8,),
+    transformer.bend: (
+        [-4, -0.76, 0, 1, 4], [0, -0.17, 0, 0.84, 4],
+        {"first": [0, 0, 1, 2.5], "second": [0, 0, 0, 1.5], "first − 2 second": [0, 0, 1, -0.5]},
+    ),
+    transformer.two_ways: (
+        {"descent": [(0, 1 - n / 9999) for n in range(1, 101)],
+         "AdamW": [(0.985**n,) * 2 for n in range(1, 101)]},
+    ),
     learned_last.probes: (POINTS, 0.49),
     learned_last.accuracy_by_distance: (
         {"shipped": {"she or he?": [("70–105", 1.0, 90), ("106–150", 1.0, 90)],

@@ -125,6 +125,30 @@ def continue_text(model: nn.Module, prompt: Sequence[int], length: int, seed: in
     return ids[len(prompt) :]
 
 
+def train_rung(
+    name: str, tokens: Tensor, vocab_size: int, seed: int, steps: int = 5000
+) -> tuple[RungModel, torch.Generator]:
+    """Train one rung on tokens (N,) int64; returns it, and the dice that drew its windows.
+
+    Raises:
+        ConfigError: no rung has that name.
+    """
+    if name not in RUNGS:
+        raise ConfigError(f"no rung is called {name!r}; choose from {', '.join(RUNGS)}")
+    torch.manual_seed(seed)
+    model = RungModel(RUNGS[name], vocab_size)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
+    dice = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        starts = torch.randint(len(tokens) - BLOCK_SIZE, (BATCH_SIZE,), generator=dice)
+        x, y = windows(tokens, starts)
+        loss = F.cross_entropy(model(x).flatten(0, 1), y.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model, dice
+
+
 def run_rung(
     name: str,
     tokens_train: Tensor,
@@ -149,19 +173,7 @@ def run_rung(
     Raises:
         ConfigError: no rung has that name.
     """
-    if name not in RUNGS:
-        raise ConfigError(f"no rung is called {name!r}; choose from {', '.join(RUNGS)}")
-    torch.manual_seed(seed)
-    model = RungModel(RUNGS[name], vocab_size)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
-    dice = torch.Generator().manual_seed(seed)
-    for _ in range(steps):
-        starts = torch.randint(len(tokens_train) - BLOCK_SIZE, (BATCH_SIZE,), generator=dice)
-        x, y = windows(tokens_train, starts)
-        loss = F.cross_entropy(model(x).flatten(0, 1), y.flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    model, dice = train_rung(name, tokens_train, vocab_size, seed, steps)
     last = len(tokens_val) - BLOCK_SIZE
     random_starts = torch.randint(last, (EVAL_BATCHES * BATCH_SIZE,), generator=dice)
     return {
