@@ -113,6 +113,7 @@ DRAWN = {
     ),
     beats_tuning.two_stories: ((-31.0, -139.5), (-33.0, -133.5), 0.1),
     self_attention.scores_and_weights: (WORDS, MASK),
+    self_attention.one_head: ("Ada took ", 3, (32, 32, 64, 32, 45)),
     self_attention.one_query: (WORDS, X, X @ TURNED, X @ KEPT, NAME),
     multi_head.heads_in_memory: ("fox",),
     tokens.merge_tree: (

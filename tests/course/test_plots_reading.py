@@ -96,7 +96,7 @@ DRAWN = {
     ),
     attention.maps: (
         {"equal weights": torch.ones(32, 32).tril() / 32, "learned": torch.eye(32)},
-        list("Ada took the key.\nAt dawn she mmm"[:32]), "Alt.",
+        list("Ada took the key.\nAt dawn she mmm"[:32]), 27, "e of she", "Alt.",
     ),
     attention.speed: (SIZES, {"naive": [1, 5, 9, 80, 900], "fused": [1, 3, 6, 20, 90]}, "Alt."),
     bigram.pair_map: (np.eye(len(LETTERS)) * 0.5, LETTERS, [LETTERS[1] * 2]),

@@ -16,20 +16,63 @@ def future(T, diagonal=1):
 
 
 def masked(scores, diagonal=1, fill=-math.inf):
-    return scores.masked_fill(future(len(scores), diagonal), fill)
+    return scores.masked_fill(future(scores.size(-1), diagonal), fill)
 
 
-def rows(scores):
-    e = (scores - scores.amax(-1, keepdim=True)).exp()
-    return e / e.sum(-1, keepdim=True)
+def pieces(one, other, rescale, new_m=torch.maximum, divide=True):
+    """A learner's `joined`, right where `rescale` takes each sum below the new m."""
+    (m1, s1, a1), (m2, s2, a2) = one, other
+    m = new_m(m1, m2)
+    s1, s2 = s1 * rescale(m1, m), s2 * rescale(m2, m)
+    a = s1 * a1 + s2 * a2
+    return m, s1 + s2, a / (s1 + s2) if divide else a
 
 
-def over_all(scores):
-    return (scores - scores.max()).exp()
+def below(own, m):
+    return (own - m).exp()
+
+
+def joined(one, other):
+    return pieces(one, other, below)
+
+
+def joined_with_floats(one, other):
+    (m1, s1, a1), (m2, s2, a2) = one, other
+    m = max(m1.item(), m2.item())
+    s1, s2 = s1.item() * math.exp(m1 - m), s2.item() * math.exp(m2 - m)
+    return [m, s1 + s2, (s1 * a1 + s2 * a2) / (s1 + s2)]
+
+
+def with_average(average):
+    return lambda one, other: (*joined(one, other)[:2], average(one, other))
+
+
+def mean_of_means(one, other):
+    return (one[2] + other[2]) / 2
+
+
+def old_sum(one, other):
+    m, _, a = joined(one, other)
+    return m, one[1] + other[1], a
+
+
+def turned(degrees, loud=30.0, sine=1.0):
+    a = math.radians(degrees)
+    return loud * torch.tensor(
+        [[math.cos(a), -math.sin(a)], [sine * math.sin(a), sine * math.cos(a)]]
+    )
+
+
+def hands(*args, **kwargs):
+    return lambda: (turned(*args, **kwargs), torch.eye(2))
 
 
 def dots(q, k):
     return q @ k.transpose(-2, -1)
+
+
+def normalized(w):
+    return w / w.sum(-1, keepdim=True)
 
 
 def last_move(attend, x, order):
@@ -40,6 +83,10 @@ def last_move(attend, x, order):
 def rotated(attend, x, order):
     y = torch.cat([x[-1:], x[:-1][order]])
     return (attend(y)[-1] - attend(x)[-1]).abs().max()
+
+
+def without_the_last(attend, x, order):
+    return (attend(x[order])[-1] - attend(x)[-1]).abs().max()
 
 
 def every_row(attend, x, order):
@@ -125,11 +172,13 @@ def one_too_many(head, T, parts):
 
 
 RIGHT = [
-    (attention.causal_weights, lambda s: torch.softmax(masked(s), dim=-1)),
-    (attention.causal_weights, lambda s: rows(s + torch.full_like(s, -math.inf).triu(1))),
-    (attention.softmax, rows),
-    (attention.softmax, lambda s: torch.softmax(s, dim=-1)),
-    (attention.scaled_scores, lambda q, k: dots(q, k) * k.shape[-1] ** -0.5),
+    (attention.joined, joined),
+    (attention.joined, joined_with_floats),
+    (attention.one_back, hands(30)),
+    (attention.one_back, lambda: (torch.eye(2), turned(-30, 40))),
+    (attention.one_back, lambda: [6 * turned(15, 1), 6 * turned(-15, 1)]),
+    (attention.causal_weights, normalized),
+    (attention.causal_weights, lambda w: masked(w.log()).softmax(-1)),
     (attention.shuffle_the_past, last_move),
     (attention.shuffle_the_past, lambda *args: last_move(*args).item()),
     (attention.find_the_leak, leaks),
@@ -138,45 +187,41 @@ RIGHT = [
 ]
 
 WRONG = [
-    (attention.causal_weights, "after the softmax", lambda s: s.softmax(-1).tril()),
-    (attention.causal_weights, "exp(0) is 1", lambda s: masked(s, fill=0.0).softmax(-1)),
-    (attention.causal_weights, "diagonal is masked", lambda s: masked(s, 0).softmax(-1)),
+    (attention.joined, "exp(1000)", lambda *two: pieces(*two, lambda own, m: own.exp())),
+    (attention.joined, "wrong way round", lambda *two: pieces(*two, lambda own, m: below(m, own))),
+    (attention.joined, "not yet the average", lambda *two: pieces(*two, below, divide=False)),
+    (attention.joined, "half of the weight", with_average(mean_of_means)),
+    (attention.joined, "as it stands", lambda *two: pieces(*two, lambda own, m: 1)),
+    (attention.joined, "keep the larger", lambda *two: pieces(*two, below, torch.minimum)),
+    (attention.joined, "below the new m", old_sum),
+    (attention.joined, "expected 3 answers", lambda one, other: joined(one, other)[2]),
+    (attention.one_back, "looks at itself", hands(0)),
+    (attention.one_back, "forward", hands(-30)),
+    (attention.one_back, "ask louder", hands(30, loud=1.0)),
+    (attention.one_back, "ask louder", hands(20)),
+    (attention.one_back, "2 hours back", hands(60)),
+    (attention.one_back, "by one angle", hands(30, sine=-1.0)),
+    (attention.one_back, "plain average", hands(30, loud=0.0)),
+    (attention.one_back, "are W_Q and W_K finite", hands(30, loud=math.nan)),
+    (attention.one_back, "two matrices in a tuple", lambda: turned(30)),
+    (attention.one_back, "shape (2, 2) for W_K", lambda: (turned(30), torch.eye(3))),
+    (attention.causal_weights, "as they came", lambda w: w),
+    (attention.causal_weights, "softmax of weights", lambda w: masked(w).softmax(-1)),
+    (attention.causal_weights, "keepdim=True the sums", lambda w: w / w.sum(-1)),
+    (attention.causal_weights, "columns sum to 1", lambda w: w / w.sum(0)),
+    (attention.causal_weights, "all the weights together", lambda w: w / w.sum()),
     (
         attention.causal_weights,
-        "masked the past",
-        lambda s: s.masked_fill(future(len(s)).T, -math.inf).softmax(-1),
+        "in equal parts",
+        lambda w: (w + (1 - w.sum(1, True)) / torch.arange(1, len(w) + 1)[:, None]).tril(),
     ),
-    (attention.causal_weights, "nothing was masked", lambda s: s.softmax(-1)),
-    (attention.causal_weights, "a little weight", lambda s: masked(s, fill=-10.0).softmax(-1)),
-    (
-        attention.causal_weights,
-        "a little weight",
-        lambda s: (s - 10 * future(len(s)).float()).softmax(-1),
-    ),
-    (attention.softmax, "the whole table", lambda s: over_all(s) / over_all(s).sum(-1, True)),
-    (attention.softmax, "keepdim=True the rows' numbers", lambda s: (s - s.amax(-1)).exp()),
-    (attention.softmax, "keepdim=True the rows' numbers", lambda s: s.exp() / s.exp().sum(-1)),
-    (attention.softmax, "dim=-2", lambda s: s.softmax(-2)),
-    (attention.softmax, "exp(1000)", lambda s: s.exp() / s.exp().sum(-1, keepdim=True)),
-    (attention.softmax, "all the weights together", lambda s: s.flatten().softmax(0).view_as(s)),
-    (attention.softmax, "divide by the sum", torch.exp),
-    (attention.softmax, "divide by the sum", lambda s: (s - s.amax(-1, keepdim=True)).exp()),
-    (attention.softmax, "negative weights", lambda s: s / s.sum(-1, keepdim=True)),
-    (
-        attention.scaled_scores,
-        "√C",
-        lambda q, k: dots(q, k) * (q.shape[1] * q.shape[3]) ** -0.5,
-    ),
-    (attention.scaled_scores, "nothing was scaled", dots),
-    (attention.scaled_scores, "divided by D", lambda q, k: dots(q, k) / q.shape[-1]),
-    (attention.scaled_scores, "√T", lambda q, k: dots(q, k) / q.shape[-2] ** 0.5),
-    (attention.scaled_scores, "multiplied", lambda q, k: dots(q, k) * q.shape[-1] ** 0.5),
-    (attention.scaled_scores, "down the columns", lambda q, k: dots(k, q) / q.shape[-1] ** 0.5),
+    (attention.causal_weights, "kept for itself", lambda w: w + (1 - w.sum(1)).diag()),
     (attention.shuffle_the_past, "never called attend", lambda *args: 0),
     (attention.shuffle_the_past, "never called attend", lambda *args: 0.0),
     (attention.shuffle_the_past, "every row", every_row),
     (attention.shuffle_the_past, "shuffled the outputs", shuffled_outputs),
     (attention.shuffle_the_past, "another token asks", rotated),
+    (attention.shuffle_the_past, "the last token was lost", without_the_last),
     (attention.shuffle_the_past, "absolute value", signed),
     (attention.find_the_leak, "nothing moves", lambda *case: leaks(*case, change=0.0)),
     (attention.find_the_leak, "everything moves", never_undone),
@@ -192,6 +237,7 @@ WRONG = [
     (attention.find_the_leak, "True and False are expected", how_far),
     (attention.find_the_leak, "that move are not in", first_output_only),
     (attention.find_the_leak, "that do not move", one_too_many),
+    (attention.find_the_leak, "rests on 1 random text,", lambda *case: leaks(*case, seeds=1)),
 ]
 
 
@@ -218,6 +264,7 @@ def priced(masked, unmasked):
         (priced(0.2, 0.65), "trained on"),
         (priced(-0.3, 0.5), "trained long enough"),
         (priced(0.0, 0.01), "copy its neighbor"),
+        (priced(0.0, 0.46), "could save more"),
         (priced("much", "more"), "a number of nats"),
         (priced(math.nan, 0.6), "a number of nats"),
     ],
@@ -243,24 +290,53 @@ def test_a_wrong_verdict_gets_its_own_diagnosis(change, words):
     assert not repr(result).endswith("…")
 
 
+def by(weights):
+    """A learner's head, from scaled scores (B, H, T, T) to weights."""
+    return lambda q, k, v: weights(dots(q, k) / q.shape[-1] ** 0.5) @ v
+
+
+def nora_anew(h):
+    """Nora's head, where it is head `h` that sees one token too many."""
+
+    def weights(scores):
+        return torch.stack([masked(scores[:, n], 1 + (n == h)) for n in range(2)], 1).softmax(-1)
+
+    return by(weights)
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        (by(lambda s: s.softmax(-1).tril()), "ben"),
+        (nora_anew(1), "nora"),
+        (by(lambda s: masked(s).softmax(-2)), "sal"),
+    ],
+)
+def test_each_head_can_be_rebuilt_from_outside(head, name):
+    result = attention.find_the_leak(leaks, rebuilt=head)
+    assert result and f"{name}'s head" in repr(result)
+
+
 @pytest.mark.parametrize(
     ("head", "words"),
     [
-        (lab.ben, "that is ben's head"),
-        (lab.nora, "that is nora's head"),
-        (lab.sal, "that is sal's head"),
-        (lambda q, k, v: naive_attention(q, k, v, causal=False), "it still leaks: let"),
-        (lambda q, k, v: masked_scores(q @ k.mT).softmax(-1) @ v, "lost their √D"),
-        (lambda q, k, v: v, "not attention to the past"),
+        (lab.ben, "as it was sent in"),
+        (naive_attention, "that is attention to the past"),
+        (by(lambda s: s.softmax(-1)), "without a mask"),
+        (by(lambda s: masked(s, 2).softmax(-1)), "both see the next token"),
+        (nora_anew(0), "her second head"),
+        (by(lambda s: s.softmax(-2).tril()), "may see it"),
+        (lambda q, k, v: masked(dots(q, k)).softmax(-2) @ v, "nearly sal's: the scores have lost"),
+        (by(lambda s: s.softmax(-1).tril() / 2), "through k, as ben's does"),
+        (by(lambda s: masked(s).flatten(-2).softmax(-1).view_as(s)), "none of the four"),
+        (lambda q, k, v: v, "no later token reaches back"),
+        (lambda q, k, v: q @ v, "your function raised"),
     ],
 )
-def test_a_head_that_is_not_mended_gets_its_own_diagnosis(head, words):
-    result = attention.find_the_leak(leaks, mended=head)
+def test_a_head_that_is_nobodys_gets_its_own_diagnosis(head, words):
+    result = attention.find_the_leak(leaks, rebuilt=head)
     assert result.passed is False and words in result.message
-
-
-def masked_scores(scores):
-    return scores.masked_fill(future(scores.size(-1)), -math.inf)
+    assert not repr(result).endswith("…")
 
 
 def test_the_lab_answers_with_the_last_that_was_built():
@@ -270,9 +346,9 @@ def test_the_lab_answers_with_the_last_that_was_built():
     assert attention.find_the_leak(lambda *case: ..., verdict=VERDICT).passed is None
     assert "caught at what" in repr(attention.find_the_leak(leaks, verdict=VERDICT))
     price = priced(0.001, 0.65)
-    for mended in (naive_attention, lab.ivo):
-        found = attention.find_the_leak(leaks, price, VERDICT, mended)
-        assert found and "nothing but the past" in repr(found)
+    assert attention.find_the_leak(leaks, rebuilt=lambda q, k, v: ...).passed is None
+    found = attention.find_the_leak(leaks, price, VERDICT, nora_anew(1))
+    assert found and "found out from outside" in repr(found)
     assert "✓ nothing for a head" in repr(attention.find_the_leak(leaks, price))
 
 

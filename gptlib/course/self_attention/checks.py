@@ -1,4 +1,4 @@
-"""Checks of chapter 2's exercises: softmax, shuffle the past, scale, mask; and of its lab.
+"""Checks of chapter 2's exercises: pieces, shuffled past, one place back, mended weights; its lab.
 
 One job: compare a learner's function with the right one on small seeded cases, and name the
 misconception behind each of the usual wrong answers.
@@ -6,14 +6,14 @@ misconception behind each of the usual wrong answers.
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from gptlib.course.answers import same
-from gptlib.course.checking import Result, Wrong, check
+from gptlib.course.checking import Result, Wrong, attempt, check, failed, passed
 from gptlib.course.self_attention import leaks
 
 
@@ -26,194 +26,244 @@ def _future(scores: Tensor, diagonal: int = 1) -> Tensor:
     return torch.ones(scores.shape[-2:], dtype=torch.bool).triu(diagonal)
 
 
-def causal_weights(fn: Callable[[Tensor], Tensor]) -> Result:
-    """Exercise 2.4: scores (T, T) to weights that look only at the past and sum to 1."""
+Triple = tuple[Tensor, Tensor, Tensor]  # largest score, sum of exp(score - it), average (C,)
 
-    def right(scores: Tensor) -> Tensor:
-        return scores.masked_fill(_future(scores), -math.inf).softmax(-1)
 
-    def after(scores: Tensor) -> Tensor:
-        return scores.softmax(-1).masked_fill(_future(scores), 0.0)
+class _Piece:
+    """What is kept of a piece of a row; it unpacks as (m, s, a), and a check does not print it.
 
-    def zeros(scores: Tensor) -> Tensor:
-        return scores.masked_fill(_future(scores), 0.0).softmax(-1)
+    Args:
+        scores: (T,). x: vectors (T, C).
+    """
 
-    def not_itself(scores: Tensor) -> Tensor:
-        return scores.masked_fill(_future(scores, 0), -math.inf).softmax(-1)
+    def __init__(self, scores: Tensor, x: Tensor) -> None:
+        self.tokens, e = len(scores), (scores - scores.max()).exp()
+        self.kept = scores.max(), e.sum(), e @ x / e.sum()
 
-    def backwards(scores: Tensor) -> Tensor:
-        return scores.masked_fill(_future(scores).T, -math.inf).softmax(-1)
+    def __repr__(self) -> str:
+        return f"a piece of {self.tokens} tokens"
 
-    def faint(got: Tensor, scores: Tensor) -> bool:
-        """The past is shared out as it should be, but the future kept something."""
-        past = got.masked_fill(_future(scores), 0.0)
-        past = past / past.sum(-1, keepdim=True)
-        return bool(got.triu(1).any()) and same(past, right(scores))
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.kept)
+
+    def __getitem__(self, n: int) -> Tensor:
+        return self.kept[n]
+
+
+def _pieces(first: int, second: int, loud: float, lead: float, seed: int) -> tuple[_Piece, _Piece]:
+    """Return two pieces of a row; the second one's scores are higher by `lead`."""
+    scores = loud * _random(first + second, seed=seed)
+    scores[first:] += lead
+    x = _random(first + second, 3, seed=seed + 100)
+    return _Piece(scores[:first], x[:first]), _Piece(scores[first:], x[first:])
+
+
+def joined(fn: Callable[[Triple, Triple], Triple]) -> Result:
+    """Exercise 2.1: two pieces of a softmax average, each (m, s, a), to those of the whole row."""
+
+    def right(one: Triple, other: Triple) -> Triple:
+        (m1, s1, a1), (m2, s2, a2) = one, other
+        m = torch.maximum(m1, m2)
+        s1, s2 = s1 * (m1 - m).exp(), s2 * (m2 - m).exp()
+        return m, s1 + s2, (s1 * a1 + s2 * a2) / (s1 + s2)
+
+    def upside_down(one: Triple, other: Triple) -> Triple:
+        (m1, s1, a1), (m2, s2, a2) = one, other
+        m = torch.maximum(m1, m2)
+        s1, s2 = s1 * (m - m1).exp(), s2 * (m - m2).exp()
+        return m, s1 + s2, (s1 * a1 + s2 * a2) / (s1 + s2)
+
+    def not_divided(one: Triple, other: Triple) -> Triple:
+        m, s, a = right(one, other)
+        return m, s, s * a
+
+    def average(of: Callable[[Triple, Triple], Tensor]) -> Callable[..., bool]:
+        """A test of the third answer alone."""
+
+        def when(got: Any, one: Triple, other: Triple) -> bool:
+            return len(got) == 3 and same(got[2], of(one, other))
+
+        return when
+
+    def of_averages(one: Triple, other: Triple) -> Tensor:
+        return (one[2] + other[2]) / 2
+
+    def by_sums(one: Triple, other: Triple) -> Tensor:
+        return (one[1] * one[2] + other[1] * other[2]) / (one[1] + other[1])
+
+    def unsafe(one: Triple, other: Triple) -> Tensor:
+        s1, s2 = one[1] * one[0].exp(), other[1] * other[0].exp()
+        return (s1 * one[2] + s2 * other[2]) / (s1 + s2)
+
+    def right_average(one: Triple, other: Triple) -> Tensor:
+        return right(one, other)[2]
+
+    def lower(got: Any, one: Triple, other: Triple) -> bool:
+        return len(got) == 3 and same(got[0], torch.minimum(one[0], other[0]))
 
     return check(
         fn,
-        cases=[(_random(4, 4),), (3 * _random(6, 6, seed=1),)],
+        cases=[
+            _pieces(4, 3, loud=1, lead=0, seed=1),
+            _pieces(2, 5, loud=1, lead=3, seed=2),
+            _pieces(5, 2, loud=1, lead=-3, seed=3),
+            _pieces(3, 4, loud=1000, lead=0, seed=4),
+        ],
         right=right,
         wrongs=[
             Wrong(
-                "no value of the future is added, but the rows no longer sum to 1: you masked "
-                "after the softmax, and its divisor still holds the future's scores, which leak "
-                "through it; mask the scores instead",
-                after,
+                "the first of the three is not the largest score of the whole row: keep the larger "
+                "m, or exponentials grow beyond all bounds",
+                when=lower,
             ),
             Wrong(
-                "future scores were set to 0, and exp(0) is 1, so the future still gets weight; "
-                "the score that softmax turns into nothing is minus infinity",
-                zeros,
+                "right for small scores, but exp(1000) is infinity and inf / inf is nan: never "
+                "take exp of m itself, only of m minus the larger m",
+                when=average(unsafe),
             ),
             Wrong(
-                "the diagonal is masked too: a token may look at itself, and the first one has "
-                "nothing else to look at, hence the nan in its row",
-                not_itself,
+                "each sum was corrected the wrong way round: it was taken below its own m, and "
+                "below a larger m every exponential is smaller, by exp(own m − larger m)",
+                upside_down,
             ),
             Wrong(
-                "you kept the future and masked the past: row t is the query, so its future is "
-                "the columns to the right of t, above the diagonal",
-                backwards,
+                "the third is the weighted sum, not yet the average: divide it by the new s",
+                not_divided,
             ),
             Wrong(
-                "the weights above the diagonal are not zero: nothing was masked",
-                lambda scores: scores.softmax(-1),
+                "that is the mean of the two averages, as if each piece had half of the weight: "
+                "a piece weighs as much as its exponentials come to",
+                when=average(of_averages),
             ),
             Wrong(
-                "the future still gets a little weight: exp of a finite number is never 0, however "
-                "far below the others it lies; the score that softmax turns into nothing is minus "
-                "infinity",
-                when=faint,
+                "you weighed each average by its s as it stands, but the two sums were taken below "
+                "different largest scores: bring both below the larger m first",
+                when=average(by_sums),
+            ),
+            Wrong(
+                "the average is right, but what goes with it is not: s has to be the sum below the "
+                "new m, or the next piece cannot be joined",
+                when=average(right_average),
             ),
         ],
-        success="every row sums to 1 and no token sees its future",
+        success="two pieces make the row they came from, at any size of score",
     )
 
 
-def softmax(fn: Callable[[Tensor], Tensor]) -> Result:
-    """Exercise 2.1: softmax over the last axis, written out, safe for large scores."""
+def _kind(value: Any) -> str:
+    """Name what stands where a matrix should, without its numbers."""
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    return f"a {type(value).__name__}"
 
-    def unsafe(scores: Tensor) -> Tensor:
-        e = scores.exp()
-        return e / e.sum(-1, keepdim=True)
 
-    def over_columns(scores: Tensor) -> Tensor:
-        return scores.softmax(-2)
-
-    def over_everything(scores: Tensor) -> Tensor:
-        e = (scores - scores.max()).exp()
-        return e / e.sum()
-
-    def largest_of_all(scores: Tensor) -> Tensor:
-        e = (scores - scores.max()).exp()
-        return e / e.sum(-1, keepdim=True)
-
-    def lying_down(scores: Tensor) -> Tensor:
-        e = (scores - scores.amax(-1, keepdim=True)).exp()
-        return e / e.sum(-1)
-
-    def without_max(scores: Tensor) -> Tensor:
-        return (scores - scores.amax(-1, keepdim=True)).exp()
-
-    def without_exp(scores: Tensor) -> Tensor:
-        return scores / scores.sum(-1, keepdim=True)
-
-    masked = _random(5, 5, seed=2).masked_fill(_future(torch.zeros(5, 5)), -math.inf)
-    return check(
-        fn,
-        cases=[(_random(3, 4),), (_random(2, 3, 5, seed=1),), (masked,), (1000 * _random(3, 3),)],
-        right=lambda scores: scores.softmax(-1),
-        wrongs=[
-            Wrong(
-                "the columns sum to 1, not the rows: dim=-2 makes the queries compete for a key; "
-                "the keys compete for a query, which is the last axis",
-                over_columns,
-            ),
-            Wrong(
-                "right for small scores, but exp(1000) is infinity and inf / inf is nan: subtract "
-                "each row's largest score first, which changes no weight",
-                unsafe,
-            ),
-            Wrong(
-                "right until a row lies far below another: you subtracted the largest score of "
-                "the whole table, and to exp such a row is all zeros; subtract each row's own "
-                "largest score",
-                largest_of_all,
-            ),
-            Wrong(
-                "a row was divided by, or lost, a number that belongs to another: without "
-                "keepdim=True the rows' numbers lie down as a row, and broadcasting spreads them "
-                "over the columns, or fails",
-                lying_down,
-            ),
-            Wrong(
-                "all the weights together sum to 1: each row must do so by itself; "
-                "sum over dim=-1 with keepdim=True",
-                over_everything,
-            ),
-            Wrong(
-                "these are positive but do not sum to 1: divide by the sum of the row",
-                without_max,
-            ),
-            Wrong(
-                "these are positive but do not sum to 1: divide by the sum of the row",
-                torch.exp,
-            ),
-            Wrong(
-                "you divided the scores themselves by their sum: negative scores then give "
-                "negative weights; take exp first",
-                without_exp,
-            ),
-        ],
-        success="each row sums to 1, at any size of score",
+def one_back(fn: Callable[[], tuple[Tensor, Tensor]]) -> Result:
+    """Exercise 2.3: W_Q and W_K, (2, 2) each, by which every hour looks at the hour before it."""
+    got = attempt(fn)
+    if isinstance(got, Result):
+        return got
+    if not isinstance(got, (tuple, list)) or len(got) != 2:
+        return failed(f"expected two matrices in a tuple, W_Q and W_K, found {_kind(got)}")
+    for name, matrix in zip(("W_Q", "W_K"), got, strict=True):
+        if not isinstance(matrix, Tensor) or matrix.shape != (2, 2):
+            return failed(f"expected a tensor of shape (2, 2) for {name}, found {_kind(matrix)}")
+    W_Q, W_K = (matrix.detach().float() for matrix in got)
+    hours = torch.arange(12) * math.radians(30)
+    clock = torch.stack([hours.cos(), hours.sin()], dim=1)  # (T, 2)
+    scores = (clock @ W_Q) @ (clock @ W_K).T  # (T, T)
+    weights = scores.masked_fill(_future(scores), -math.inf).softmax(-1)
+    if not bool(weights.isfinite().all()):
+        return failed("some weights are not numbers: are W_Q and W_K finite?")
+    least = weights.diagonal(-1).min().item()
+    if least > 0.9:
+        return passed("each hour looks one hour back, with nine tenths of its weight or more")
+    if scores.std() < 1e-4:
+        return failed(
+            "all scores are equal, so everybody gets the plain average: is a matrix zero?"
+        )
+    back = (torch.arange(12) - scores.argmax(-1)) % 12  # how far each hour's favorite is behind
+    if (back != back[0]).any():
+        return failed(
+            "the hours do not agree how far back to look: q has to be the hand turned by one angle "
+            "for all, and a row times ((cos, −sin), (sin, cos)) is; mind the signs, a mirror "
+            "has others"
+        )
+    told = {
+        0: "each hour looks at itself: a hand is nearest to itself, so W_Q has to turn it",
+        11: "the hand is turned forward, to an hour that the mask hides: change the sign of the "
+        "angle",
+        1: f"each hour likes the one before it best, but gives it {least:.2f} in the worst row: "
+        "the cosines of neighbors differ by little, so ask louder",
+    }
+    places = int(back[0])
+    return failed(
+        told.get(places, f"each hour looks {places} hours back: one hour is 30°, π/6 in radians")
     )
 
 
-def scaled_scores(fn: Callable[[Tensor, Tensor], Tensor]) -> Result:
-    """Exercise 2.3: q, k (B, H, T, D) to scores (B, H, T, T) of unit spread."""
+def causal_weights(fn: Callable[[Tensor], Tensor]) -> Result:
+    """Exercise 2.4: weights (T, T) masked after the softmax to those masked before it."""
 
-    def divided(by: Callable[[Tensor], float]) -> Callable[[Tensor, Tensor], Tensor]:
-        return lambda q, k: q @ k.transpose(-2, -1) / by(q)
+    def right(w: Tensor) -> Tensor:
+        return w / w.sum(-1, keepdim=True)
 
-    def channels(q: Tensor) -> int:
-        return q.size(1) * q.size(-1)
+    def again(w: Tensor) -> Tensor:
+        return w.masked_fill(_future(w), -math.inf).softmax(-1)
 
-    cases = [(_random(2, 3, 5, 4), _random(2, 3, 5, 4, seed=1))]
-    cases.append((_random(1, 2, 7, 16, seed=2), _random(1, 2, 7, 16, seed=3)))
+    def lying_down(w: Tensor) -> Tensor:
+        return w / w.sum(-1)
+
+    def spread(w: Tensor) -> Tensor:
+        """Share what is missing in equal parts among those who may be looked at."""
+        seen = torch.arange(1, len(w) + 1)[:, None]
+        return (w + (1 - w.sum(-1, keepdim=True)) / seen).tril()
+
+    def to_itself(w: Tensor) -> Tensor:
+        return w + torch.diag(1 - w.sum(-1))
+
+    cases = [(_random(4, 4).softmax(-1).tril(),), ((3 * _random(6, 6, seed=1)).softmax(-1).tril(),)]
     return check(
         fn,
         cases=cases,
-        right=divided(lambda q: math.sqrt(q.size(-1))),
+        right=right,
         wrongs=[
             Wrong(
-                "you divided by √C, all channels of all heads: a score adds up only the D products "
-                "of its own head, so its spread is √D; √C leaves the heads too undecided",
-                divided(lambda q: math.sqrt(channels(q))),
+                "these are her weights as they came, whose rows do not sum to 1: what is missing "
+                "from a row is what its divisor still tells of the future",
+                lambda w: w.tril(),
             ),
             Wrong(
-                "nothing was scaled: the spread of these scores still grows as √D",
-                divided(lambda q: 1.0),
+                "the softmax of weights is another softmax: it takes exp of what is exp already, "
+                "and makes all rows too even; her weights need another divisor and no second exp",
+                again,
             ),
             Wrong(
-                "you divided by D: the variance of a score is D, its spread is √D",
-                divided(lambda q: q.size(-1)),
+                "a row was divided by the sum of another: without keepdim=True the sums lie down "
+                "as a row, and broadcasting spreads them over the columns",
+                lying_down,
             ),
             Wrong(
-                "you divided by √T: a score adds up D products, however many tokens there are",
-                divided(lambda q: math.sqrt(q.size(-2))),
+                "the columns sum to 1, not the rows: a row is the token that looks, and it is the "
+                "rows that lost their share",
+                lambda w: w / w.sum(-2, keepdim=True),
             ),
             Wrong(
-                "you multiplied by √D where you should divide: the spread is now D",
-                divided(lambda q: 1 / math.sqrt(q.size(-1))),
+                "all the weights together sum to 1: each row must do so by itself; sum over "
+                "dim=-1 with keepdim=True",
+                lambda w: w / w.sum(),
             ),
             Wrong(
-                "that is queries down the columns: score[t, s] is query t with key s, "
-                "so the product is q @ k.transpose(-2, -1)",
-                lambda q, k: k @ q.transpose(-2, -1) / math.sqrt(q.size(-1)),
+                "the rows sum to 1, but you shared out what was missing in equal parts: the mask "
+                "keeps the ratios in a row, so every weight of it grows by the same factor",
+                spread,
+            ),
+            Wrong(
+                "the rows sum to 1, but each token kept for itself what was missing: the mask "
+                "keeps the ratios in a row, so every weight of it grows by the same factor",
+                to_itself,
             ),
         ],
-        success="unit spread at every D, whatever the number of heads",
+        success="every row sums to 1 again, and the future's scores have canceled",
     )
 
 
@@ -273,6 +323,9 @@ def shuffle_the_past(fn: Callable[[Callable, Tensor, Tensor], float]) -> Result:
         everyone = torch.cat([x[-1:], x[:-1][order]])
         return (attend(everyone)[-1] - attend(x)[-1]).abs().max().item()
 
+    def without_query(attend: Callable, x: Tensor, order: Tensor) -> float:
+        return (attend(x[order])[-1] - attend(x)[-1]).abs().max().item()
+
     asked: list[bool] = []
     order = torch.tensor([3, 0, 4, 1, 2])
     return check(
@@ -306,6 +359,11 @@ def shuffle_the_past(fn: Callable[[Callable, Tensor, Tensor], float]) -> Result:
                 with_query,
             ),
             Wrong(
+                "the last token was lost: order is a shuffle of those before it, so x[order] is "
+                "one token short and another one asks; put x[-1:] back at the end",
+                without_query,
+            ),
+            Wrong(
                 "a fall counts as much as a rise: take the absolute value before the largest",
                 signed,
             ),
@@ -319,7 +377,7 @@ def find_the_leak(
     leak_report: Callable[[Callable, int, str], Tensor],
     worth: Callable[[Callable], float] | None = None,
     verdict: Mapping[str, str] | None = None,
-    mended: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
+    rebuilt: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
 ) -> Result:
     """The lab: judge what has been built so far; answer with the last of it or the first fault.
 
@@ -328,13 +386,13 @@ def find_the_leak(
             changes, in those of its q, k and v that `parts` names.
         worth: a head to the nats a toss that a model saves with it on a fair coin.
         verdict: for each of `lab.HEADS` "safe", or the letters of a later token that reach back.
-        mended: one of the heads, mended.
+        rebuilt: one of the heads that leak, written anew.
     """
     found = leaks.report(leak_report)
     if found and worth is not None:
         found = leaks.worth(worth)
     if found and verdict is not None:
         found = leaks.verdict(verdict)
-    if found and mended is not None:
-        found = leaks.mended(mended)
+    if found and rebuilt is not None:
+        found = leaks.rebuilt(rebuilt)
     return found

@@ -151,3 +151,71 @@ def any_order(texts: Sequence[Sequence[str]], weights: Sequence[Tensor]) -> Pict
         "numbers in both rows, the other words thin ones: the rows differ in order alone, and the "
         "sums do not differ."
     )
+
+
+def one_head(text: str, place: int, sizes: tuple[int, int, int, int, int]) -> Picture:
+    """Draw a model of one head from ids to scores, and under it what each place has to name.
+
+    Args:
+        text: the characters of a window and one more, 9 fill the page. place: the place to be
+            marked. sizes: B, T, C, D and V.
+    """
+    B, T, C, D, V = sizes
+    d, left, wide, cell = Drawing(), 124.0, 320.0, 40.0
+    beside = left + wide + 12
+    read, named = list(text[:-1].replace(" ", "␣")), list(text[1:].replace(" ", "␣"))
+
+    def window(y: float, letters: Sequence[str], name: str) -> Grid:
+        def paint(_: str, row: int, column: int) -> tuple[str, float]:
+            return (VERMILION, 0.8) if column == place else (BLUE, 0.15)
+
+        grid = d.matrix(left, y, [letters], cell=(cell, 32), paint=paint)
+        d.text((left - 12, grid.box.center[1]), name, size=SMALL, align="end")
+        return grid
+
+    def note(y: float, words: str) -> None:
+        d.text((beside, y), words, size=SMALL, color=FAINT, align="start")
+
+    ids = window(34, read, "reads")
+    d.text((ids.column(place).center[0], 18), f"place {place}", size=SMALL, color=VERMILION)
+    note(ids.box.center[1], "(B, T)")
+    x = d.box(left, 100, wide, 54, "embeddings\ntoken + position", color=BLUE)
+    note(x.center[1], "(B, T, C)")
+    third = (wide - 2 * 12) / 3
+    boxes = [
+        d.box(left + n * (third + 12), 188, third, 34, name, color=color)
+        for n, (name, color) in enumerate([("q", VERMILION), ("k", BLUE), ("v", GREEN)])
+    ]
+    note(boxes[0].center[1], "(B, T, D)")
+    weigh = d.box(left, 256, 2 * third + 12, 34, "weigh", color=INK)
+    note(weigh.center[1], "(B, T, T)")
+    summed = d.box(left, 324, wide, 34, "weights @ v", color=GREEN)
+    note(summed.center[1], "(B, T, D)")
+    out = d.box(left, 392, wide, 34, "out", color=INK)
+    note(out.center[1], "(B, T, V)")
+    names = window(476, named, "to name")
+    note(names.box.center[1], "(B, T)")
+
+    for n in range(len(read)):
+        center = ids.cell(0, n).center[0]
+        d.arrow((center, ids.box.bottom[1]), (center, x.y), color=FAINT)
+    for box in boxes:
+        d.arrow((box.center[0], x.bottom[1]), box.top)
+    for box in boxes[:2]:
+        d.arrow(box.bottom, (box.center[0], weigh.y))
+    d.arrow(weigh.bottom, (weigh.center[0], summed.y))
+    d.arrow(boxes[2].bottom, (boxes[2].center[0], summed.y))
+    d.arrow(summed.bottom, out.top)
+    for n in range(len(named)):
+        center = names.cell(0, n).center[0]
+        d.arrow((center, out.bottom[1]), (center, names.box.y), color=FAINT)
+    d.text((left + wide / 2, 530), f"{T} losses for each of {B} windows", size=SMALL)
+    return d.picture(
+        "A diagram from top to bottom. A window of characters, of which the first are "
+        f"“{' '.join(read)}”, becomes embeddings, token plus position, {C} numbers for each place. "
+        f"From these come q, k and v, {D} numbers each. q and k go into a box weigh, whose weights "
+        f"are a square of {T} by {T}; the weights times v give {D} numbers, and a box out makes "
+        f"{V} scores of them at each place. Under it stands what each place has to name: the same "
+        f"window, one character on. Place {place} is marked in both: it reads “{read[place]}”, has "
+        f"to name “{named[place]}”."
+    )

@@ -3,6 +3,7 @@
 One job: draw what the chapter computed; nothing is computed here.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor
@@ -20,6 +21,7 @@ from gptlib.course.plotting import (
     letter_ticks,
     log_ticks,
     panels,
+    words_beside,
 )
 from gptlib.course.squares import squares
 
@@ -36,7 +38,7 @@ def ngram_losses(losses: Mapping[str, Mapping[int, float]], floor: float, alt: s
     ax.set_xticks(sorted({n for by_n in losses.values() for n in by_n}))
     ax.set_xlabel("n, characters in the window")
     ax.set_ylabel("loss (nats per character)")
-    ax.set_ylim(bottom=0)
+    ax.set_ylim(bottom=0.4)  # two lines lie close to each other
     floor_line(ax, floor)
     label_ends(ax)
     return Plot(fig, alt)
@@ -74,28 +76,42 @@ def spread_and_entropy(
     return Plot(fig, alt)
 
 
-def maps(weights: Mapping[str, Tensor], tokens: Sequence[str], alt: str) -> Plot:
+def maps(
+    weights: Mapping[str, Tensor], tokens: Sequence[str], row: int, words: str, alt: str
+) -> Plot:
     """Two T×T maps: a row is a query, a column is a key, ink is weight.
 
     No query looks ahead, so half of a map is empty: the first map stands small in the corner of
-    the second, which is the one to read and names its tokens.
+    the second, which is the one to read and names its tokens, and a scale stands between them.
 
     Args:
         weights: title -> (T, T), lower triangles whose rows sum to 1; two of them.
         tokens: T texts; a space is drawn as ␣.
+        row: the query to be framed in the large map. words: what to call it.
     """
     names = ["␣" if token == " " else "↵" if token == "\n" else token for token in tokens]
     fig, large = figure(height=5.0)
-    small = large.inset_axes((0.62, 0.6, 0.36, 0.36))
+    small = large.inset_axes((0.62, 0.62, 0.34, 0.34))
     for ax, (title, weight) in zip((small, large), weights.items(), strict=True):
         squares(ax, weight.detach().sqrt())
         ax.set_title(title)
+    scale, shares = large.inset_axes((0.62, 0.42, 0.34, 0.1)), (0.01, 0.1, 0.5, 1.0)
+    squares(scale, [[math.sqrt(share) for share in shares]])
+    scale.set_xticks(range(len(shares)), [f"{share:g}" for share in shares])
+    scale.tick_params(length=0, pad=2)
+    scale.set_title("weight")
+    for ax in (small, large, scale):
         ax.spines[:].set_visible(False)
     small.set_xticks([])
+    scale.set_yticks([])
     small.set_yticks([])
     letter_ticks(large, names)
     large.set_xlabel("key: looked at")
     large.set_ylabel("query: looking")
+    # A frame around one row, from its first key to itself, and its name beside it.
+    corners = [(-0.5, row - 0.5), (row + 0.5, row - 0.5), (row + 0.5, row + 0.5), (-0.5, row + 0.5)]
+    large.plot(*zip(*corners, corners[0], strict=True), color=VERMILION, linewidth=1.4)
+    words_beside(large, row, words, VERMILION)
     return Plot(fig, alt)
 
 
