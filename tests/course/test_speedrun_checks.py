@@ -78,12 +78,55 @@ def right_interaction(neither, a, b, both):
     return a + b - neither - both
 
 
+POWERS = 3.4445, -4.7750, 2.0315
+
+
+def right_newton_schulz(G, steps, powers=POWERS):
+    U, sizes, Vt = torch.linalg.svd(G, full_matrices=False)
+    sizes = sizes / sizes.norm()
+    for _ in range(steps):
+        sizes = sum(p * sizes ** (2 * n + 1) for n, p in enumerate(powers))
+    return U @ torch.diag(sizes) @ Vt
+
+
+def schulz_with(start=lambda G: G / G.norm(), each=lambda X: X, cube=lambda X, G: X @ X.T @ X):
+    def fn(G, steps):
+        X = start(G)
+        for _ in range(steps):
+            X = each(X)
+            third = cube(X, G)
+            fifth = third * X * X if cube is by_number else gram(X, G, cube) @ third
+            X = POWERS[0] * X + POWERS[1] * third + POWERS[2] * fifth
+        return X
+
+    return fn
+
+
+def by_number(X, G):
+    return X**3
+
+
+def old_gram(X, G):
+    return (G / G.norm()) @ (G / G.norm()).T @ X
+
+
+def exact(G):
+    U, _, Vt = torch.linalg.svd(G, full_matrices=False)
+    return U @ Vt
+
+
+def gram(X, G, cube):
+    X = G / G.norm() if cube is old_gram else X
+    return X @ X.T
+
+
 RIGHT = {
     "fair_steps": right_steps,
     "gain": right_gain,
     "paired": right_paired,
     "seeds_needed": right_seeds,
     "rotate": right_rotate,
+    "newton_schulz": right_newton_schulz,
     "interaction": right_interaction,
 }
 
@@ -143,6 +186,18 @@ WRONG = [
         ),
         "length changes",
     ),
+    ("newton_schulz", schulz_with(cube=by_number), "number by number"),
+    ("newton_schulz", schulz_with(start=lambda G: G), "divide by the norm first"),
+    ("newton_schulz", schulz_with(start=lambda G: G / G.abs().max()), "largest number"),
+    ("newton_schulz", schulz_with(each=lambda X: X / X.norm()), "start only"),
+    ("newton_schulz", schulz_with(cube=old_gram), "anew in every step"),
+    ("newton_schulz", lambda G, steps: right_newton_schulz(G, 1), "one step"),
+    (
+        "newton_schulz",
+        lambda G, steps: right_newton_schulz(G, steps, POWERS[:2]),
+        "fifth power",
+    ),
+    ("newton_schulz", lambda G, steps: exact(G), "exact"),
     ("interaction", lambda n, a, b, both: -right_interaction(n, a, b, both), "the sign"),
     ("interaction", lambda n, a, b, both: n - both, "all that the two"),
     ("interaction", lambda n, a, b, both: (n - a) + (n - b), "add up to"),
