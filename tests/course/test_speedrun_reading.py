@@ -41,9 +41,9 @@ def test_a_verdict_takes_two_errors():
     ]
     alone, last = mean_errors(rows)
     assert alone == pytest.approx(last) == pytest.approx(0.05)
-    saves, nothing, loses = verdicts(rows)
-    assert (saves["alone"], nothing["alone"], loses["alone"]) == ("good", "none", "bad")
-    assert (saves["last"], loses["last"]) == ("–", "–")
+    first, second = verdicts(rows)
+    assert first == {"added": "alone", "saves": "good", "loses": "bad", "nobody can say": 1}
+    assert second == {"added": "last", "saves": "–", "loses": "–", "nobody can say": 2}
 
 
 @pytest.mark.parametrize(

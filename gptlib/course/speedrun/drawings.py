@@ -233,6 +233,10 @@ def number_line(grid: Sequence[float], rounded: Mapping[float, float]) -> Pictur
     )
 
 
+def _saves(nats: float) -> str:
+    return f"saves {round(nats, 2) + 0:.2f}".replace("-", "−")  # + 0 makes −0 a 0
+
+
 def square(names: tuple[str, str], losses: tuple[float, float, float, float]) -> Picture:
     """Draw the four runs that two changes make, and the four ways to add one change.
 
@@ -260,8 +264,8 @@ def square(names: tuple[str, str], losses: tuple[float, float, float, float]) ->
         out = end.top if box is up else end.bottom
         d.arrow(box.right, (out[0], box.center[1]), out, color=other)
         beside = box.center[1] + (-16 if box is up else 18)
-        d.text((box.x - 62, beside), f"saves {first:.2f}", size=SMALL, color=color)
-        d.text((box.right[0] + 62, beside), f"saves {then:.2f}", size=SMALL, color=other)
+        d.text((box.x - 62, beside), _saves(first), size=SMALL, color=color)
+        d.text((box.right[0] + 62, beside), _saves(then), size=SMALL, color=other)
     d.arrow(start.right, end.left, color=FAINT, dashed=True)
     d.text((WIDTH / 2, start.center[1] - 16), f"together {neither - both:.2f}", size=SMALL)
     return d.picture(

@@ -48,14 +48,19 @@ def mean_errors(rows: Sequence[Row]) -> tuple[float, float]:
     return error([alone for _, alone, _ in rows]), error([last for *_, last in rows])
 
 
-def verdicts(rows: Sequence[Row]) -> list[dict[str, str]]:
-    """Which changes save, which lose, and of which two errors do not allow to say either."""
-    found = [{"two errors say": what} for what in ("it saves", "nothing", "it loses")]
+def verdicts(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Which changes save and which lose, and of how many two errors do not allow to say either."""
+    found = []
     for column, (head, error) in enumerate(zip(("alone", "last"), mean_errors(rows), strict=True)):
-        named: list[list[str]] = [[], [], []]
-        for row in rows:
-            mean = np.mean(row[column + 1])
-            named[0 if mean > 2 * error else 2 if mean < -2 * error else 1].append(row[0])
-        for line, names in zip(found, named, strict=True):
-            line[head] = ", ".join(names) or "–"
+        means = {row[0]: np.mean(row[column + 1]) for row in rows if len(row[column + 1])}
+        saves = [name for name, mean in means.items() if mean > 2 * error]
+        loses = [name for name, mean in means.items() if mean < -2 * error]
+        found.append(
+            {
+                "added": head,
+                "saves": ", ".join(saves) or "–",
+                "loses": ", ".join(loses) or "–",
+                "nobody can say": len(means) - len(saves) - len(loses),
+            }
+        )
     return found
