@@ -149,13 +149,13 @@ def gain(
                 judged(lambda base, change: inside(base) or inside(change)),
             ),
             Wrong(
-                "the other way round: a search has ended when its best lies between other rates",
-                judged(lambda base, change: not ended(base, change)),
-            ),
-            Wrong(
                 "the ends are the smallest and the largest rate, whatever comes first in the "
                 "dictionary",
                 judged(lambda base, change: first_to_last(base) and first_to_last(change)),
+            ),
+            Wrong(
+                "the other way round: a search has ended when its best lies between other rates",
+                judged(lambda base, change: not ended(base, change)),
             ),
         ],
         success="best against best, and it is known whether both have been found",
