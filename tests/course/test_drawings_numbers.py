@@ -13,6 +13,7 @@ from gptlib.course.digits import drawings as digits
 from gptlib.course.multi_head import drawings as multi_head
 from gptlib.course.scaling import drawings as scaling
 from gptlib.course.speedrun import drawings as speedrun
+from gptlib.course.speedrun.ablation import PARTS
 from gptlib.model_config import GPTConfig
 
 PRICES = torch.tensor([0.5, 1, 0.25])
@@ -135,3 +136,19 @@ def test_what_has_a_slope_is_told_step_by_step():
     steps = [dict.fromkeys(kinds, False) | {"head": True}, dict.fromkeys(kinds, True)]
     alt = speedrun.waking(steps).alt
     assert "step 1: head; step 2: head, last of a sublayer, first of a sublayer, token table" in alt
+
+
+def test_the_dozen_are_those_of_the_ablation():
+    drawn = [name for changes in speedrun.DOZEN.values() for name in changes]
+    assert sorted(drawn) == sorted(PARTS)
+
+
+def test_a_number_goes_to_its_neighbor():
+    alt = speedrun.number_line([0.9961, 1.0, 1.0078], {0.999: 1.0, 1.003: 1.0}).alt
+    assert "0.9961, 1, 1.008" in alt and "0.999 becomes 1; 1.003 becomes 1" in alt
+
+
+def test_what_is_saved_last_is_seen_from_the_other_corner():
+    alt = speedrun.square(("rate", "table"), (3.0, 2.5, 2.75, 2.25)).alt
+    assert "rate saves 0.50 alone, table 0.25" in alt
+    assert "table saves 0.25 last, rate 0.50" in alt and "Together 0.75" in alt

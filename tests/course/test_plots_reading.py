@@ -189,6 +189,7 @@ DRAWN = {
         [(f"change {n}", [0.02 * n, 0.021 * n], [0.03 * n]) for n in range(12, -3, -1)],
     ),
     speedrun.progress: ({"base": [(0, 4.2), (768, 2.1)], "all": [(0, 4.2), (768, 1.7)]}, "read"),
+    speedrun.race: ({"as published": (86.0, 93.9), "tuned": (55.7, 63.6), "all": (12.8, 18.7)},),
     stories.learned: (
         [{"step": step, "loss": 0.2 + 7 * 0.5**n, "form": min(1, n / 3), "names": min(1, n / 6),
           "holds": max(0, n - 6) / 9,

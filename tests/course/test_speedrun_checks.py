@@ -6,7 +6,7 @@ import statistics
 import torch
 from check_promises import CheckPromises
 
-from gptlib.course.speedrun import checks
+from gptlib.course.speedrun import checks, checks_matrices
 from gptlib.rotary import Rotary
 
 
@@ -14,12 +14,28 @@ def right_steps(steps, B, ms, new_B, new_ms):
     return steps * B / new_B, steps * ms / new_ms
 
 
-def right_gain(base, change):
-    return sorted(base.values())[0] - sorted(change.values())[0]
-
-
 def best_rate(losses):
     return sorted((loss, rate) for rate, loss in losses.items())[0][1]
+
+
+def inside(losses):
+    return best_rate(losses) not in (sorted(losses)[0], sorted(losses)[-1])
+
+
+def right_gain(base, change):
+    value = sorted(base.values())[0] - sorted(change.values())[0]
+    return value, inside(base) and inside(change)
+
+
+def gain_with(value=None, ended=None):
+    def fn(base, change):
+        right = right_gain(base, change)
+        return (
+            value(base, change) if value else right[0],
+            ended(base, change) if ended else right[1],
+        )
+
+    return fn
 
 
 def gaps(a, b):
@@ -78,12 +94,57 @@ def right_interaction(neither, a, b, both):
     return a + b - neither - both
 
 
+POWERS = 3.4445, -4.7750, 2.0315
+
+
+def right_newton_schulz(G, steps, powers=POWERS):
+    U, sizes, Vt = torch.linalg.svd(G, full_matrices=False)
+    sizes = sizes / sizes.norm()
+    for _ in range(steps):
+        sizes = sum(p * sizes ** (2 * n + 1) for n, p in enumerate(powers))
+    return U @ torch.diag(sizes) @ Vt
+
+
+def schulz_with(start=lambda G: G / G.norm(), each=lambda X: X, cube=lambda X, G: X @ X.T @ X):
+    def fn(G, steps):
+        X = start(G)
+        for _ in range(steps):
+            X = each(X)
+            third = cube(X, G)
+            fifth = third * X * X if cube is by_number else gram(X, G, cube) @ third
+            X = POWERS[0] * X + POWERS[1] * third + POWERS[2] * fifth
+        return X
+
+    return fn
+
+
+def by_number(X, G):
+    return X**3
+
+
+def old_gram(X, G):
+    return (G / G.norm()) @ (G / G.norm()).T @ X
+
+
+def exact(G):
+    U, _, Vt = torch.linalg.svd(G, full_matrices=False)
+    return U @ Vt
+
+
+def gram(X, G, cube):
+    X = G / G.norm() if cube is old_gram else X
+    return X @ X.T
+
+
+MATRICES = "rotate", "newton_schulz"
+
 RIGHT = {
     "fair_steps": right_steps,
     "gain": right_gain,
     "paired": right_paired,
     "seeds_needed": right_seeds,
     "rotate": right_rotate,
+    "newton_schulz": right_newton_schulz,
     "interaction": right_interaction,
 }
 
@@ -95,23 +156,22 @@ WRONG = [
     ("fair_steps", lambda s, B, ms, nB, nms: (s, s), "equally many steps"),
     ("fair_steps", lambda s, B, ms, nB, nms: (s, s * ms / nms), "kept for the tokens"),
     ("fair_steps", lambda s, B, ms, nB, nms: (s * B / nB, s * B / nB), "for equal tokens"),
-    ("gain", lambda base, change: -right_gain(base, change), "the sign"),
-    ("gain", lambda base, change: base[min(base)] - change[min(base)], "first rate"),
+    ("gain", gain_with(lambda b, c: -right_gain(b, c)[0]), "the sign"),
+    ("gain", gain_with(lambda b, c: b[min(b)] - c[min(b)]), "first rate"),
+    ("gain", gain_with(lambda b, c: b[best_rate(b)] - c[best_rate(b)]), "change had to run"),
+    ("gain", gain_with(lambda b, c: b[best_rate(c)] - c[best_rate(c)]), "baseline had to run"),
+    ("gain", gain_with(lambda b, c: max(b[r] - c[r] for r in c)), "largest gain"),
+    ("gain", gain_with(lambda b, c: sum(b[r] - c[r] for r in b) / len(b)), "mean over rates"),
+    ("gain", gain_with(ended=lambda b, c: inside(b)), "only the baseline's search"),
+    ("gain", gain_with(ended=lambda b, c: inside(c)), "only the change's search"),
+    ("gain", gain_with(ended=lambda b, c: inside(b) or inside(c)), "both have to be"),
+    ("gain", gain_with(ended=lambda b, c: not right_gain(b, c)[1]), "other way round"),
     (
         "gain",
-        lambda base, change: base[best_rate(base)] - change[best_rate(base)],
-        "change had to run",
-    ),
-    (
-        "gain",
-        lambda base, change: base[best_rate(change)] - change[best_rate(change)],
-        "baseline had to run",
-    ),
-    ("gain", lambda base, change: max(base[r] - change[r] for r in change), "largest gain"),
-    (
-        "gain",
-        lambda base, change: sum(base[r] - change[r] for r in base) / len(base),
-        "mean over rates",
+        gain_with(
+            ended=lambda b, c: all(best_rate(x) not in (next(iter(x)), list(x)[-1]) for x in (b, c))
+        ),
+        "whatever comes first",
     ),
     ("paired", lambda a, b: right_paired(b, a), "the sign: a minus b"),
     ("paired", paired_with(unpaired), "not paired"),
@@ -143,6 +203,18 @@ WRONG = [
         ),
         "length changes",
     ),
+    ("newton_schulz", schulz_with(cube=by_number), "number by number"),
+    ("newton_schulz", schulz_with(start=lambda G: G), "divide by the norm first"),
+    ("newton_schulz", schulz_with(start=lambda G: G / G.abs().max()), "largest number"),
+    ("newton_schulz", schulz_with(each=lambda X: X / X.norm()), "start only"),
+    ("newton_schulz", schulz_with(cube=old_gram), "anew in every step"),
+    ("newton_schulz", lambda G, steps: right_newton_schulz(G, 1), "one step"),
+    (
+        "newton_schulz",
+        lambda G, steps: right_newton_schulz(G, steps, POWERS[:2]),
+        "fifth power",
+    ),
+    ("newton_schulz", lambda G, steps: exact(G), "exact"),
     ("interaction", lambda n, a, b, both: -right_interaction(n, a, b, both), "the sign"),
     ("interaction", lambda n, a, b, both: n - both, "all that the two"),
     ("interaction", lambda n, a, b, both: (n - a) + (n - b), "add up to"),
@@ -154,5 +226,21 @@ WRONG = [
 
 class TestSpeedrun(CheckPromises):
     module = checks
-    right = tuple((getattr(checks, name), answer) for name, answer in RIGHT.items())
-    wrong = tuple((getattr(checks, name), answer, words) for name, answer, words in WRONG)
+    right = tuple(
+        (getattr(checks, name), answer) for name, answer in RIGHT.items() if name not in MATRICES
+    )
+    wrong = tuple(
+        (getattr(checks, name), answer, words)
+        for name, answer, words in WRONG
+        if name not in MATRICES
+    )
+
+
+class TestMatrices(CheckPromises):
+    module = checks_matrices
+    right = tuple((getattr(checks_matrices, name), RIGHT[name]) for name in MATRICES)
+    wrong = tuple(
+        (getattr(checks_matrices, name), answer, words)
+        for name, answer, words in WRONG
+        if name in MATRICES
+    )

@@ -48,3 +48,8 @@ def test_gains_tell_alone_and_last_and_leave_out_what_is_missing():
 def test_progress_tells_where_runs_end():
     plot = plots.progress({"base": [(0, 4.2), (768, 2.11)], "all": [(0, 4.2), (768, 1.67)]}, "read")
     assert "against read: base ends at 2.11; all ends at 1.67" in plot.alt
+
+
+def test_a_race_tells_seconds():
+    plot = plots.race({"tuned": (55.7, 63.6), "all": (12.8, 18.7)})
+    assert "tuned 64, 56 of them steps; all 19, 13 of them steps" in plot.alt

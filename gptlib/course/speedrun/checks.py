@@ -1,4 +1,4 @@
-"""The speedrun's exercises: fair lengths, a fair gain, paired seeds, how many, rotation, overlap.
+"""The speedrun's exercises on comparing: fair lengths, a fair gain, pairs, seeds, overlap.
 
 One job: each function checks one exercise and names the mistake that explains a wrong answer.
 """
@@ -6,9 +6,6 @@ One job: each function checks one exercise and names the mistake that explains a
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-
-import torch
-from torch import Tensor
 
 from gptlib.course.checking import Result, Wrong, check
 
@@ -61,17 +58,40 @@ def fair_steps(fn: Callable[[int, int, float, int, float], tuple[float, float]])
     )
 
 
-def gain(fn: Callable[[Mapping[float, float], Mapping[float, float]], float]) -> Result:
-    """Check `fn(base, change)`, losses by rate: what the change saves when both chose theirs."""
+def gain(
+    fn: Callable[[Mapping[float, float], Mapping[float, float]], tuple[float, bool]],
+) -> Result:
+    """Check `fn(base, change)`, losses by rate: what is saved when both chose theirs, and whether
+    both searches have ended.
+    """
+    Losses = Mapping[float, float]
 
-    def right(base: Mapping[float, float], change: Mapping[float, float]) -> float:
-        return min(base.values()) - min(change.values())
-
-    def best(losses: Mapping[float, float]) -> float:
+    def best(losses: Losses) -> float:
         return min(losses, key=losses.__getitem__)
 
-    def mean(losses: Mapping[float, float]) -> float:
+    def inside(losses: Losses) -> bool:
+        return min(losses) < best(losses) < max(losses)
+
+    def saved(base: Losses, change: Losses) -> float:
+        return min(base.values()) - min(change.values())
+
+    def ended(base: Losses, change: Losses) -> bool:
+        return inside(base) and inside(change)
+
+    def right(base: Losses, change: Losses) -> tuple[float, bool]:
+        return saved(base, change), ended(base, change)
+
+    def mean(losses: Losses) -> float:
         return statistics.fmean(losses.values())
+
+    def first_to_last(losses: Losses) -> bool:
+        return best(losses) not in (next(iter(losses)), list(losses)[-1])
+
+    def valued(of: Callable[[Losses, Losses], float]) -> Callable[..., tuple[float, bool]]:
+        return lambda base, change: (of(base, change), ended(base, change))
+
+    def judged(of: Callable[[Losses, Losses], bool]) -> Callable[..., tuple[float, bool]]:
+        return lambda base, change: (saved(base, change), of(base, change))
 
     return check(
         fn,
@@ -84,36 +104,61 @@ def gain(fn: Callable[[Mapping[float, float], Mapping[float, float]], float]) ->
                 {1e-3: 1.91, 2e-3: 1.83, 4e-3: 1.77, 8e-3: 1.79},
                 {1e-3: 1.95, 2e-3: 1.88, 4e-3: 1.79, 8e-3: 1.70},
             ),
-            ({1e-2: 1.50, 3e-2: 1.62}, {1e-2: 1.57, 3e-2: 1.56}),
+            (
+                {4e-3: 1.52, 1e-3: 1.71, 8e-3: 1.66, 2e-3: 1.60},
+                {4e-3: 1.50, 1e-3: 1.68, 8e-3: 1.62, 2e-3: 1.49},
+            ),
+            ({1e-2: 1.50, 2e-2: 1.55, 3e-2: 1.62}, {1e-2: 1.57, 2e-2: 1.54, 3e-2: 1.56}),
         ],
         right=right,
         wrongs=[
             Wrong(
                 "the sign: what is saved is the baseline's loss minus the change's",
-                lambda base, change: -right(base, change),
+                valued(lambda base, change: -saved(base, change)),
             ),
             Wrong(
                 "compared at the first rate, which suits neither: let both choose their best",
-                lambda base, change: base[min(base)] - change[min(change)],
+                valued(lambda base, change: base[min(base)] - change[min(change)]),
             ),
             Wrong(
                 "the change had to run at the baseline's best rate: it may like another",
-                lambda base, change: base[best(base)] - change[best(base)],
+                valued(lambda base, change: base[best(base)] - change[best(base)]),
             ),
             Wrong(
                 "the baseline had to run at the change's best rate: give it its own",
-                lambda base, change: base[best(change)] - change[best(change)],
+                valued(lambda base, change: base[best(change)] - change[best(change)]),
             ),
             Wrong(
                 "that is the largest gain at any rate: it was picked where the baseline is weakest",
-                lambda base, change: max(base[rate] - change[rate] for rate in base),
+                valued(lambda base, change: max(base[rate] - change[rate] for rate in base)),
             ),
             Wrong(
                 "a mean over rates counts rates that nobody would use",
-                lambda base, change: mean(base) - mean(change),
+                valued(lambda base, change: mean(base) - mean(change)),
+            ),
+            Wrong(
+                "only the baseline's search was looked at: the change's best may lie at an end too",
+                judged(lambda base, change: inside(base)),
+            ),
+            Wrong(
+                "only the change's search was looked at: the baseline's best may lie at an end too",
+                judged(lambda base, change: inside(change)),
+            ),
+            Wrong(
+                "one finished search is not enough: both have to be",
+                judged(lambda base, change: inside(base) or inside(change)),
+            ),
+            Wrong(
+                "the ends are the smallest and the largest rate, whatever comes first in the "
+                "dictionary",
+                judged(lambda base, change: first_to_last(base) and first_to_last(change)),
+            ),
+            Wrong(
+                "the other way round: a search has ended when its best lies between other rates",
+                judged(lambda base, change: not ended(base, change)),
             ),
         ],
-        success="best against best: both sides were tuned",
+        success="best against best, and it is known whether both have been found",
         tolerance=1e-9,
     )
 
@@ -225,71 +270,6 @@ def seeds_needed(fn: Callable[[float, float], int]) -> Result:
         ],
         success="half the difference takes four times the seeds",
         tolerance=1e-9,
-    )
-
-
-def rotate(fn: Callable[[Tensor, int], Tensor]) -> Result:
-    """Check `fn(x, m)`: x (D,) turned as `gptlib.rotary` turns a vector at position m."""
-
-    def turned(
-        x: Tensor,
-        m: float,
-        power: float = 2.0,
-        way: float = 1.0,
-        same_speed: bool = False,
-        bad_sign: bool = False,
-    ) -> Tensor:
-        D = len(x)
-        j = torch.arange(D // 2)
-        angle = way * m * (torch.ones(D // 2) if same_speed else 10_000.0 ** (-power * j / D))
-        a, b = x.chunk(2)
-        sign = -1.0 if bad_sign else 1.0
-        return torch.cat(
-            [a * angle.cos() - b * angle.sin(), sign * a * angle.sin() + b * angle.cos()]
-        )
-
-    def neighbors(x: Tensor, m: int) -> Tensor:
-        order = torch.cat([torch.arange(0, len(x), 2), torch.arange(1, len(x), 2)])
-        out = torch.empty_like(x)
-        out[order] = turned(x[order], m)
-        return out
-
-    return check(
-        fn,
-        cases=[
-            (torch.tensor([1.0, 2.0, -1.0, 0.5]), 3),
-            (torch.tensor([0.3, -1.2, 0.7, 1.9, -0.4, 0.8, 1.1, -2.0]), 11),
-            (torch.tensor([1.0, 0.0, 0.0, 0.0]), 1),
-        ],
-        right=turned,
-        wrongs=[
-            Wrong(
-                "turned the other way: the first coordinate is a cos - b sin",
-                lambda x, m: turned(x, m, way=-1.0),
-            ),
-            Wrong(
-                "neighbors were paired, 0 with 1, 2 with 3; here channel j goes with j + D/2 "
-                "(both are used; checkpoints of the one cannot be read with the other)",
-                neighbors,
-            ),
-            Wrong(
-                "the speeds fall too slowly: the exponent is -2j / D",
-                lambda x, m: turned(x, m, power=1.0),
-            ),
-            Wrong(
-                "all pairs turn at one speed: after 2 pi tokens every pair is back at its start",
-                lambda x, m: turned(x, m, same_speed=True),
-            ),
-            Wrong(
-                "the position is missing: the angle is m times the pair's speed",
-                lambda x, m: turned(x, 1.0),
-            ),
-            Wrong(
-                "a sign: the second coordinate is a sin + b cos, or the length changes",
-                lambda x, m: turned(x, m, bad_sign=True),
-            ),
-        ],
-        success="turned, and exactly as long as before",
     )
 
 

@@ -1,7 +1,8 @@
 """The drawings of the interlude on the speedrun.
 
-One job: draw arrows that turn, arrows that are cut to one length, what Muon does to a circle, and
-in which order zeros wake up.
+One job: draw where the dozen changes sit, arrows that turn, arrows that are cut to one length, what
+Muon does to a circle, in which order zeros wake up, where rounded numbers can stand, and how two
+changes meet.
 """
 
 import math
@@ -14,6 +15,24 @@ from gptlib.course.drawing.places import Point
 from gptlib.course.picture import BLUE, FAINT, GREEN, INK, VERMILION, Picture
 
 TURN = 2 * math.pi
+
+#: Where each of the ablation's changes sits in a training run, from the text to the weights.
+DOZEN = {
+    "batches": {"no-replacement": "each window once", "larger-batch": "24 windows for 12"},
+    "attention": {"rotary": "positions turn", "qk-norm": "one length for all"},
+    "feed-forward": {"relu2": "squares for GELU"},
+    "head": {
+        "untied-head": "a matrix of its own",
+        "zero-init": "begins at zero",
+        "softcap": "logits below 15",
+    },
+    "optimizer": {
+        "muon": "sees whole matrices",
+        "ends": "rate falls to zero",
+        "wsd": "level, then a line",
+    },
+    "all products": {"bfloat16": "8 binary digits"},
+}
 
 
 def _oval(
@@ -93,18 +112,18 @@ def one_length(angles: Sequence[float], lengths: Sequence[float]) -> Picture:
 
 
 def ellipse(sigmas: Sequence[float], after: Sequence[float], tilt: float) -> Picture:
-    """Draw a circle of directions, what a gradient makes of it, and what Muon makes of that.
+    """Draw a circle of directions, what a gradient makes of it, and what Muon wants instead.
 
     Args:
-        sigmas: the gradient's two singular values, the larger one 1. after: the same, after
-            Muon's polynomial. tilt: of the first axis, in radians.
+        sigmas: the gradient's two singular values, the larger one 1. after: the same, as Muon
+            wants them. tilt: of the first axis, in radians.
     """
     d, unit, y = Drawing(), 74, 130
     cell = (WIDTH - 2 * MARGIN) / 3
     panels = (
         ("directions", (1.0, 1.0), 0.0, FAINT),
         ("the gradient", sigmas, tilt, VERMILION),
-        ("after Muon", after, tilt, GREEN),
+        ("what Muon wants", after, tilt, GREEN),
     )
     for n, (name, axes, angle, color) in enumerate(panels):
         at = (MARGIN + (n + 0.5) * cell, y)
@@ -122,8 +141,8 @@ def ellipse(sigmas: Sequence[float], after: Sequence[float], tilt: float) -> Pic
     return d.picture(
         "Three closed curves. A circle of directions; the ellipse that the gradient makes of it, "
         f"with half axes of {sigmas[0]:.2f} and {sigmas[1]:.2f}, so thin that the second direction "
-        "hardly moves; and what Muon makes of the ellipse, with the same axes, now "
-        f"{after[0]:.2f} and {after[1]:.2f} long, nearly a circle again."
+        "hardly moves; and what Muon wants instead, the same axes, now "
+        f"{after[0]:.2f} and {after[1]:.2f} long."
     )
 
 
@@ -162,4 +181,97 @@ def waking(moves: Sequence[Mapping[str, bool]]) -> Picture:
         "The same four boxes for each step: the head above, the token table below, joined by the "
         "residual stream, and beside the stream a sublayer's last and first matrix. A box is green "
         f"when its matrix has a slope. {'; '.join(told)}."
+    )
+
+
+def dozen() -> Picture:
+    """Draw a training run from top to bottom, and at each of its parts the changes made to it."""
+    d, y, above = Drawing(), 10.0, None
+    colors = dict.fromkeys(DOZEN, BLUE) | {"batches": GREEN, "optimizer": VERMILION}
+    for place, changes in DOZEN.items():
+        color = colors[place]
+        tall = max(44, 30 * len(changes))
+        if place == "all products":
+            color = FAINT
+        box = d.box(MARGIN, y, 150, tall, place, color=color)
+        if above and place != "all products":
+            d.arrow(above.bottom, box.top)
+        for n, (name, meaning) in enumerate(changes.items()):
+            at = y + tall * (n + 0.5) / len(changes)
+            d.text((178, at), name, size=SMALL, bold=True, color=color, align="start")
+            d.text((340, at), meaning, size=SMALL, align="start")
+        y, above = y + tall + 24, box
+    told = "; ".join(f"{place}: {', '.join(changes)}" for place, changes in DOZEN.items())
+    return d.picture(f"A training run from top to bottom, and what is changed where. {told}.")
+
+
+def number_line(grid: Sequence[float], rounded: Mapping[float, float]) -> Picture:
+    """Draw the numbers that a format has, and where numbers between them go.
+
+    Args:
+        grid: neighbors, in order. rounded: what becomes of numbers between them.
+    """
+    d, y = Drawing(), 112.0
+    low, high = min(grid), max(grid)
+
+    def across(x: float) -> float:
+        return 50 + (WIDTH - 100) * (x - low) / (high - low)
+
+    d.line((across(low), y), (across(high), y), color=FAINT)
+    for x in grid:
+        d.dot((across(x), y))
+        d.text((across(x), y + 26), f"{x:.3f}" if x % 1 else f"{x:g}", size=SMALL)
+    told = []
+    for x, goes in rounded.items():
+        d.text((across(x), 26), f"{x:g}", size=SMALL, color=VERMILION)
+        tip = (across(goes) + math.copysign(3, x - goes), y - 7)
+        d.arrow((across(x), 42), (across(x), y - 40), tip, color=VERMILION)
+        told.append(f"{x:g} becomes {goes:g}")
+    return d.picture(
+        f"A line with a dot for each number that exists: {', '.join(f'{x:.4g}' for x in grid)}. "
+        f"Arrows lead from numbers between them to the nearest: {'; '.join(told)}."
+    )
+
+
+def _saves(nats: float) -> str:
+    return f"saves {round(nats, 2) + 0:.2f}".replace("-", "−")  # + 0 makes −0 a 0
+
+
+def square(names: tuple[str, str], losses: tuple[float, float, float, float]) -> Picture:
+    """Draw the four runs that two changes make, and the four ways to add one change.
+
+    Args:
+        names: of the changes a and b. losses: with neither, a, b, both.
+    """
+    d, wide, tall = Drawing(), 150, 54
+    neither, a, b, both = losses
+    left, middle, right = MARGIN, (WIDTH - wide) / 2, WIDTH - MARGIN - wide
+    boxes = [
+        d.box(x, y, wide, tall, f"{name}\n{loss:.2f} nats", color=color)
+        for x, y, name, loss, color in (
+            (left, 136, "neither", neither, FAINT), (middle, 40, names[0], a, BLUE),
+            (middle, 232, names[1], b, VERMILION), (right, 136, "both", both, GREEN),
+        )
+    ]  # fmt: skip
+    start, up, down, end = boxes
+    for x, word in ((start.right[0] - 20, "alone"), (end.x + 20, "last")):
+        d.text((x, 16), word, size=SMALL, bold=True)
+    for box, first, then, color, other in (
+        (up, neither - a, a - both, BLUE, VERMILION), (down, neither - b, b - both, VERMILION, BLUE)
+    ):  # fmt: skip
+        edge = start.top if box is up else start.bottom
+        d.arrow(edge, (edge[0], box.center[1]), box.left, color=color)
+        out = end.top if box is up else end.bottom
+        d.arrow(box.right, (out[0], box.center[1]), out, color=other)
+        beside = box.center[1] + (-16 if box is up else 18)
+        d.text((box.x - 62, beside), _saves(first), size=SMALL, color=color)
+        d.text((box.right[0] + 62, beside), _saves(then), size=SMALL, color=other)
+    d.arrow(start.right, end.left, color=FAINT, dashed=True)
+    d.text((WIDTH / 2, start.center[1] - 16), f"together {neither - both:.2f}", size=SMALL)
+    return d.picture(
+        f"Four runs at the corners of a square: neither {neither:.2f} nats, {names[0]} {a:.2f}, "
+        f"{names[1]} {b:.2f}, both {both:.2f}. On the left the first change is added: {names[0]} "
+        f"saves {neither - a:.2f} alone, {names[1]} {neither - b:.2f}. On the right the second: "
+        f"{names[1]} saves {a - both:.2f} last, {names[0]} {b - both:.2f}. Together "
+        f"{neither - both:.2f}."
     )

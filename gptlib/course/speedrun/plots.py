@@ -1,4 +1,4 @@
-"""The speedrun's figures: rates, schedules, pairs of seeds, diagonals, Muon, gains, a race.
+"""The speedrun's figures: rates, schedules, pairs of seeds, diagonals, Muon, gains, races.
 
 One job: each function takes plain numbers and returns a finished `Plot` with its alt text.
 """
@@ -205,3 +205,30 @@ def progress(curves: Mapping[str, Sequence[tuple[float, float]]], unit: str) -> 
     label_ends(ax)
     told = "; ".join(f"{name} ends at {curve[-1][1]:.2f}" for name, curve in curves.items())
     return Plot(fig, f"Validation loss against {unit}: {told}.")
+
+
+def race(seconds: Mapping[str, tuple[float, float]]) -> Plot:
+    """Draw how long whole commands take, and how much of it their steps.
+
+    Args:
+        seconds: of the steps, and of the whole command, by name.
+    """
+    fig, ax = figure(height=0.9 + 0.5 * len(seconds))
+    places = np.arange(len(seconds))
+    steps, whole = (np.array([pair[n] for pair in seconds.values()]) for n in (0, 1))
+    ax.barh(places, steps, color=COLORS[0], height=0.6, label="its steps")
+    ax.barh(places, whole - steps, left=steps, color=COLORS[1], height=0.6, label="all else")
+    for y, total in zip(places, whole, strict=True):
+        ax.annotate(
+            f"{total:.0f} s", (total, y), (4, 0), textcoords="offset points", va="center",
+            fontsize=SMALL,
+        )  # fmt: skip
+    ax.set_yticks(places, list(seconds))
+    ax.invert_yaxis()
+    ax.set_xlim(0, whole.max() * 1.15)
+    ax.set_xlabel("seconds of the whole command")
+    ax.legend(loc="lower right")
+    told = "; ".join(
+        f"{name} {total:.0f}, {part:.0f} of them steps" for name, (part, total) in seconds.items()
+    )
+    return Plot(fig, f"Bars of seconds that whole commands take: {told}.")
