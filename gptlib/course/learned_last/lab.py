@@ -96,9 +96,17 @@ def _named(fn: Named) -> Result:
     )
     hat, pie, cup, bun, box = texts
     cases = [
-        ([(hat, "hat.", "ham."), (pie, "pie.", "bean."), (cup, "cup.", "shoe.")],),
-        ([(bun, "bun.", "key."), (box, "box.", "map."), (pie, "pie.", "jar.")],),
-    ]  # fmt: skip
+        (
+            [
+                (hat, "hat.", "ham."),
+                (pie, "pie.", "bean."),
+                (cup, "cup.", "shoe."),
+                (pie, "pie.", "jar."),
+                (box, "box.", "map."),
+            ],
+        ),
+        ([(bun, "bun.", "key."), (box, "box.", "map."), (cup, "cup.", "shoe.")],),
+    ]
     right = by(whole)
     return check(
         fn,
