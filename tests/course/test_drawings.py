@@ -20,6 +20,7 @@ from gptlib.course.bigram import drawings as bigram
 from gptlib.course.digits import drawings as digits
 from gptlib.course.drawing import SMALL, WIDTH, Box, Drawing, by_value, number
 from gptlib.course.finetuning import drawings as finetuning
+from gptlib.course.learned_last import drawings as learned_last
 from gptlib.course.multi_head import drawings as multi_head
 from gptlib.course.picture import BLUE, PAPER, VARIABLES, VERMILION, Picture, themed
 from gptlib.course.pretraining import drawings as pretraining
@@ -31,6 +32,7 @@ from gptlib.course.stories import drawings_sampling as sampling
 from gptlib.course.stories import lab
 from gptlib.course.stories.drawings_sampling import Node
 from gptlib.course.tokens import drawings as tokens
+from gptlib.grammar import Probe
 from gptlib.model_config import GPTConfig
 from gptlib.quantization.nf4 import LEVELS
 
@@ -92,6 +94,27 @@ DRAWN = {
     speedrun.dozen: (),
     speedrun.number_line: ([0.9921875, 0.99609375, 1.0, 1.0078125], {0.999: 1.0, 1.003: 1.0}),
     speedrun.square: (("higher rate", "faster table"), (2.66, 2.1, 2.46, 2.11)),
+    learned_last.distances: (
+        [
+            Probe("spelling", "He sewed and fed Bea's boo", "ts", "ks", 2),
+            Probe("agreement", "The geese that Hob stole ", "are ", "is ", 16),
+            Probe("pronoun", f"By law Bo {'fed ' * 24}cows. ", "He ", "She ", 103),
+            Probe(
+                "promise",
+                f"How Tom hid a saddle\n{'Fog fell. ' * 57}The ",
+                "saddle ",
+                "ladder ",
+                575,
+            ),
+        ],
+    ),
+    learned_last.two_answers: (
+        "and the goose sulked. The ",
+        ["coat ", "soap "],
+        [[-0.05, -0.01, 0.0, -0.02, -0.01], [-9.5, -0.0, -2.25, 0.0, -0.02]],
+    ),
+    learned_last.pair_of_heads: ("pie. The pi",),
+    learned_last.counted: ([[mean + s for s in (-2.4, 0.1, 2.5)] for mean in (-4.5, 0, 4.5)],),
     self_attention.any_order: (
         [["ada", "met", "ida", ".", "she"], ["met", ".", "ada", "ida", "she"]],
         [

@@ -10,10 +10,12 @@ from drawn import rows
 
 from gptlib.course.bigram import drawings as bigram
 from gptlib.course.digits import drawings as digits
+from gptlib.course.learned_last import drawings as learned_last
 from gptlib.course.multi_head import drawings as multi_head
 from gptlib.course.scaling import drawings as scaling
 from gptlib.course.speedrun import drawings as speedrun
 from gptlib.course.speedrun.ablation import PARTS
+from gptlib.grammar import Probe
 from gptlib.model_config import GPTConfig
 
 PRICES = torch.tensor([0.5, 1, 0.25])
@@ -152,3 +154,34 @@ def test_what_is_saved_last_is_seen_from_the_other_corner():
     alt = speedrun.square(("rate", "table"), (3.0, 2.5, 2.75, 2.25)).alt
     assert "rate saves 0.50 alone, table 0.25" in alt
     assert "table saves 0.25 last, rate 0.50" in alt and "Together 0.75" in alt
+
+
+def test_a_question_points_to_the_word_that_decides():
+    probes = [
+        Probe("spelling", "fed Bea's boo", "ts", "ks", 2),
+        Probe("pronoun", "By law Bo " + "fed " * 24 + "cows. ", "He ", "She ", 103),
+        Probe("promise", "How Tom hid the oar\n" + "fog fell. " * 50 + "The ", "oar ", "egg ", 505),
+    ]
+    drawn = learned_last.distances(probes)
+    assert all(f"back to “{cue}”" in drawn.alt for cue in ("b", "Bo", "oar"))
+    boxes = [float(x) for x in re.findall(r'<rect x="([^"]*)"[^>]*fill-opacity', drawn.svg)]
+    assert boxes == sorted(boxes, reverse=True), "further back is further left"
+
+
+def test_two_answers_differ_by_their_log_odds():
+    drawn = learned_last.two_answers("The ", ["a ", "the "], [[-0.5, -0.5], [-2, -1, -1, -1]])
+    assert "log-odds: 4.0 nats" in [word for line in rows(drawn.svg) for word in line]
+    right, wrong = (w for w, height in rectangles(drawn.svg, "0.5") if height == 16)
+    assert wrong == pytest.approx(5 * right)
+
+
+def test_a_pair_of_heads_copies_what_came_next():
+    drawn = learned_last.pair_of_heads("abca")
+    assert "In the text “b” stands there" in drawn.alt
+    with pytest.raises(ValueError):
+        learned_last.pair_of_heads("abc")
+
+
+def test_dots_are_counted_and_averaged():
+    drawn = learned_last.counted([[-1.0, -1.0, 2.0, -4.0], [1.0, 1.0, 4.0, -2.0]])
+    assert "−1.0 nats and 25%, +1.0 nats and 75%" in drawn.alt
