@@ -93,7 +93,7 @@ def test_a_readers_hours_are_reckoned_from_words_figures_and_code(recorded):
     one = recorded / "chapters" / "one.ipynb"
     tasks = ["### Exercise 1.1 · A (★, 5 minutes)", "### Exercise 1.2 · B (★★, 15 minutes)"]
     lab = "## Lab: all of it\n\n★★★, 45 to 60 minutes. It needs a CPU."
-    one.write_text(chapter("word " * 12_000, *tasks, lab))
+    one.write_text(chapter("word " * 11_900, *tasks, lab))
     assert fill("<!-- fill: facts one -->", recorded) == (
         '<p class="facts">reading 1 to 1½ hours · 2 exercises, 20 minutes · '
         "a lab, 45 to 60 minutes</p>"
