@@ -93,10 +93,10 @@ def softmax(fn: Callable) -> Result:
             "it is the digits that compete for a picture; sum over axis=1": _columns,
             "the whole table sums to 1: each picture has its own probability of 1 to share out; "
             "sum over axis=1": _shared,
-            "all rows were divided by one total: without an axis, sum() adds up the whole table; "
-            "say sum(axis=1, keepdims=True)": _in_one_pot,
-            "two things: sum() without an axis adds up the whole table, and exp(1000) is more than "
-            "the machine can hold": lambda z: np.exp(z) / np.exp(z).sum(),
+            "all rows were divided by one total, that of every number there is: sum() needs its "
+            "axis, 1, and has to keep it": _in_one_pot,
+            "two things: sum() without an axis adds up every number there is, and e to the 1000 is "
+            "more than the machine can hold": lambda z: np.exp(z) / np.exp(z).sum(),
             "row i was divided by the wrong total: without keepdims=True the totals lie down as a "
             "row, and broadcasting spreads them over the columns": _lying_down,
             "there is no exp: a negative score would become a negative probability; raise e to the "
