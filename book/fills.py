@@ -5,8 +5,10 @@ so that no page holds a number or a sample that somebody typed. What is not reco
 """
 
 import json
+import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
@@ -44,26 +46,84 @@ def fill(text: str, root: Path) -> str:
     return _COMMENT.sub(replace, text)
 
 
+@dataclass(frozen=True)
+class Effort:
+    """What a chapter takes of its reader: hours to read, and minutes for what there is to do."""
+
+    reading: tuple[float, float]
+    exercises: list[int]
+    lab: tuple[int, int] | None
+    figures: int
+
+
+def effort(notebook: dict) -> Effort:
+    """Reckon a chapter's times.
+
+    Reading is 200 words a minute without what is folded, a minute for a figure, a minute for a
+    dozen lines of code that stand open; that, to the half hour, and half as much again for
+    predictions and what has to be read twice. Exercises and labs say their minutes themselves.
+    """
+    cells = notebook["cells"]
+    prose = "\n\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+    figures = len(re.findall(r"^[*][*]Figure ", prose, re.M))
+    read = re.sub(r"<details>.*?</details>|<!--.*?-->", "", prose, flags=re.S)
+    words = len(read.partition("\n## References")[0].split())
+    lines = sum(
+        sum(bool(line.strip()) for line in "".join(c.get("source", "")).splitlines())
+        for c in cells
+        if c["cell_type"] == "code" and not _FOLDED & set(c.get("metadata", {}).get("tags", ()))
+    )
+    hours = (words / 200 + figures + lines / 12) / 60
+    low = max(0.5, round(2 * hours) / 2)
+    lab = re.search(r"^## Lab: .*\n+★+, (?:about )?(\d+)(?: to (\d+))? minutes", prose, re.M)
+    return Effort(
+        (low, max(low + 0.5, math.ceil(3 * hours) / 2)),
+        [int(n) for n in re.findall(r"^### Exercise .*?(\d+) minutes\)", prose, re.M)],
+        (int(lab[1]), int(lab[2] or lab[1])) if lab else None,
+        figures,
+    )
+
+
+_FOLDED = {"setup", "exercise", "solution", "hide-input", "hide-cell"}
+
+
+def _half(hours: float) -> str:
+    """Write hours to the half: ½, 1, 1½."""
+    return f"{int(hours) or ''}{'½' if hours % 1 else ''}"
+
+
+def _span(low: float, high: float, write: Callable = str) -> str:
+    return write(low) if low == high else f"{write(low)} to {write(high)}"
+
+
 def chapter_facts(root: Path, name: str) -> str:
-    """Return one line on a chapter: its exercises, figures and lab, and what its cells took."""
+    """Return one line on a chapter: the reader's hours, its exercises, lab and figures."""
     path = root / "chapters" / f"{name}.ipynb"
     if not path.exists():
         return '<p class="facts">in preparation</p>'
-    notebook = json.loads(path.read_text("utf8"))
-    prose = "\n".join(
-        "".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "markdown"
-    )
-    counts = {
-        "exercises": len(re.findall(r"^### Exercise ", prose, re.M)),
-        "figures": len(re.findall(r"^[*][*]Figure ", prose, re.M)),
-    }
-    facts = [f"{count} {what}" for what, count in counts.items() if count]
-    facts += ["a lab"] if re.search(r"^## Lab: ", prose, re.M) else []
-    stamp = notebook["metadata"].get("gptlib", {})
-    if "seconds" in stamp:
-        memory = f" and {stamp['gigabytes']} GB" if "gigabytes" in stamp else ""
-        facts.append(f"its cells ran in {stamp['seconds']} seconds{memory} on one CPU thread")
+    found = effort(json.loads(path.read_text("utf8")))
+    facts = [
+        f"reading {_span(*found.reading, write=_half)} hours".replace("to 1 hours", "to 1 hour")
+    ]
+    if found.exercises:
+        facts.append(f"{_plural(len(found.exercises), 'exercise')}, {sum(found.exercises)} minutes")
+    if found.lab:
+        facts.append(f"a lab, {_span(*found.lab)} minutes")
+    if found.figures:
+        facts.append(_plural(found.figures, "figure"))
     return f'<p class="facts">{" · ".join(facts)}</p>'
+
+
+def all_hours(root: Path, _: str) -> str:
+    """Return a sentence on the hours of the whole book."""
+    found = [effort(json.loads(p.read_text("utf8"))) for p in (root / "chapters").glob("*.ipynb")]
+    reading = [sum(e.reading[n] for e in found) for n in (0, 1)]
+    labs = [sum(e.lab[n] for e in found if e.lab) for n in (0, 1)]
+    doing = [round((sum(sum(e.exercises) for e in found) + minutes) / 60) for minutes in labs]
+    return (
+        f"Together they take {_span(*map(round, reading))} hours to read, and "
+        f"{_span(*doing)} more for all exercises and labs."
+    )
 
 
 def chapter_title(root: Path, name: str) -> str:
@@ -153,15 +213,25 @@ def waiting(root: Path, _: str) -> str:
 
 
 def chapter_costs(root: Path, _: str) -> str:
-    """Return a table of the chapters: code cells, how long they ran, and the most memory held."""
-    rows = ["| chapter | code cells | seconds, one CPU thread | memory, GB |", "|---|--:|--:|--:|"]
+    """Return a table of the chapters: what each takes of its reader, and what of the machine."""
+    rows = [
+        "| chapter | reading, hours | exercises, minutes | lab, minutes "
+        "| seconds, one CPU thread | memory, GB |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
     for path in sorted((root / "chapters").glob("*.ipynb")):
         notebook = json.loads(path.read_text("utf8"))
         title = "".join(notebook["cells"][0]["source"]).splitlines()[0].lstrip("# ")
-        cells = sum(cell["cell_type"] == "code" for cell in notebook["cells"])
+        found = effort(notebook)
+        hours = _span(*found.reading, write=_half)
+        minutes = (
+            f"{sum(found.exercises) or MISSING} | {_span(*found.lab) if found.lab else MISSING}"
+        )
         stamp = notebook["metadata"].get("gptlib", {})
         took = [stamp.get(key, "not measured") for key in ("seconds", "gigabytes")]
-        rows.append(f"| [{title}](chapters/{path.name}) | {cells} | {took[0]} | {took[1]} |")
+        rows.append(
+            f"| [{title}](chapters/{path.name}) | {hours} | {minutes} | {took[0]} | {took[1]} |"
+        )
     return "\n".join(rows) if len(rows) > 2 else "No chapter has been run yet."
 
 
@@ -245,6 +315,7 @@ def _plural(count: int, noun: str) -> str:
 FILLS: dict[str, Callable[[Path, str], str]] = {
     "title": chapter_title,
     "facts": chapter_facts,
+    "hours": all_hours,
     "descent": descent,
     "costs": costs,
     "waiting": waiting,

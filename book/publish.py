@@ -22,8 +22,9 @@ _REGION = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _AT_HOME = (
-    "Every chapter is a notebook. Download it from its page, or open the folder `chapters` of your "
-    "copy with `.venv/bin/jupyter lab`.\n"
+    "Every chapter is a notebook. Download it from its page; or, in a copy of the book's "
+    "repository, let `make book` set everything up and open them all with "
+    "`.venv/bin/jupyter lab chapters`.\n"
 )
 
 

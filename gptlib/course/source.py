@@ -23,9 +23,38 @@ class Source:
         return {"text/markdown": f"```python\n{self.text}\n```", "text/plain": self.text}
 
 
-def source(*things: Callable[..., Any]) -> Source:
-    """Return the source of functions, methods or classes, without their docstrings."""
-    return Source("\n\n".join(map(_without_docstrings, things)))
+def source(*things: Callable[..., Any], types: bool = True) -> Source:
+    """Return the source of functions, methods or classes, without their docstrings.
+
+    Args:
+        types: False leaves out the types too, and with them comments and empty lines: for a class
+            that is shown for what it holds.
+    """
+    texts = map(_without_docstrings, things)
+    return Source("\n\n".join(texts if types else map(_without_types, texts)))
+
+
+class _Untyped(ast.NodeTransformer):
+    """Takes annotations off arguments, results and names."""
+
+    def visit_arg(self, node: ast.arg) -> ast.arg:
+        node.annotation = None
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        node.returns = None
+        self.generic_visit(node)
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.stmt | None:
+        if node.value is None:
+            return None
+        return ast.Assign([node.target], node.value, lineno=node.lineno)
+
+
+def _without_types(text: str) -> str:
+    plain = ast.unparse(_Untyped().visit(ast.parse(text)))
+    return "\n".join(line for line in plain.splitlines() if line.strip())
 
 
 def _without_docstrings(thing: Callable[..., Any]) -> str:

@@ -19,7 +19,7 @@ from gptlib.course.svg import CRISP
 _LEVELS = 24  # of ink that a square may have: the eye tells no more
 
 
-def squares(ax: Axes, shares: ArrayLike, two_sided: bool = False) -> None:
+def squares(ax: Axes, shares: ArrayLike, two_sided: bool = False, color: str | None = None) -> None:
     """Draw a table as squares on paper, more ink for a larger number.
 
     Zero is paper, and the page's own colors do the rest, so that a map is as easy to read in the
@@ -29,11 +29,14 @@ def squares(ax: Axes, shares: ArrayLike, two_sided: bool = False) -> None:
         ax: axes, which get an equal scale with row 0 at the top, as `imshow` makes them.
         shares: (rows, columns), from 0 to 1.
         two_sided: shares lie between −1 and 1; blue is below 0, vermilion above.
+        color: one color for all, in place of blue that turns to ink.
     """
     shares = np.asarray(shares, dtype=float)
     layers = (
         ((BLUE, -shares, 1), (VERMILION, shares, 1))
         if two_sided
+        else ((color, shares, 0.9),)
+        if color
         else ((BLUE, 1.5 * shares, 1), (INK, 3 * shares - 2, 0.6))
     )
     for color, amounts, strongest in layers:
@@ -50,17 +53,23 @@ def squares(ax: Axes, shares: ArrayLike, two_sided: bool = False) -> None:
     ax.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5), aspect="equal")
 
 
-def numbered(ax: Axes, shares: ArrayLike, words: Sequence[Sequence[str]] | np.ndarray) -> None:
+def numbered(
+    ax: Axes,
+    shares: ArrayLike,
+    words: Sequence[Sequence[str]] | np.ndarray,
+    color: str | None = None,
+) -> None:
     """Draw a table as squares with words in them, which can be read on light and dark pages.
 
     Args:
         ax, shares: as for `squares`, but the middle of the scale is left out: no color of words
             stands out from it.
         words: what to write into each square; "" for nothing.
+        color: as for `squares`.
     """
     shares = np.asarray(shares, dtype=float)
     strong = shares >= 0.5
-    squares(ax, np.where(strong, 0.28 + 0.72 * shares, 0.7 * shares))
+    squares(ax, np.where(strong, 0.28 + 0.72 * shares, 0.7 * shares), color=color)
     for (y, x), dark in np.ndenumerate(strong):
         if words[y][x]:
             ax.text(x, y, words[y][x], ha="center", va="center", color=PAPER if dark else INK)

@@ -71,19 +71,43 @@ def test_costs_name_machine_time_speed_and_command(recorded):
 def test_chapters_say_what_one_measurement_said(recorded):
     (recorded / "_toc.yml").write_text("parts: [{chapters: [{file: chapters/one}]}]")
     cells = [{"cell_type": "markdown", "source": ["# One\n"]}, {"cell_type": "code"}]
-    for stamp, facts, row in [
-        ({}, "", "| 1 | not measured | not measured |"),
-        (
-            {"seconds": 7},
-            "its cells ran in 7 seconds on one CPU thread",
-            "| 1 | 7 | not measured |",
-        ),
-        ({"seconds": 7, "gigabytes": 0.4}, "in 7 seconds and 0.4 GB on one CPU", "| 1 | 7 | 0.4 |"),
+    for stamp, row in [
+        ({}, "| not measured | not measured |"),
+        ({"seconds": 7}, "| 7 | not measured |"),
+        ({"seconds": 7, "gigabytes": 0.4}, "| ½ to 1 | – | – | 7 | 0.4 |"),
     ]:
         notebook = {"cells": cells, "metadata": {"gptlib": stamp}}
         (recorded / "chapters" / "one.ipynb").write_text(json.dumps(notebook))
-        assert facts in fill("<!-- fill: facts one -->", recorded)
         assert row in fill("<!-- fill: chapter-costs -->", recorded)
+
+
+def chapter(*texts: str, code: int = 0, tags: tuple = ()) -> str:
+    """A notebook of texts and of one cell of code so many lines long."""
+    cells = [{"cell_type": "markdown", "source": [text]} for text in texts]
+    lines = ["x = 1\n"] * code
+    cells.append({"cell_type": "code", "source": lines, "metadata": {"tags": list(tags)}})
+    return json.dumps({"cells": cells, "metadata": {}})
+
+
+def test_a_readers_hours_are_reckoned_from_words_figures_and_code(recorded):
+    one = recorded / "chapters" / "one.ipynb"
+    tasks = ["### Exercise 1.1 · A (★, 5 minutes)", "### Exercise 1.2 · B (★★, 15 minutes)"]
+    lab = "## Lab: all of it\n\n★★★, 45 to 60 minutes. It needs a CPU."
+    one.write_text(chapter("word " * 11_900, *tasks, lab))
+    assert fill("<!-- fill: facts one -->", recorded) == (
+        '<p class="facts">reading 1 to 1½ hours · 2 exercises, 20 minutes · '
+        "a lab, 45 to 60 minutes</p>"
+    )
+    assert fill("<!-- fill: hours -->", recorded) == (
+        "Together they take 1 to 2 hours to read, and 1 more for all exercises and labs."
+    )
+    folded = "<details>" + "word " * 99_999 + "</details>"
+    one.write_text(chapter(folded, "**Figure 1.1.** See.", code=9_999, tags=("solution",)))
+    assert fill("<!-- fill: facts one -->", recorded) == (
+        '<p class="facts">reading ½ to 1 hour · 1 figure</p>'
+    )
+    one.write_text(chapter(code=1_440))
+    assert "reading 2 to 3 hours" in fill("<!-- fill: facts one -->", recorded)
 
 
 def test_a_title_is_numbered_and_worded_as_the_contents_are(recorded):

@@ -73,6 +73,8 @@ WRONG = [
     (digits.softmax, lambda z: np.exp(z) / np.exp(z).sum(axis=1, keepdims=True), "exp(1000)"),
     (digits.softmax, lambda z: safe_exp(z.T).T / safe_exp(z.T).T.sum(0), "columns sum to 1"),
     (digits.softmax, lambda z: np.exp(z - z.max()) / np.exp(z - z.max()).sum(), "whole table"),
+    (digits.softmax, lambda z: safe_exp(z) / safe_exp(z).sum(), "divided by one total"),
+    (digits.softmax, lambda z: np.exp(z) / np.exp(z).sum(), "two things"),
     (digits.softmax, lambda z: safe_exp(z) / safe_exp(z).sum(1), "keepdims"),
     (digits.softmax, lambda z: z / z.sum(axis=1, keepdims=True), "no exp"),
     (digits.softmax, lambda z: 1 / (1 + np.exp(-z)), "squashed by itself"),
@@ -85,6 +87,7 @@ WRONG = [
     (digits.weight_slopes, lambda x, y, p: -slopes(x, y, p), "sign is turned round"),
     (digits.weight_slopes, lambda x, y, p: x.T @ p / len(y), "target is missing"),
     (digits.weight_slopes, lambda x, y, p: slopes(x, y, p).T, "lying on its side"),
+    (digits.weight_slopes, lambda x, y, p: x.T @ (p - y[:, None]) / len(y), "seven times"),
     (digits.weight_slopes, lambda x, y, p: x.T @ error(p, y) / p.shape[1], "number of digits"),
     (digits.weight_slopes, lambda x, y, p: x.T @ error(p, y) / x.shape[1], "number of pixels"),
     (

@@ -257,9 +257,41 @@ def from_nothing(end):
         node.grad = np.zeros_like(node.value)
 
 
+def in_place(end):
+    """What arrives first is kept, not copied, and what comes later is added into it."""
+    order = order_of(end)
+    for node in order:
+        node.grad = None
+    end.grad = np.ones_like(end.value)
+    for node in order:
+        if node.back:
+            for before, slope in zip(node.made_of, node.back(node.grad), strict=True):
+                if before.grad is None:
+                    before.grad = slope
+                else:
+                    before.grad += slope
+
+
+def added_to_zeros(end):
+    """The same += is right where every node begins with an array of its own."""
+    order = order_of(end)
+    for node in order:
+        node.grad = np.zeros_like(node.value)
+    end.grad = np.ones_like(end.value)
+    for node in order:
+        if node.back:
+            for before, slope in zip(node.made_of, node.back(node.grad), strict=True):
+                before.grad += slope
+
+
+def test_adding_in_place_to_zeros_is_right():
+    assert lab.autograd([add, mul], added_to_zeros).passed is True
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
+        (in_place, "gives the same array to both"),
         (with_order(order_of, add_up=False), "do not overwrite grad"),
         (with_order(nearest_first), "wrong order"),
         (every_path, "walked by itself"),

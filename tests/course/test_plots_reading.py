@@ -112,6 +112,10 @@ DRAWN = {
          "both sides": [10.0 ** -abs(9 - n) for n in range(14)]},
     ),
     digits.descents: ({0.1: FALL, 1: FALL[3:], 10: FALL[::-1]}, 2.3),
+    digits.bowls: (
+        {0.5: [1, 0.5, 0.25], 1.0: [1, 0, 0], 1.9: [1, -0.9, 0.81], 2.1: [1, -1.1, 1.21]},
+        ["creeps", "lands", "leaps across", "leaves"],
+    ),
     digits.templates: (np.sin(np.arange(640)).reshape(64, 10),),
     digits.confusions: (TABLE, [(PIXELS, 5, 9, 0.98)] * 8),
     digits.reliability: ({"hands it knows": GROUPS, "strangers": GROUPS[1:]},),

@@ -6,6 +6,7 @@ import inspect
 import pytest
 
 from gptlib import muon
+from gptlib.course.digits import lab
 from gptlib.course.source import source
 from gptlib.errors import ConfigError, GptlibError
 from gptlib.model import GPT, Block, naive_attention
@@ -26,6 +27,14 @@ def test_it_is_the_same_program(thing):
     assert '"""' not in shown
     whole = ast.parse(inspect.cleandoc("\n" + inspect.getsource(thing)))
     assert ast.dump(ast.parse(shown)) == without_docstrings(whole)
+
+
+def test_types_can_be_left_out():
+    shown = source(lab.Node, types=False).text
+    assert shown.splitlines()[:2] == [
+        "class Node:", "    def __init__(self, value, made_of=(), back=None):"
+    ]  # fmt: skip
+    assert "self.grad = None" in shown and ":" not in shown.splitlines()[2]
 
 
 def test_comments_stay():

@@ -69,6 +69,11 @@ def _shared(z: Array) -> Array:
     return e / e.sum()
 
 
+def _in_one_pot(z: Array) -> Array:
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return e / e.sum()
+
+
 def _lying_down(z: Array) -> Array:
     e = np.exp(z - z.max(axis=1, keepdims=True))
     return e / e.sum(axis=1)
@@ -88,6 +93,10 @@ def softmax(fn: Callable) -> Result:
             "it is the digits that compete for a picture; sum over axis=1": _columns,
             "the whole table sums to 1: each picture has its own probability of 1 to share out; "
             "sum over axis=1": _shared,
+            "all rows were divided by one total, that of every number there is: sum() needs its "
+            "axis, 1, and has to keep it": _in_one_pot,
+            "two things: sum() without an axis adds up every number there is, and e to the 1000 is "
+            "more than the machine can hold": lambda z: np.exp(z) / np.exp(z).sum(),
             "row i was divided by the wrong total: without keepdims=True the totals lie down as a "
             "row, and broadcasting spreads them over the columns": _lying_down,
             "there is no exp: a negative score would become a negative probability; raise e to the "
@@ -138,6 +147,10 @@ def weight_slopes(fn: Callable) -> Result:
             "and the minus belongs to the step": lambda x, y, p: -x.T @ _error(p, y) / len(y),
             "the target is missing: without taking 1 from the probability of the right digit, "
             "every score is told to fall": lambda x, y, p: x.T @ p / len(y),
+            "the labels were taken off as numbers, so that a 7 counts seven times: make each of "
+            "them a row with a 1 at its digit first, np.eye(V)[y]": lambda x, y, p: (
+                x.T @ (p - y[:, None]) / len(y)
+            ),
             "the table is lying on its side, (V, C): pixels go down, digits across, as in w": (
                 lambda x, y, p: _error(p, y).T @ x / len(y)
             ),

@@ -13,13 +13,24 @@ from gptlib.course.drawing import MARGIN, SMALL, WIDTH, Box, Drawing, Grid, by_v
 from gptlib.course.picture import BLUE, FAINT, GREEN, INK, VERMILION, Picture
 
 SIDE = 8  # a picture's rows and columns
+PIXEL = 18.5  # of a picture beside others: two lines of words do not touch
 
 
-def _image(d: Drawing, x: float, y: float, pixels: np.ndarray, most: float, side: float) -> Grid:
-    """Draw 64 numbers as a picture: what is positive orange, what is negative blue."""
+def _image(
+    d: Drawing, x: float, y: float, pixels: np.ndarray, most: float, votes: bool = True
+) -> Grid:
+    """Draw 64 numbers as a picture: ink, or votes, orange above zero and blue below.
+
+    No words stand in its cells, so they may be deeper than others; of votes the square root lets
+    the eye see small ones beside large ones.
+    """
+
+    def paint(value: float, row: int, column: int) -> tuple[str, float]:
+        share = abs(value) / most
+        return (BLUE if value < 0 else VERMILION, 1.7 * share**0.5) if votes else (INK, 1.5 * share)
+
     rows = pixels.reshape(SIDE, SIDE).tolist()
-    paint = by_value(most, above=VERMILION, below=BLUE)
-    return d.matrix(x, y, rows, cell=(side, side), paint=paint, write=lambda _: "")
+    return d.matrix(x, y, rows, cell=(PIXEL, PIXEL), paint=paint, write=lambda _: "")
 
 
 def picture_to_scores(picture: ArrayLike) -> Picture:
@@ -176,29 +187,35 @@ def two_votes(picture: ArrayLike, templates: ArrayLike, digits: Sequence[int]) -
         picture: 64 numbers from 0 to 1. templates: (64, 10). digits: the two that are compared.
     """
     pixels, columns = np.asarray(picture, float).ravel(), np.asarray(templates, float)
-    d, side, told = Drawing(), 17, []
-    size, y = side * SIDE, 40.0
-    gap = (WIDTH - 2 * MARGIN - 3 * size) / 2
+    d, told = Drawing(), []
+    size, y, room = PIXEL * SIDE, 40.0, 54
+    gap = (WIDTH - 2 * MARGIN - room - 3 * size) / 2
     xs = [MARGIN + n * (size + gap) for n in range(3)]
     products = [pixels * columns[:, digit] for digit in digits]
     deepest = max(abs(product).max() for product in products)
+    end = WIDTH - MARGIN
     for x, name in zip(xs, ("picture", "template", "products"), strict=True):
         d.text((x + size / 2, 20), name, size=SMALL, color=FAINT)
+    d.text((end, 20), "sum", size=SMALL, color=FAINT, align="end")
     for digit, product in zip(digits, products, strict=True):
         template = columns[:, digit]
-        _image(d, xs[0], y, pixels, 1, side)
-        _image(d, xs[1], y, template, abs(template).max(), side)
-        _image(d, xs[2], y, product, deepest, side)
+        _image(d, xs[0], y, pixels, 1, votes=False)
+        _image(d, xs[1], y, template, abs(template).max())
+        grid = _image(d, xs[2], y, product, deepest)
+        for n, row in enumerate(product.reshape(SIDE, SIDE).sum(axis=1)):
+            at = (end, grid.row(n).center[1])
+            d.text(at, f"{row:.2f}".replace("-", "−"), size=SMALL, align="end")
         middle = y + size / 2
         d.text((xs[1] - gap / 2, middle), "×")
         d.text((xs[2] - gap / 2, middle), "=")
         d.text((xs[1] + size / 2, y + size + 20), f"of the {digit}", size=SMALL, bold=True)
         total = f"sum {number(product.sum())}"
-        d.text((xs[2] + size / 2, y + size + 20), total, size=SMALL, bold=True)
+        d.text((end, y + size + 20), total, size=SMALL, bold=True, align="end")
         told.append(f"for the {digit} they sum to {number(product.sum())}")
         y += size + 56
     return d.picture(
         "Two rows of three squares of 64 cells: a picture, a template, and the picture times the "
         "template, cell by cell. Orange is positive and speaks for the digit, blue is negative. "
-        f"The cells of the last square are added up: {' and '.join(told)}."
+        "Beside each row of the last square stands its sum, and all of them are added up: "
+        f"{' and '.join(told)}."
     )

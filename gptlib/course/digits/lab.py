@@ -41,7 +41,8 @@ class Node:
         self, value: Any, made_of: Sequence[Node] = (), back: Slopes | None = None
     ) -> None:
         self.value = np.asarray(value, dtype=float)
-        self.made_of, self.back = tuple(made_of), back
+        self.made_of = tuple(made_of)
+        self.back = back
         self.grad: Array | None = None
 
 
@@ -178,7 +179,7 @@ def _check_backward(fn: Backward) -> Result:
         return failed("the way back stops too early: every node on it gets a grad, to its start")
     if found[1:] != [5.0, 10.0]:
         return failed("down a chain the slopes multiply: hand each node's grad to its back")
-    for judge in (_check_twice, _check_paths):
+    for judge in (_check_twice, _check_paths, _check_shared):
         result = judge(fn)
         if result is not None:
             return result
@@ -229,6 +230,25 @@ def _check_paths(fn: Backward) -> Result | None:
             "right, but every path is walked by itself: ten nodes that are used twice make a "
             "thousand paths; visit each node once, when its grad is complete"
         )
+    return None
+
+
+def _check_shared(fn: Backward) -> Result | None:
+    """A way back that hands one array to two nodes, as that of a sum does, and both go on."""
+
+    def add(a: Node, b: Node) -> Node:
+        return Node(a.value + b.value, (a, b), lambda slope: (slope, slope))
+
+    for left in (True, False):
+        a, b = Node([1.0, 2.0]), Node([3.0, 4.0])
+        end = add(add(a, b), a) if left else add(a, add(a, b))
+        fn(end)
+        if not np.array_equal(_grad(end), [1, 1]) or not np.array_equal(_grad(b), [1, 1]):
+            return failed(
+                "a slope changed after it was handed on: a sum's back gives the same array to both "
+                "of its nodes, and += writes into it for both; make a new array, "
+                "grad = grad + slope"
+            )
     return None
 
 

@@ -31,7 +31,7 @@ _STYLES = ((BLUE, "-"), (VERMILION, "-"), (GREEN, "-"), (FAINT, "--"))
 def _picture(ax: Axes, pixels: ArrayLike, most: float, two_sided: bool = False) -> None:
     """Draw C pixels, of which the strongest could be `most`, as a square without axes."""
     side = round(np.size(pixels) ** 0.5)
-    squares(ax, np.reshape(pixels, (side, side)) / most, two_sided)
+    squares(ax, np.reshape(pixels, (side, side)) / most, two_sided, None if two_sided else INK)
     _frame(ax)
 
 
@@ -50,7 +50,7 @@ def pictures(one: ArrayLike, others: Iterable[ArrayLike], labels: Sequence[int])
     """
     fig, (left, right) = panels(2.9, columns=2, gridspec_kw={"width_ratios": [1.05, 1.2]})
     rows = np.asarray(one, dtype=int).reshape(8, 8)
-    numbered(left, rows / 16, rows.astype(str))
+    numbered(left, rows / 16, rows.astype(str), INK)
     _frame(left)
     right.axis("off")
     for n, (pixels, label) in enumerate(zip(others, labels, strict=True)):
@@ -94,13 +94,39 @@ def descents(curves: Mapping[float, Sequence[float]], start: float) -> Plot:
         va="center", color=INK, fontsize=SMALL, annotation_clip=False,
     )  # fmt: skip
     log_ticks(ax, "x", "y")
-    ax.set_xlabel("step (logarithmic)")
+    ax.set_xlabel("just before step … (logarithmic)")
     ax.set_ylabel("loss (nats per picture, logarithmic)")
     label_ends(ax)
     ends = ", ".join(
         f"at rate {rate:g} to {_end(losses, start)}" for rate, losses in curves.items()
     )
     return Plot(fig, f"Loss against step for {len(curves)} rates, from {start:.2f}: {ends}.")
+
+
+def bowls(paths: Mapping[float, Sequence[float]], words: Sequence[str]) -> Plot:
+    """Draw a descent in the bowl w²/2 for each learning rate, side by side.
+
+    Args:
+        paths: a rate, and where w stood before each step and at the end. words: what it does.
+    """
+    fig, axes = panels(4.4, rows=2, columns=2, sharex=True, sharey=True)
+    edge = 1.12 * max(abs(w) for path in paths.values() for w in path)
+    w = np.linspace(-edge, edge, 121)
+    for ax, (rate, path), word in zip(axes, paths.items(), words, strict=True):
+        ax.plot(w, w**2 / 2, color=FAINT, linewidth=1.2)
+        at = np.asarray(path)
+        ax.plot(at, at**2 / 2, color=BLUE, linewidth=1.2, marker="o", markersize=4)
+        ax.plot(at[:1], at[:1] ** 2 / 2, "o", color=VERMILION, markersize=7)
+        ax.set_title(f"rate {rate:g}: {word}", fontsize=SMALL)
+    for ax in axes[2:]:
+        ax.set_xlabel("weight w")
+    for ax in axes[::2]:
+        ax.set_ylabel("loss w²/2")
+    told = "; ".join(
+        f"at rate {rate:g} it {word}, from {path[0]:g} by {path[1]:.2f} to {path[-1]:.2f}"
+        for (rate, path), word in zip(paths.items(), words, strict=True)
+    )
+    return Plot(fig, f"The same bowl four times, with {len(path) - 1} steps of one weight: {told}.")
 
 
 def _end(losses: Sequence[float], start: float) -> str:
@@ -117,12 +143,14 @@ def templates(w: ArrayLike) -> Plot:
     for digit, ax in enumerate(axes):
         _picture(ax, w[:, digit], most, two_sided=True)
         ax.set_title(str(digit), loc="center", fontsize=SMALL, pad=3)
+    note = f"deepest: ±{most:.1f} points of score for a full pixel"
+    axes[7].set_xlabel(note, fontsize=SMALL, labelpad=6)
     middle = w.reshape(8, 8, 10)[3:5, 3:5].mean(axis=(0, 1))
     return Plot(
         fig,
         "Ten templates of 8 by 8 weights. Orange, ink that speaks for the digit; blue, ink that "
-        f"speaks against it. The middle of the 0 is blue ({middle[0]:.1f} on average), that of "
-        f"the 1 orange ({middle[1]:+.1f}).",
+        f"speaks against it; the strongest weight is {most:.1f}. The middle of the 0 is blue "
+        f"({middle[0]:.1f} on average), that of the 1 orange ({middle[1]:+.1f}).",
     )
 
 
@@ -148,7 +176,7 @@ def confusions(table: ArrayLike, pairs: Sequence[tuple]) -> Plot:
         row, column = divmod(n, 4)
         place = below.inset_axes((0.25 * column, 0.57 - 0.54 * row, 0.25, 0.33))
         _picture(place, pixels, np.max(pixels))
-        place.set_title(f"{true}, not {answer}", fontsize=SMALL, loc="center", pad=3)
+        place.set_title(f"{true}, read as {answer}", fontsize=SMALL, loc="center", pad=3)
         place.set_xlabel(f"{sure:.2f} sure", fontsize=SMALL, labelpad=2)
     worst = sorted(np.argwhere(off > 0).tolist(), key=lambda ij: -off[ij[0], ij[1]])[:3]
     told = ", ".join(f"{i} taken for {j} {off[i, j]} times" for i, j in worst)
