@@ -58,11 +58,12 @@ def gradient_by_depth(depths: Sequence[int], norms: Mapping[str, Sequence[float]
     """Draw the size of the gradient that reaches the token table, log-log, a line per kind.
 
     Args:
-        depths: numbers of blocks. norms: a kind of block, and its gradient norm at each depth.
+        depths: numbers of blocks. norms: a kind of block, and its gradient norm at each depth, or
+            at the first few.
     """
     fig, ax = figure()
     for name, values in norms.items():
-        ax.plot(depths, values, marker="o", label=name)
+        ax.plot(depths[: len(values)], values, marker="o", label=name)
     ax.set_xscale("log", base=2)
     log_ticks(ax, "y")
     # Over many powers of ten 1 and 0.001 would stand beside 10⁻⁶: write all of them as powers.
@@ -73,8 +74,11 @@ def gradient_by_depth(depths: Sequence[int], norms: Mapping[str, Sequence[float]
     ax.set_xlabel("depth (blocks)")
     ax.set_ylabel("gradient norm at the token table")
     label_ends(ax)
-    ends = "; ".join(f"{name} from {v[0]:.0e} to {v[-1]:.0e}" for name, v in norms.items())
-    return Plot(fig, f"Gradient norm from {depths[0]} to {depths[-1]} blocks: {ends}.")
+    ends = "; ".join(
+        f"{name} from {v[0]:.0e} to {v[-1]:.0e} at {depths[len(v) - 1]}"
+        for name, v in norms.items()
+    )
+    return Plot(fig, f"Gradient norm by blocks, from {depths[0]}: {ends}.")
 
 
 def heads_back(weights: Tensor) -> Plot:
