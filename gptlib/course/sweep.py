@@ -7,7 +7,8 @@ its line is on the disk. So the same command, given again after any interruption
 same record. A sweep file has
 
     corpus, corpus_size, val_characters   the text; validation uses only so many characters of it
-    seeds, prompt                         one run a seed; a text to continue, if there is one
+    seeds, prompt                         one run a seed (a value may have `seeds` of its own); a
+                                          text to continue, if there is one
     [settings]                            what all runs share
     [grid.AXIS.VALUE]                     the settings of each value; the grid is all combinations
     [extra.NAME]                          single runs beside the grid
@@ -109,13 +110,14 @@ def read_sweep(name_or_path: str | Path, corpus: str | None = None) -> Sweep:
     points = []
     for name, own in runs:
         settings = about.get("settings", {}) | own
+        seeds = settings.pop("seeds", about.get("seeds", [0]))
         unknown = set(settings) - _SHAPE - _TRAIN - set(OWN)
         if unknown:
             raise ConfigError(
                 f"{path.name} sets {', '.join(sorted(unknown))} for {name}; a setting is a field "
                 f"of GPTConfig or of TrainConfig, or one of {', '.join(OWN)}"
             )
-        points += [Point(f"{name}-s{seed}", seed, settings) for seed in about.get("seeds", [0])]
+        points += [Point(f"{name}-s{seed}", seed, settings) for seed in seeds]
     return Sweep(path.stem, about, tuple(points))
 
 

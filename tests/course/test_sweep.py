@@ -84,6 +84,14 @@ def test_a_part_of_a_text_is_its_beginning_or_pieces_from_everywhere():
             sweeps.part(ids, characters, pieces=3)
 
 
+def test_a_value_may_have_seeds_of_its_own(place):
+    plan = PLAN.replace("tokens = 320 }", "tokens = 320, seeds = [5] }")
+    (place / "own.toml").write_text(plan)
+    points = sweeps.read_sweep("own.toml").points
+    assert [p.name for p in points][:3] == ["narrow-little-s5", "narrow-more-s0", "narrow-more-s1"]
+    assert "seeds" not in points[0].settings
+
+
 def test_killed_and_begun_again_it_ends_with_the_same_record(place):
     command = [sys.executable, "-m", "gptlib.course.sweep", "tiny.toml", "--out", "killed"]
     log = place / "killed" / "tiny" / "log.jsonl"
