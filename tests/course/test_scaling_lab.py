@@ -122,7 +122,7 @@ def test_what_a_plan_wastes_is_named(change, words):
     ("loss", "passes", "words"),
     [
         (1.20, True, "1.20 nats after 0 steps"),
-        (1.33, True, "a good plan also gets below 1.25"),
+        (1.33, True, "the law promises 1.31"),
         (1.41, False, "1.41 nats after"),
     ],
 )
