@@ -36,6 +36,7 @@ RECIPES = {
     "pretraining-changes": "pretraining.changes:pretraining_changes",
     "pretraining-faults": "pretraining.faulty:pretraining_faults",
     "pretraining-hellaswag": "pretraining.judged:pretraining_hellaswag",
+    "scaling-lab": "scaling.runs:scaling_lab",
     "shakespeare-nanogpt-cpu": "multi_head.runs:shakespeare_nanogpt_cpu",
     "shuffled-shards": "pretraining.shuffling:shuffled_shards",
     "speedrun-cpu": "speedrun.ablation:speedrun_cpu",

@@ -7,7 +7,8 @@ its line is on the disk. So the same command, given again after any interruption
 same record. A sweep file has
 
     corpus, corpus_size, val_characters   the text; validation uses only so many characters of it
-    seeds, prompt                         one run a seed; a text to continue, if there is one
+    seeds, prompt                         one run a seed (a value may have `seeds` of its own); a
+                                          text to continue, if there is one
     [settings]                            what all runs share
     [grid.AXIS.VALUE]                     the settings of each value; the grid is all combinations
     [extra.NAME]                          single runs beside the grid
@@ -48,9 +49,10 @@ from gptlib.train_config import TrainConfig
 from gptlib.trainer import Trainer
 
 #: Settings that are the sweep's own. tokens: read in training, in place of `steps`. characters: of
-#: the training text, from its beginning. evals: validations on the way, the last step's included.
+#: the training text, from its beginning. pieces: cut those characters out of so many places, evenly
+#: spread over the training text. evals: validations on the way, the last step's included.
 #: test_characters: cut off the training text's end, and measured once, when the run is over.
-OWN = ("tokens", "characters", "evals", "test_characters")
+OWN = ("tokens", "characters", "pieces", "evals", "test_characters")
 _SHAPE = {f.name for f in fields(GPTConfig)} - {"vocab_size"}
 _TRAIN = {f.name for f in fields(TrainConfig)} - {"seed", "eval_every"}
 _PARTS = {"corpus", "corpus_size", "val_characters", "seeds", "prompt", "settings"}
@@ -108,13 +110,14 @@ def read_sweep(name_or_path: str | Path, corpus: str | None = None) -> Sweep:
     points = []
     for name, own in runs:
         settings = about.get("settings", {}) | own
+        seeds = settings.pop("seeds", about.get("seeds", [0]))
         unknown = set(settings) - _SHAPE - _TRAIN - set(OWN)
         if unknown:
             raise ConfigError(
                 f"{path.name} sets {', '.join(sorted(unknown))} for {name}; a setting is a field "
                 f"of GPTConfig or of TrainConfig, or one of {', '.join(OWN)}"
             )
-        points += [Point(f"{name}-s{seed}", seed, settings) for seed in about.get("seeds", [0])]
+        points += [Point(f"{name}-s{seed}", seed, settings) for seed in seeds]
     return Sweep(path.stem, about, tuple(points))
 
 
@@ -184,6 +187,23 @@ def model_and_config(point: Point, vocab_size: int) -> tuple[GPT, TrainConfig]:
     return model, train_config(point, model.config.block_size)
 
 
+def part(ids: torch.Tensor, characters: int | None, pieces: int = 1) -> torch.Tensor:
+    """So many characters of a text: its beginning, or as many pieces evenly spread over it.
+
+    Raises:
+        ConfigError: pieces of no whole number of characters, or more characters than there are.
+    """
+    if pieces == 1:
+        return ids[:characters]
+    if characters is None or characters % pieces or not 0 < characters <= len(ids):
+        raise ConfigError(
+            f"{characters} of {len(ids)} characters in {pieces} pieces; give as `characters` a "
+            "multiple of `pieces`, and no more than the training text has"
+        )
+    starts = [k * len(ids) // pieces for k in range(pieces)]
+    return torch.cat([ids[start : start + characters // pieces] for start in starts])
+
+
 def run_point(about: dict, point: Point, folder: Path) -> dict | None:
     """Train one run in `folder`, or go on with it; returns its line of the record.
 
@@ -191,7 +211,7 @@ def run_point(about: dict, point: Point, folder: Path) -> dict | None:
     caller's to delete, once the line is safe.
     """
     corpus, tokenizer, train, val, floor = load_texts(about)
-    train = train[: point.settings.get("characters")]
+    train = part(train, point.settings.get("characters"), point.settings.get("pieces", 1))
     end = len(train) - point.settings.get("test_characters", 0)
     train, test = train[:end], train[end:]
     model, config = model_and_config(point, tokenizer.vocab_size)

@@ -32,7 +32,7 @@ def test_parameters_and_flops_are_the_library_s(page):
     counted = value(page, "parameters of a GPT")
     assert counted == parameters(SHAPE).total == GPT(SHAPE).num_params()
     weights = counted - SIZES["T"] * SIZES["C"]
-    assert value(page, "FLOPs to train on a token", N=weights) == flops_per_token(SHAPE)
+    assert value(page, "FLOPs to train on a token", P=weights) == flops_per_token(SHAPE)
 
 
 def test_the_cache_s_bytes_are_the_library_s(page):

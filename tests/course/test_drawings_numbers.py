@@ -103,7 +103,7 @@ def test_areas_of_matrices_are_their_parameters():
 def test_a_tile_is_a_number_for_each_parameter():
     drawn = scaling.tiles(1e6, {"weights": 1, "slopes": 1}, 5.2e6)
     assert len(rectangles(drawn.svg, "0.45")) == 2 + 5
-    assert ["a tile is a number for each parameter:", "4 MB"] in rows(drawn.svg)
+    assert ["one tile: a float for each parameter,", "4 MB"] in rows(drawn.svg)
 
 
 def test_one_budget_has_one_area():

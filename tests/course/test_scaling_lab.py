@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gptlib.course.purse import Overspent, Purse
-from gptlib.course.scaling import lab
+from gptlib.course.scaling import lab, runs
 from gptlib.errors import ConfigError
 from gptlib.optim import learning_rate
 
@@ -116,6 +116,27 @@ def walk(purse, model, B, lr):
 def test_what_a_plan_wastes_is_named(change, words):
     result = lab._check_plan(walk, PLAN | change)
     assert result.passed is False and words in result.message, result
+
+
+@pytest.mark.parametrize(
+    ("loss", "passes", "words"),
+    [
+        (1.20, True, "1.20 nats after 0 steps"),
+        (1.33, True, "the law promises 1.31"),
+        (1.41, False, "1.41 nats after"),
+    ],
+)
+def test_the_verdict_says_the_loss(monkeypatch, loss, passes, words):
+    monkeypatch.setattr(Purse, "loss", lambda *_: loss)
+    result = lab._check_plan(walk, PLAN)
+    assert result.passed is passes and words in result.message, result
+
+
+def test_the_recorded_plans_spend_a_purse():
+    record = runs.scaling_lab(flops=2e7)
+    plans = record.result["plans"]
+    assert len(plans) == len(runs.PLANS) and record.name == "scaling-lab"
+    assert all(plan["val"] < 4.5 for plan in plans)
 
 
 def test_a_plan_that_diverges_is_named():

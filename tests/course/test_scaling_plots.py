@@ -19,15 +19,28 @@ def test_overfitting_tells_where_it_turned():
 
 
 def test_size_and_text_names_the_floor_and_the_law():
-    plot = plots.size_and_text(RUNS, LAW, 0.48, LAW.E)
+    plot = plots.size_and_text(RUNS, LAW, 0.48)
+    assert "Bands" not in plot.alt and "Bands" in plots.size_and_text(RUNS, LAW, 0.48, [LAW]).alt
     assert "0.5M read" in plot.alt and "4.5M read" in plot.alt
     assert "The floor is 0.48, the law's E is 0.50" in plot.alt
 
 
 def test_prediction_tells_the_larger_run():
-    plot = plots.prediction([1.0, 1.2], [1.01, 1.17], (0.9, 0.85, 0.95, 0.91))
-    assert "within 0.03" in plot.alt
-    assert "predicted at 0.90, between 0.85 and 0.95, and came to 0.91" in plot.alt
+    plot = plots.prediction([1.0, 1.2], [1.01, 1.14], (0.9, 0.85, 0.95, 0.91))
+    assert "One run of the grid is 5% off, the others 1.0% at most" in plot.alt
+    assert "predicted at 0.90, came to 0.91" in plot.alt
+
+
+def test_a_straight_line_crosses_the_floor():
+    plot = plots.straight_line(RUNS, lambda N, R: 9 / N**0.1 / R**0.05, (1e8, 0.07), 0.51)
+    assert "crosses the floor of 0.51 on its way down to 0.07" in plot.alt
+
+
+def test_budgets_tell_the_best_size_of_each():
+    plot = plots.budgets(LAW, (1e12, 1e14))
+    for flops, power in ((1e12, "10¹²"), (1e14, "10¹⁴")):
+        assert f"{power} FLOPs" in plot.alt
+        assert f"at {LAW.best_size(flops) / 1000:,.0f}k parameters" in plot.alt
 
 
 def test_unique_text_tells_best_and_last():

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr
 
 import pytest
+import torch
 from terminal import FakeTerminal, Screen
 
 from gptlib.course import jobs
@@ -71,6 +72,24 @@ def test_a_plan_is_all_combinations_and_the_extras(place):
     assert wide.seed == 1 and wide.settings["lr"] == 2e-3 and wide.settings["characters"] == 800
     config = sweeps.train_config(wide, block_size=8)
     assert config.steps == 30 and config.eval_every == 15 and config.seed == 1
+
+
+def test_a_part_of_a_text_is_its_beginning_or_pieces_from_everywhere():
+    ids = torch.arange(100)
+    assert sweeps.part(ids, None).tolist() == list(range(100))
+    assert sweeps.part(ids, 6).tolist() == [0, 1, 2, 3, 4, 5]
+    assert sweeps.part(ids, 6, pieces=3).tolist() == [0, 1, 33, 34, 66, 67]
+    for characters in (None, 7, 102):
+        with pytest.raises(ConfigError, match="a multiple of `pieces`"):
+            sweeps.part(ids, characters, pieces=3)
+
+
+def test_a_value_may_have_seeds_of_its_own(place):
+    plan = PLAN.replace("tokens = 320 }", "tokens = 320, seeds = [5] }")
+    (place / "own.toml").write_text(plan)
+    points = sweeps.read_sweep("own.toml").points
+    assert [p.name for p in points][:3] == ["narrow-little-s5", "narrow-more-s0", "narrow-more-s1"]
+    assert "seeds" not in points[0].settings
 
 
 def test_killed_and_begun_again_it_ends_with_the_same_record(place):

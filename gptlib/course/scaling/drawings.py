@@ -110,11 +110,17 @@ def tiles(parameters: float, names: Mapping[str, int], kept: float) -> Picture:
         return y + -(-count // many) * (size + gap)
 
     told = ", ".join(names)
-    d.text((MARGIN, 16), "a tile is a number for each parameter:", size=SMALL, align="start")
+    d.text((MARGIN, 16), "one tile: a float for each parameter,", size=SMALL, align="start")
     d.text((WIDTH - MARGIN, 16), f"{4 * parameters / 1e6:.0f} MB", size=SMALL, align="end")
     y = rows(62, own, BLUE) + 32
     d.text((MARGIN, 46), told, size=SMALL, color=BLUE, align="start")
-    d.text((MARGIN, y - 16), "left behind by one step", size=SMALL, color=GREEN, align="start")
+    d.text(
+        (MARGIN, y - 16),
+        "activations, left behind by one step",
+        size=SMALL,
+        color=GREEN,
+        align="start",
+    )
     rows(y, left, GREEN)
     return d.picture(
         f"Equal tiles, each of which holds one number for each parameter. {own} belong to the "
