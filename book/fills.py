@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -92,7 +93,7 @@ def _half(hours: float) -> str:
     return f"{int(hours) or ''}{'½' if hours % 1 else ''}"
 
 
-def _span(low: float, high: float, write: Callable = str) -> str:
+def _span(low: float, high: float, write: Callable[[Any], str] = str) -> str:
     return write(low) if low == high else f"{write(low)} to {write(high)}"
 
 
@@ -121,8 +122,8 @@ def all_hours(root: Path, _: str) -> str:
     labs = [sum(e.lab[n] for e in found if e.lab) for n in (0, 1)]
     doing = [round((sum(sum(e.exercises) for e in found) + minutes) / 60) for minutes in labs]
     return (
-        f"Together they take {_span(*map(round, reading))} hours to read, and "
-        f"{_span(*doing)} more for all exercises and labs."
+        f"Together they take {_span(round(reading[0]), round(reading[1]))} hours to read, and "
+        f"{_span(doing[0], doing[1])} more for all exercises and labs."
     )
 
 

@@ -13,6 +13,7 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Any
 
 from gptlib.corpora import load_corpus
 from gptlib.course.checking import NOT_WRITTEN, Result, Wrong, attempt, check, failed, passed
@@ -58,7 +59,9 @@ def fair_probe(
         twin: a question to the one in which its two words have changed places.
         by_pairs: log-odds of questions and of their twins to (share right, standard error).
     """
-    checks = ((_named, named), (_ask, ask), (_twin, twin), (_by_pairs, by_pairs))
+    checks: tuple[tuple[Callable[[Any], Result], Any], ...] = (
+        (_named, named), (_ask, ask), (_twin, twin), (_by_pairs, by_pairs),
+    )  # fmt: skip
     result = NOT_WRITTEN
     for judge, fn in checks:
         if fn is not None:

@@ -123,11 +123,11 @@ def bend(x: Sequence[float], y: Sequence[float], channels: Mapping[str, Sequence
     above.set_xlabel("x")
     above.set_ylabel("GELU(x)")
     below.axhline(0, color=FAINT, linewidth=0.8)
+    grids = {name: np.linspace(-0.5, 2.5, len(values)) for name, values in channels.items()}
     for name, values in channels.items():
-        grid = np.linspace(-0.5, 2.5, len(values))
-        below.plot(grid, values, label=name)
-    counts = [0, 1, 2]
-    marked = np.interp(counts, grid, np.asarray(values))
+        below.plot(grids[name], values, label=name)
+    counts, last = [0, 1, 2], list(channels)[-1]
+    marked = np.interp(counts, grids[last], np.asarray(channels[last]))
     below.scatter(counts, marked, color=COLORS[len(channels) - 1], s=36, zorder=3)
     below.set_xticks(counts)
     below.set_xlabel("negations")

@@ -4,7 +4,7 @@ One job: `profile`, which runs a step a few times and adds up what each kind of 
 took, those of the backward pass too.
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any
@@ -27,7 +27,7 @@ class Clock(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.spent: Counter[str] = Counter()
+        self.spent: defaultdict[str, float] = defaultdict(float)
         self.calls = 0
 
     def __torch_dispatch__(
@@ -62,6 +62,6 @@ def profile(step: Callable[[], None], times: int = 5) -> tuple[dict[str, float],
     with Clock() as clock:
         for _ in range(times):
             step()
-    total = clock.spent.total()
+    total = sum(clock.spent.values())
     shares = {kind: clock.spent[kind] / total for kind in (*KINDS, REST)}
     return shares, clock.calls / times, total / whole

@@ -52,7 +52,8 @@ def verdicts(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Which changes save and which lose, and of how many two errors do not allow to say either."""
     found = []
     for column, (head, error) in enumerate(zip(("alone", "last"), mean_errors(rows), strict=True)):
-        means = {row[0]: np.mean(row[column + 1]) for row in rows if len(row[column + 1])}
+        gains = {name: (alone, last)[column] for name, alone, last in rows}
+        means = {name: np.mean(each) for name, each in gains.items() if len(each)}
         saves = [name for name, mean in means.items() if mean > 2 * error]
         loses = [name for name, mean in means.items() if mean < -2 * error]
         found.append(
