@@ -47,7 +47,7 @@ def test_the_notebook_was_made_from_this_source_and_this_lock(source, root):
 def test_the_notebook_was_tried_on_other_machines_and_keeps_to_its_budget(source, chapter):
     stamped = chapter.metadata["gptlib"]
     assert stamped.get("machines") == list(GUARDS), f"run `make notebooks`: {source.stem}"
-    assert stamped["seconds"] <= 45, "a chapter has 45 seconds of one thread"
+    assert stamped["seconds"] <= 90, "a chapter has 90 seconds of one thread"
     row = re.search(r"^\| `cpu`, one thread \| (.+) \| (.+) GB \|$", source.read_text("utf8"), re.M)
     minutes, gigabytes = map(float, row.groups())
     assert abs(minutes - stamped["seconds"] / 60) < 0.06, "the card says what was measured"
