@@ -106,22 +106,27 @@ def one_push(pixel: float, blame: float, push: float = 0.01) -> Picture:
         d.arrow(a.right, b.left, width=2.5)
         middle = (a.right[0] + b.x) / 2
         d.text((middle, y - 32), name, size=SMALL)
-        d.text((middle, y - 8), f"× {number(factor)}", size=SMALL)
+        d.text((middle, y - 8), f"× {_short(factor)}", size=SMALL)
     for box, by in zip(boxes, moved, strict=True):
         base = box.bottom[1] + 20
         d.text((box.center[0], base), _signed(by), size=SMALL, bold=True)
     low = boxes[0].bottom[1] + 42
     tip = d.bracket((boxes[0].center[0], low), (boxes[2].center[0], low))
     slope = moved[2] / push
-    d.text((tip[0], tip[1] + 14), f"slope: {number(pixel)} × {number(blame)} = {number(slope)}",
+    d.text((tip[0], tip[1] + 14), f"slope: {_short(pixel)} × {_short(blame)} = {_short(slope)}",
            size=SMALL)  # fmt: skip
     return d.picture(
         "Three boxes in a row, joined by arrows: a weight, a score, the loss. The first arrow "
-        f"multiplies a push by the pixel, {number(pixel)}, the second by the blame of the score, "
-        f"{number(blame)}. A push of {push:g} on the weight moves the score by "
+        f"multiplies a push by the pixel, {_short(pixel)}, the second by the blame of the score, "
+        f"{_short(blame)}. A push of {push:g} on the weight moves the score by "
         f"{_signed(moved[1])} and the loss by {_signed(moved[2])}. The slope of the whole way is "
-        f"the product, {number(slope)}."
+        f"the product, {_short(slope)}."
     )
+
+
+def _short(value: float) -> str:
+    """Up to three decimals: two would not multiply out."""
+    return f"{value:.3f}".rstrip("0").rstrip(".").replace("-", "−")
 
 
 def _signed(change: float) -> str:
