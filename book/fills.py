@@ -216,8 +216,7 @@ def waiting(root: Path, _: str) -> str:
 def chapter_costs(root: Path, _: str) -> str:
     """Return a table of the chapters: what each takes of its reader, and what of the machine."""
     rows = [
-        "| chapter | reading, hours | exercises, minutes | lab, minutes "
-        "| seconds, one CPU thread | memory, GB |",
+        "| chapter | read, h | exercises, min | lab, min | CPU, s | GB |",
         "|---|--:|--:|--:|--:|--:|",
     ]
     for path in sorted((root / "chapters").glob("*.ipynb")):

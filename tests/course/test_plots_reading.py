@@ -172,8 +172,10 @@ DRAWN = {
         [(n, 2 + (n - 15) ** 2 / 500) for n in range(40)],
         {"as it is": [(0, 3), (500, 2.8)], "dropout 0.2": [(0, 3), (500, 2)]}, 0.5,
     ),
-    scaling.size_and_text: (RUNS, LAW, 0.48, LAW.E),
-    scaling.prediction: ([1.0, 1.2, 1.7], [1.01, 1.17, 1.8], (0.9, 0.85, 0.95, 0.91)),
+    scaling.straight_line: (RUNS, lambda N, R: 300 * N**-0.1 * R**-0.3, (1e9, 0.3), 0.48),
+    scaling.size_and_text: (RUNS, LAW, 0.48, [LAW]),
+    scaling.budgets: (LAW, (1e12, 1e13, 1e14)),
+    scaling.prediction: ([1.0, 1.2, 1.7], [1.01, 1.17, 1.8], (0.9, 0.88, 0.92, 0.91)),
     scaling.unique_text: (RUNS,),
     speedrun.rates: (
         {"one rate for all": dict(zip(SWEEP, FALL, strict=False)),
