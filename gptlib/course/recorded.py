@@ -42,6 +42,7 @@ RECIPES = {
     "speedrun-cpu": "speedrun.ablation:speedrun_cpu",
     "speedrun-races": "speedrun.races:speedrun_races",
     "story-fairy-tales": "stories.collected:story_fairy_tales",
+    "story-fairy-tenth": "stories.collected:story_fairy_tenth",
     "story-front": "stories.front:story_front",
     "story-heads": "stories.heads:story_heads",
     "story-learning": "stories.learning:story_learning",

@@ -56,6 +56,15 @@ def test_two_runs_on_fairy_tales_stand_side_by_side(texts, tmp_path):
     assert {sample["which"] for sample in record.samples} == {"best", "latest"}
 
 
+def test_a_tenth_of_the_tales_is_validated_on_the_same_ones(texts, tmp_path):
+    stories = collected.fairy_tenth(tmp_path / "tenth.jsonl")
+    train("--corpus", stories, *SHAPE, "--tokenizer", "bpe-300", "--out", tmp_path / "run")
+    record = collected.fairy_tenth_of(tmp_path / "run", epoch_steps=2)
+    assert record.result["stories"] == {"train": 3, "val": 10}
+    assert [point["epoch"] for point in record.result["curve"]] == [0, 1, 2, 3]
+    assert record.result["latest"]["step"] == 6
+
+
 def test_a_run_on_tinystories_is_measured_on_the_part_that_it_never_saw(
     texts, tmp_path, monkeypatch
 ):

@@ -1,11 +1,13 @@
-"""Stories that people wrote: two recorded runs of an hour.
+"""Stories that people wrote: recorded runs of up to an hour.
 
 One job: the records `story-fairy-tales`, a small GPT that reads a few hundred fairy tales eight
-times, once from scratch and once from weights that had read other books before; and
+times, once from scratch and once from weights that had read other books before;
+`story-fairy-tenth`, the same on a tenth of them, forty times, without dropout; and
 `story-tinystories`, one that reads short stories that a larger model wrote for this. The texts are
 those of `gptlib.course.stories.texts`, and `pretraining.jsonl` (GPTLIB_DATA).
 
     python -m gptlib.course.stories.collected fairy-tales SCRATCH PRETRAINED
+    python -m gptlib.course.stories.collected fairy-tenth RUN
     python -m gptlib.course.stories.collected tinystories RUN
 """
 
@@ -18,7 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from gptlib import checkpoint
@@ -55,6 +57,13 @@ FAIRY_TRAIN = (
     f"--eval-windows 150 --save-every {EPOCH_STEPS}"
 ).split()
 SMALL = "--n-layer 4 --n-head 4 --n-embd 160 --block-size 512".split()  # 2.0 million with 4,096 ids
+#: A tenth of the fairy tales: every tenth one, whose tokens 20 steps read once, rounded up.
+TENTH_STEPS = 20
+TENTH_TRAIN = (
+    "--batch-size 8 --lr 1e-3 --warmup 50 --schedule constant --dropout 0 --threads 1 "
+    f"--dtype float32 --steps {40 * TENTH_STEPS} --eval-every {2 * TENTH_STEPS} "
+    f"--eval-windows 60 --save-every {2 * TENTH_STEPS}"
+).split()
 TINY = (
     "--tokenizer bpe-4096 --n-layer 4 --n-head 4 --n-embd 160 --block-size 512 --batch-size 8 "
     "--steps 2700 --lr 3e-3 --min-lr 1e-4 --warmup 100 --beta2 0.99 --optimizer muon --dtype fast "
@@ -143,6 +152,27 @@ def fairy_tales_of(scratch: Path, pretrained: Path, epoch_steps: int = EPOCH_STE
     return make_record("story-fairy-tales", config, result, samples=samples)
 
 
+def fairy_tenth(path: Path) -> Path:
+    """Write every tenth of the fairy tales to train on, and all of those that validate."""
+    lines = cached(FAIRY_TALES).read_text("utf-8").splitlines(keepends=True)
+    train, val = ([line for line in lines if json.loads(line)["split"] == split]
+                  for split in ("train", "val"))  # fmt: skip
+    path.write_text("".join(train[::10] + val), "utf-8")
+    return path
+
+
+def fairy_tenth_of(run: Path, epoch_steps: int = TENTH_STEPS) -> Record:
+    """Measure a finished run on a tenth of the fairy tales; see `fairy_tales_of`."""
+    with tempfile.TemporaryDirectory() as home:
+        corpus = load_corpus(fairy_tenth(Path(home) / "tenth.jsonl"))
+    heads = [f"{START}{TITLE}{title}{TITLE_END}" for title in TITLES]
+    result, samples = measure_run(run, corpus, heads)
+    curve = by_epoch(read_jsonl(run / "log.jsonl"), epoch_steps)
+    result |= {"curve": curve, "best_epoch": min(curve, key=lambda point: point["val"])["epoch"]}
+    result["stories"] = {"train": len(corpus.train_documents), "val": len(corpus.val_documents)}
+    return make_record("story-fairy-tenth", _config(run), result, samples=samples)
+
+
 def tinystories_of(run: Path) -> Record:
     """Measure a finished run on TinyStories."""
     with tempfile.TemporaryDirectory() as home:
@@ -210,6 +240,14 @@ def story_fairy_tales() -> Record:
         return fairy_tales_of(at / "scratch", at / "pretrained")
 
 
+def story_fairy_tenth() -> Record:
+    """Twenty minutes on one thread."""
+    with tempfile.TemporaryDirectory() as home:
+        texts, run = fairy_tenth(Path(home) / "tenth.jsonl"), Path(home) / "run"
+        _train("--corpus", texts, "--tokenizer", "bpe-4096", *SMALL, *TENTH_TRAIN, "--out", run)
+        return fairy_tenth_of(run)
+
+
 def story_tinystories() -> Record:
     """Half an hour on one thread."""
     with tempfile.TemporaryDirectory() as home:
@@ -218,13 +256,20 @@ def story_tinystories() -> Record:
         return tinystories_of(run)
 
 
+MEASURED: dict[str, Callable[..., Record]] = {
+    "fairy-tales": fairy_tales_of,
+    "fairy-tenth": fairy_tenth_of,
+    "tinystories": tinystories_of,
+}
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m gptlib.course.stories.collected")
-    parser.add_argument("what", choices=("fairy-tales", "tinystories"))
+    parser.add_argument("what", choices=list(MEASURED))
     parser.add_argument("runs", type=Path, nargs="+", help="finished: SCRATCH PRETRAINED, or RUN")
     parser.add_argument("--out", type=Path, default=Path("data/runs"), help="where records stand")
     a = parser.parse_args(arguments)
-    record = fairy_tales_of(*a.runs) if a.what == "fairy-tales" else tinystories_of(*a.runs)
+    record = MEASURED[a.what](*a.runs)
     save_record(record, a.out / record.name)
     print(record)
 
