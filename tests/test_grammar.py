@@ -323,3 +323,26 @@ def test_a_corpus_has_the_size_asked_for():
     assert sample_corpus(grammar, 2000, seed=4)[: len(documents)] == documents
     assert sample_corpus(grammar, 0) == []
     assert exp(grammar.score(documents[0].text)) > 0 > -inf
+
+
+MET = small(tale={
+    "draw": "hero rival third: person, load: thing",
+    "text": "{Rival.name} met {hero.name}. {Hero.name} had {load.one}, {third.name} not.",
+}) | {"genres": {"tale": 1}}  # fmt: skip
+
+
+@given(st.integers(0, 10**6))
+def test_what_is_shown_is_told_with_its_odds(seed):
+    grammar = Grammar(MET)
+    document = grammar.sample(random.Random(seed))
+    text, shown = grammar.sample_shown(random.Random(seed))
+    assert text == document.text and len(shown) == 5
+    for one in shown:
+        assert text[one.start : one.end] == one.values[one.entry]
+    first = [one for one in shown if one.odds]
+    assert [one.known for one in first] == [0, 1, 0, 2] and shown[2].odds is None
+    # Nothing but the draws is left to chance here, so the odds multiply to the document's.
+    assert isclose(fsum(log(one.odds[one.entry]) for one in first), document.logprob)
+    for one in first:
+        taken = [other.entry for other in shown[: shown.index(one)] if other.table == one.table]
+        assert isclose(fsum(one.odds), 1) and all(one.odds[entry] == 0 for entry in taken)

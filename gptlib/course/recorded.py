@@ -48,6 +48,7 @@ RECIPES = {
     "story-learning": "stories.learning:story_learning",
     "story-marks": "stories.unregistered:story_marks",
     "story-model": "stories.evaluated:story_model",
+    "story-odds": "stories.taken:remake",
     "story-packing": "stories.packing:story_packing",
     "story-practice": "stories.practice:remake",
     "story-preference": "beats.preference:story_preference",

@@ -65,25 +65,28 @@ class Table:
     def joint(self, n: int) -> list[tuple[tuple[int, ...], float]]:
         """All draws of n different entries with their probabilities, worked out once."""
         if n not in self._joints:
-            p = self.weights.p
-            rows: list[tuple[tuple[int, ...], float, float]] = [((), 1.0, 1.0)]
-            for _ in range(n):
-                rows = [
-                    (drawn + (k,), prob * p[k] / left, left - p[k])
-                    for drawn, prob, left in rows
-                    for k in range(len(p))
-                    if k not in drawn
-                ]
-            self._joints[n] = [(drawn, prob) for drawn, prob, _ in rows]
+            self._joints[n] = self._draws((UNKNOWN,) * n)
         return self._joints[n]
+
+    def _draws(self, known: tuple[int, ...]) -> list[tuple[tuple[int, ...], float]]:
+        """The draws that agree with what is known, each with its probability."""
+        p = self.weights.p
+        rows: list[tuple[tuple[int, ...], float, float]] = [((), 1.0, 1.0)]
+        for entry in known:
+            rows = [
+                (drawn + (k,), prob * p[k] / left, left - p[k])
+                for drawn, prob, left in rows
+                for k in (range(len(p)) if entry == UNKNOWN else (entry,))
+                if k not in drawn
+            ]
+        return [(drawn, prob) for drawn, prob, _ in rows]
 
     def marginal(self, at: int, known: tuple[int, ...]) -> list[float]:
         """P(entry at place `at` of a draw | the known entries, UNKNOWN elsewhere)."""
         if (at, known) not in self._marginals:
             weights = [0.0] * len(self.rows)
-            for drawn, prob in self.joint(len(known)):
-                if all(k in (UNKNOWN, d) for k, d in zip(known, drawn, strict=True)):
-                    weights[drawn[at]] += prob
+            for drawn, prob in self._draws(known):
+                weights[drawn[at]] += prob
             total = sum(weights)
             self._marginals[at, known] = [w / total for w in weights]
         return self._marginals[at, known]

@@ -51,6 +51,27 @@ class Document:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """An attribute of a drawn variable, where a sampled text shows it: `text[start:end]`.
+
+    Attributes:
+        table: where the variable was drawn. entry: which of its entries came.
+        values: what stands here with each entry of the table.
+        odds: the probability of each, given what the text had shown before; None if this variable
+            had been shown already, so that nothing was left to chance.
+        known: how many variables of the same draw had been shown.
+    """
+
+    start: int
+    end: int
+    table: str
+    entry: int
+    values: tuple[str, ...]
+    odds: tuple[float, ...] | None
+    known: int
+
+
+@dataclass(frozen=True)
 class Parse:
     """What the grammar makes of a text."""
 
@@ -121,13 +142,42 @@ class Grammar:
 
     def sample(self, rng: Any) -> Document:
         """Draw a document; `rng.random()` is the only thing asked of `rng`."""
+        run, genre = self._run(rng)
+        text = "".join(run.out)
+        return Document(text, run.logprob, genre, tuple(self._probes(text, run)))
+
+    def sample_shown(self, rng: Any) -> tuple[str, list[Shown]]:
+        """Draw the document that `sample` would draw, and tell where it shows what was drawn.
+
+        Only attributes of fixed text are told. The odds of a variable are exact, as long as no
+        attribute of it was shown that other entries share.
+        """
+        run, _ = self._run(rng)
+        ends = list(accumulate(map(len, run.out)))
+        drawn: dict[tuple[int, int], dict[int, int]] = {}  # by draw, the entries shown so far
+        found = []
+        for index, node, entry, draw in run.shown:
+            group = node.group
+            first = draw - group.slots.index(node.slot)  # those of one group are drawn in a row
+            shown = drawn.setdefault((id(group), first), {})
+            odds = None
+            if node.slot not in shown:
+                env = tuple(shown.get(slot, UNKNOWN) for slot in range(len(self._unknown)))
+                odds = tuple(group.marginal(node.slot, env))
+            found.append(Shown(
+                ends[index] - len(run.out[index]), ends[index], group.table.name, entry,
+                tuple(value.text for value in node.values), odds, len(shown),
+            ))  # fmt: skip
+            shown[node.slot] = entry
+        return "".join(run.out), found
+
+    def _run(self, rng: Any) -> tuple[Run, str]:
+        """One sampling, and the genre that it began with."""
         run = Run(rng, len(self._unknown))
         index = self.root.weights.draw(run.random)
         run.logprob += self.root.weights.logp[index]
         self.root.options[index].sample(run)
-        text = "".join(run.out)
-        probes = tuple(self._probes(text, run))
-        return Document(text, run.logprob, self.genres[index], probes)
+        return run, self.genres[index]
 
     def _probes(self, text: str, run: Run) -> Iterator[Probe]:
         ends = list(accumulate(map(len, run.out)))

@@ -206,6 +206,11 @@ DRAWN = {
         {"from scratch": [(n, 6 - n / 5 + n * n / 50) for n in range(1, 13)],
          "from chapter 6": [(n, 5 - n / 5 + n * n / 40) for n in range(1, 13)]},
         [(3, 5.042), (4, 4.985), (5, 5.053), (6, 5.215), (8, 5.637), (12, 6.724)],
+        [(n, 6 - n / 3) for n in range(1, 13)],
+    ),
+    stories.third_person: (
+        {"names": [f"N{k}" for k in range(32)], "odds": [0, 0, *[1 / 30] * 30], "said": "N7",
+         "before": [0.08, 0.02, *[0.03] * 30], "after": [0.001, 0.002, *[0.033] * 30]},
     ),
     stories.packing: (
         {way: {"logged": 3 - n / 10, "loss": 3.1 - n / 20} for n, way in enumerate(WAYS)},

@@ -6,9 +6,11 @@ One job: each function takes plain numbers and returns a finished `Plot` with it
 from collections.abc import Mapping, Sequence
 
 from gptlib.course.plotting import (
+    BLUE,
     COLORS,
     FAINT,
     INK,
+    VERMILION,
     Plot,
     figure,
     floor_line,
@@ -83,14 +85,18 @@ def _reached(points: Sequence[Mapping], name: str) -> str:
 def fairy_tales(
     curves: Mapping[str, Sequence[tuple[float, float]]],
     published: Sequence[tuple[float, float]] = (),
+    training: Sequence[tuple[float, float]] = (),
 ) -> Plot:
     """Draw loss by epoch, and mark each curve's best.
 
     Args:
         curves: (epoch, nats a token) by name, such as "from scratch" and "from chapter 6".
         published: the same of somebody else's run, at the epochs of which it is known.
+        training: the training loss of one run, a line without a best.
     """
     fig, ax = figure(height=3.8)
+    if training:
+        ax.plot(*zip(*training, strict=True), label="training", color=INK, linewidth=1.2)
     every = {**curves, **({"published": published} if published else {})}
     for color, (name, curve) in zip([*COLORS[: len(curves)], INK], every.items(), strict=False):
         line = "--" if name == "published" else "-"
@@ -107,6 +113,40 @@ def fairy_tales(
     return Plot(
         fig,
         f"Loss on stories by epoch; a large dot marks the best. {'; '.join(told)}.",
+    )
+
+
+def third_person(place: Mapping) -> Plot:
+    """Draw what may stand at one place of a story: by the text, by the grammar, by two models.
+
+    Args:
+        place: `example` of the record `story-odds`.
+    """
+    order = sorted(range(len(place["names"])), key=lambda k: (place["odds"][k] > 0, k))
+    names = [place["names"][k] for k in order]
+    rows = {
+        "the text": [float(name == place["said"]) for name in names],
+        "the grammar": [place["odds"][k] for k in order],
+        "the model before": [place["before"][k] for k in order],
+        "the model after": [place["after"][k] for k in order],
+    }
+    taken = sum(not odds for odds in place["odds"])
+    colors = [VERMILION] * taken + [BLUE] * (len(names) - taken)
+    fig, axes = panels(6.4, rows=4, sharex=True)
+    for ax, (name, shares) in zip(axes, rows.items(), strict=True):
+        ax.bar(range(len(names)), shares, color=colors)
+        ax.set_title(name)
+        top = 1 if name == "the text" else 1.3 * max(max(row) for row in list(rows.values())[1:])
+        ax.set_ylim(0, top)
+        ax.set_yticks([0, round(top / 1.3, 2) if top != 1 else 1])
+    axes[-1].set_xticks([])
+    axes[-1].set_xlabel(f"{taken} people who are there already, and {len(names) - taken} others")
+    given = {name: sum(shares[:taken]) for name, shares in rows.items()}
+    told = ", ".join(f"{name} {share:.1%}" for name, share in given.items())
+    return Plot(
+        fig,
+        f"Four rows of bars, one for each of {len(names)} names where a third person comes in. "
+        f"What each gives to the {taken} names that are taken: {told}.",
     )
 
 
