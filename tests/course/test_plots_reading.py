@@ -95,8 +95,8 @@ DRAWN = {
         {"q·k": [3.7, 2.8, 1.4, 0.6, 0.3], "q·k / √D": [3.7] * 5}, 4.16, "Alt.",
     ),
     attention.maps: (
-        {"equal weights": torch.ones(32, 32).tril() / 32, "learned": torch.eye(32)},
-        list("Ada took the key.\nAt dawn she mmm"[:32]), 27, "e of she", "Alt.",
+        {"equal weights": torch.ones(21, 21).tril() / 21, "learned": torch.eye(21)},
+        list("Ada moved the\nmm. She"[:21]), 20, "e of She", "Alt.",
     ),
     attention.speed: (SIZES, {"naive": [1, 5, 9, 80, 900], "fused": [1, 3, 6, 20, 90]}, "Alt."),
     bigram.pair_map: (np.eye(len(LETTERS)) * 0.5, LETTERS, [LETTERS[1] * 2]),

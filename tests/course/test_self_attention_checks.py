@@ -7,7 +7,7 @@ import torch
 from check_promises import CheckPromises
 
 from gptlib.course.self_attention import checks as attention
-from gptlib.course.self_attention import lab
+from gptlib.course.self_attention import checks_formula, lab
 from gptlib.model import naive_attention
 
 
@@ -69,10 +69,6 @@ def hands(*args, **kwargs):
 
 def dots(q, k):
     return q @ k.transpose(-2, -1)
-
-
-def normalized(w):
-    return w / w.sum(-1, keepdim=True)
 
 
 def last_move(attend, x, order):
@@ -177,8 +173,6 @@ RIGHT = [
     (attention.one_back, hands(30)),
     (attention.one_back, lambda: (torch.eye(2), turned(-30, 40))),
     (attention.one_back, lambda: [6 * turned(15, 1), 6 * turned(-15, 1)]),
-    (attention.causal_weights, normalized),
-    (attention.causal_weights, lambda w: masked(w.log()).softmax(-1)),
     (attention.shuffle_the_past, last_move),
     (attention.shuffle_the_past, lambda *args: last_move(*args).item()),
     (attention.find_the_leak, leaks),
@@ -205,17 +199,6 @@ WRONG = [
     (attention.one_back, "are W_Q and W_K finite", hands(30, loud=math.nan)),
     (attention.one_back, "two matrices in a tuple", lambda: turned(30)),
     (attention.one_back, "shape (2, 2) for W_K", lambda: (turned(30), torch.eye(3))),
-    (attention.causal_weights, "as they came", lambda w: w),
-    (attention.causal_weights, "softmax of weights", lambda w: masked(w).softmax(-1)),
-    (attention.causal_weights, "keepdim=True the sums", lambda w: w / w.sum(-1)),
-    (attention.causal_weights, "columns sum to 1", lambda w: w / w.sum(0)),
-    (attention.causal_weights, "all the weights together", lambda w: w / w.sum()),
-    (
-        attention.causal_weights,
-        "in equal parts",
-        lambda w: (w + (1 - w.sum(1, True)) / torch.arange(1, len(w) + 1)[:, None]).tril(),
-    ),
-    (attention.causal_weights, "kept for itself", lambda w: w + (1 - w.sum(1)).diag()),
     (attention.shuffle_the_past, "never called attend", lambda *args: 0),
     (attention.shuffle_the_past, "never called attend", lambda *args: 0.0),
     (attention.shuffle_the_past, "every row", every_row),
@@ -244,6 +227,83 @@ WRONG = [
 class TestAttention(CheckPromises):
     module, right = attention, RIGHT
     wrong = tuple((check, answer, words) for check, words, answer in WRONG)
+
+
+def hidden(S, T, late=1):
+    return torch.ones(S, T, dtype=torch.bool).triu(T - S + late)
+
+
+def written(scale=lambda q, k: q.size(-1) ** 0.5, hide=hidden, fill=-math.inf, dim=-1, after=False):
+    """A learner's `attention`, right as it stands; each argument spoils it in one way."""
+
+    def attend(q, k, v):
+        scores = q @ k.mT / scale(q, k)
+        future = hide(*scores.shape[-2:])
+        if after:
+            return scores.softmax(dim).masked_fill(future, 0) @ v
+        return scores.masked_fill(future, fill).softmax(dim) @ v
+
+    return attend
+
+
+def from_query_0(S, T, late=1):
+    return torch.ones(S, T, dtype=torch.bool).triu(late)
+
+
+def square(S, T):
+    return hidden(T, T)
+
+
+def by_loops(q, k, v):
+    (B, S, D), T = q.shape, k.size(1)
+    out = torch.zeros(B, S, v.size(-1))
+    for i in range(S):
+        seen = T - S + i + 1
+        scores = (k[:, :seen] * q[:, i : i + 1]).sum(-1) / math.sqrt(D)
+        out[:, i] = (scores.softmax(-1)[..., None] * v[:, :seen]).sum(1)
+    return out
+
+
+def renormalized(q, k, v):
+    w = (dots(q, k) / q.shape[-1] ** 0.5).softmax(-1).masked_fill(hidden(q.size(1), k.size(1)), 0)
+    return w / w.sum(-1, keepdim=True) @ v
+
+
+def root_of_tokens(q, k):
+    return k.size(-2) ** 0.5
+
+
+RIGHT_FORMULA = [written(), by_loops, renormalized]
+WRONG_FORMULA = [
+    ("not token 0", written(hide=from_query_0)),
+    ("each token is given", lambda q, k, v: torch.softmax(q @ k.mT, -1)),
+    ("no mask", written(hide=lambda S, T: torch.zeros(S, T, dtype=torch.bool))),
+    ("too late", written(after=True)),
+    ("too late", written(after=True, hide=from_query_0)),
+    ("set to 0", written(fill=0.0)),
+    ("set to 0", written(fill=0.0, hide=from_query_0)),
+    ("turned over", written(hide=lambda S, T: hidden(T, T).T[T - S :])),
+    ("turned over", written(hide=lambda S, T: hidden(T, T).T[:S])),
+    ("its successor", written(hide=lambda S, T: hidden(S, T, 2))),
+    ("may always see itself", written(hide=lambda S, T: hidden(S, T, 0))),
+    ("do not multiply it", lambda q, k, v: (q @ k.mT + math.inf * 0).softmax(-1) @ v),
+    ("not divided", written(scale=lambda q, k: 1)),
+    ("not divided", written(scale=lambda q, k: 1, hide=from_query_0)),
+    ("divided by D", written(scale=lambda q, k: q.size(-1))),
+    ("multiplied by", written(scale=lambda q, k: q.size(-1) ** -0.5)),
+    ("number of tokens", written(scale=root_of_tokens)),
+    ("down the columns", written(dim=-2)),
+    ("over the texts", written(dim=0)),
+    ("has to be (S, T)", lambda q, k, v: written(hide=square)(q, k, v)),
+    ("has to be (S, T)", lambda q, k, v: (q @ k.mT + hidden(k.size(1), k.size(1))) @ v),
+    ("turn the last two axes of k", lambda q, k, v: (q @ k).softmax(-1) @ v),
+]
+
+
+class TestFormula(CheckPromises):
+    module = checks_formula
+    right = tuple((checks_formula.attention, answer) for answer in RIGHT_FORMULA)
+    wrong = tuple((checks_formula.attention, answer, words) for words, answer in WRONG_FORMULA)
 
 
 VERDICT = {"ben": "k", "ivo": "safe", "nora": "vk", "sal": "q"}

@@ -1,4 +1,4 @@
-"""Checks of chapter 2's exercises: pieces, shuffled past, one place back, mended weights; its lab.
+"""Checks of chapter 2's exercises: shuffled past, one place back, two pieces; and of its lab.
 
 One job: compare a learner's function with the right one on small seeded cases, and name the
 misconception behind each of the usual wrong answers.
@@ -59,7 +59,7 @@ def _pieces(first: int, second: int, loud: float, lead: float, seed: int) -> tup
 
 
 def joined(fn: Callable[[Triple, Triple], Triple]) -> Result:
-    """Exercise 2.1: two pieces of a softmax average, each (m, s, a), to those of the whole row."""
+    """Exercise 2.4: two pieces of a softmax average, each (m, s, a), to those of the whole row."""
 
     def right(one: Triple, other: Triple) -> Triple:
         (m1, s1, a1), (m2, s2, a2) = one, other
@@ -158,7 +158,7 @@ def _kind(value: Any) -> str:
 
 
 def one_back(fn: Callable[[], tuple[Tensor, Tensor]]) -> Result:
-    """Exercise 2.3: W_Q and W_K, (2, 2) each, by which every hour looks at the hour before it."""
+    """Exercise 2.2: W_Q and W_K, (2, 2) each, by which every hour looks at the hour before it."""
     got = attempt(fn)
     if isinstance(got, Result):
         return got
@@ -201,72 +201,6 @@ def one_back(fn: Callable[[], tuple[Tensor, Tensor]]) -> Result:
     )
 
 
-def causal_weights(fn: Callable[[Tensor], Tensor]) -> Result:
-    """Exercise 2.4: weights (T, T) masked after the softmax to those masked before it."""
-
-    def right(w: Tensor) -> Tensor:
-        return w / w.sum(-1, keepdim=True)
-
-    def again(w: Tensor) -> Tensor:
-        return w.masked_fill(_future(w), -math.inf).softmax(-1)
-
-    def lying_down(w: Tensor) -> Tensor:
-        return w / w.sum(-1)
-
-    def spread(w: Tensor) -> Tensor:
-        """Share what is missing in equal parts among those who may be looked at."""
-        seen = torch.arange(1, len(w) + 1)[:, None]
-        return (w + (1 - w.sum(-1, keepdim=True)) / seen).tril()
-
-    def to_itself(w: Tensor) -> Tensor:
-        return w + torch.diag(1 - w.sum(-1))
-
-    cases = [(_random(4, 4).softmax(-1).tril(),), ((3 * _random(6, 6, seed=1)).softmax(-1).tril(),)]
-    return check(
-        fn,
-        cases=cases,
-        right=right,
-        wrongs=[
-            Wrong(
-                "these are her weights as they came, whose rows do not sum to 1: what is missing "
-                "from a row is what its divisor still tells of the future",
-                lambda w: w.tril(),
-            ),
-            Wrong(
-                "the softmax of weights is another softmax: it takes exp of what is exp already, "
-                "and makes all rows too even; her weights need another divisor and no second exp",
-                again,
-            ),
-            Wrong(
-                "a row was divided by the sum of another: without keepdim=True the sums lie down "
-                "as a row, and broadcasting spreads them over the columns",
-                lying_down,
-            ),
-            Wrong(
-                "the columns sum to 1, not the rows: a row is the token that looks, and it is the "
-                "rows that lost their share",
-                lambda w: w / w.sum(-2, keepdim=True),
-            ),
-            Wrong(
-                "all the weights together sum to 1: each row must do so by itself; sum over "
-                "dim=-1 with keepdim=True",
-                lambda w: w / w.sum(),
-            ),
-            Wrong(
-                "the rows sum to 1, but you shared out what was missing in equal parts: the mask "
-                "keeps the ratios in a row, so every weight of it grows by the same factor",
-                spread,
-            ),
-            Wrong(
-                "the rows sum to 1, but each token kept for itself what was missing: the mask "
-                "keeps the ratios in a row, so every weight of it grows by the same factor",
-                to_itself,
-            ),
-        ],
-        success="every row sums to 1 again, and the future's scores have canceled",
-    )
-
-
 class _Attend:
     """One small causal head on x (T, C), with or without an order of its own."""
 
@@ -301,7 +235,7 @@ def _noting(fn: Any, asked: list[bool]) -> Any:
 
 
 def shuffle_the_past(fn: Callable[[Callable, Tensor, Tensor], float]) -> Result:
-    """Exercise 2.2: how far the last output moves when the tokens before it change places."""
+    """Exercise 2.1: how far the last output moves when the tokens before it change places."""
 
     def shuffled(x: Tensor, order: Tensor) -> Tensor:
         return torch.cat([x[:-1][order], x[-1:]])

@@ -53,15 +53,16 @@ def one_query(words: Sequence[str], x: Tensor, q: Tensor, k: Tensor, v: Tensor) 
     """
     scores = q[-1] @ k.T  # (T,)
     weights = scores.softmax(-1)
-    products = weights * v[:, 0]
+    products = weights[:, None] * v
     d, left, height, names = Drawing(), 100, 28, 92
 
     def cells(y: float, values: Tensor, color: str, *, rows: Sequence[str] = ()) -> Grid:
-        """Draw values (T, channels), a column for each word; more of the color is more."""
+        """Draw values (T, channels), or one row of a square, a column for each word."""
         paint = by_value(values.max().item(), above=color, below=PAPER)
         table = values.reshape(len(words), -1).T.tolist()
         grid = d.matrix(left, y, table, cell=(56, height), paint=paint, rows=rows)
-        shape = "(" + ", ".join(map(str, values.shape)) + ")"
+        n = len(words)
+        shape = f"({n}, {values.size(1)})" if values.dim() > 1 else f"row of ({n}, {n})"
         d.text((left + 346, grid.row(-1).center[1]), shape, size=SMALL, color=FAINT, align="start")
         return grid
 

@@ -18,7 +18,6 @@ from gptlib.course.plotting import (
     figure,
     floor_line,
     label_ends,
-    letter_ticks,
     log_ticks,
     panels,
     words_beside,
@@ -105,7 +104,9 @@ def maps(
     small.set_xticks([])
     scale.set_yticks([])
     small.set_yticks([])
-    letter_ticks(large, names)
+    for axis in (large.xaxis, large.yaxis):
+        axis.set_ticks(range(len(names)), names)
+    large.tick_params(length=0, pad=3)
     large.set_xlabel("key: looked at")
     large.set_ylabel("query: looking")
     # A frame around one row, from its first key to itself, and its name beside it.
