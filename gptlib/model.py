@@ -172,7 +172,7 @@ class Block(nn.Module):
     Only what a sublayer reads is normed: x itself, and the gradient on its way back, pass through
     untouched. A norm of x + attn(x) would scale both at every layer (Xiong et al. 2020).
 
-    Derived in chapter 3, *Why did more of the same make it worse?*
+    Derived in chapter 3, *What will more of the same do?*
     """
 
     def __init__(self, config: GPTConfig) -> None:

@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from check_promises import CheckPromises
 
 from gptlib.course.learned_last import checks
@@ -37,20 +38,49 @@ def before(ids, found):
     return ids[found - 1] if found else -1
 
 
+def odds(one=lambda answer: answer.sum(), together=lambda p: sum(p)):
+    """One against many by way of probabilities, in 64 bits, where e to the −160 is a number."""
+
+    def answer(right, wrongs):
+        probabilities = [one(wrong.double()).exp() for wrong in wrongs]
+        return one(right.double()) - together(probabilities).log()
+
+    return answer
+
+
+def product(probabilities):
+    return torch.stack(probabilities).prod()
+
+
+def in_32_bits(right, wrongs):
+    return (right.sum().exp() / sum(wrong.sum().exp() for wrong in wrongs)).log()
+
+
+def spoiled(first=lambda share: share, second=lambda gap: gap):
+    def answer(gap, length, wanted):
+        return first(math.exp(-gap * length)), second(-math.log(wanted) / length)
+
+    return answer
+
+
 RIGHT = (
-    (checks.log_odds, lambda r, w: r.sum() - w.sum()),
+    (checks.log_odds, odds()),
     (checks.left_the_coin, left()),
     (checks.find_and_copy, copied()),
-    (checks.bill, lambda gap, length, possible: (gap * length, math.log(1 / possible))),
+    (checks.promised, spoiled()),
 )
 
 WRONG = (
-    (checks.log_odds, lambda r, w: r.mean() - w.mean(), "mean over characters"),
-    (checks.log_odds, lambda r, w: r[0] - w[0], "first character alone"),
-    (checks.log_odds, lambda r, w: w.sum() - r.sum(), "wrong minus right"),
-    (checks.log_odds, lambda r, w: r.exp().prod() - w.exp().prod(), "difference of probabilities"),
-    (checks.log_odds, lambda r, w: r.exp().prod() / w.exp().prod(), "ratio itself"),
-    (checks.log_odds, lambda r, w: (r.sum() - w.sum()) / math.log(2), "in bits"),
+    (checks.log_odds, odds(one=lambda answer: answer.mean()), "mean over characters"),
+    (checks.log_odds, odds(one=lambda answer: answer[0]), "first character alone"),
+    (checks.log_odds, odds(together=product), "logarithms of the wrong answers were added"),
+    (checks.log_odds, odds(together=lambda p: sum(p) / len(p)), "mean of the wrong answers:"),
+    (checks.log_odds, odds(together=lambda p: product(p) ** (1 / len(p))), "answers' logarithms"),
+    (checks.log_odds, odds(together=max), "likeliest wrong answer"),
+    (checks.log_odds, lambda r, w: -odds()(r, w), "wrong minus right"),
+    (checks.log_odds, lambda r, w: odds()(r, w).exp(), "ratio itself"),
+    (checks.log_odds, lambda r, w: odds()(r, w) / math.log(2), "in bits"),
+    (checks.log_odds, in_32_bits, "to float32"),
     (checks.left_the_coin, left(stays=False), "single lucky measurement"),
     (checks.left_the_coin, left(margin=0), "a coin does that"),
     (checks.left_the_coin, left(margin=0, stays=False), "two mistakes"),
@@ -68,13 +98,15 @@ WRONG = (
     (checks.find_and_copy, copied(say=before), "what stood before it"),
     (checks.find_and_copy, after_itself, "found itself"),
     (checks.find_and_copy, lambda ids: [-1, *copied()(ids)[:-1]], "one place late"),
-    (checks.bill, lambda gap, length, p: (gap * length, 1 - p), "a share and not a price"),
-    (checks.bill, lambda gap, length, p: (gap * length, -math.log(1 - p)), "wrong event"),
-    (checks.bill, lambda gap, length, p: (gap * length, -math.log2(p)), "in bits"),
-    (checks.bill, lambda gap, length, p: (gap * length, math.log(p)), "sign of the second"),
-    (checks.bill, lambda gap, length, p: (gap * length, -math.log(p) * length), "not multiply"),
-    (checks.bill, lambda gap, length, p: (gap * length, -math.log(p) / length), "not divide"),
-    (checks.bill, lambda gap, length, p: (gap, -math.log(p)), "for one character"),
+    (checks.promised, lambda g, n, w: (math.exp(-g), -math.log(w) / n), "is for one character: a"),
+    (checks.promised, lambda g, n, w: (1 - g * n, -math.log(w) / n), "nats are no share"),
+    (checks.promised, spoiled(first=lambda share: 1 - share), "may be impossible"),
+    (checks.promised, spoiled(first=lambda share: share ** math.log(2)), "not bits"),
+    (checks.promised, spoiled(first=lambda share: 1 / share), "above 1"),
+    (checks.promised, lambda g, n, w: (math.exp(-g * n), -math.log(w)), "whole document's"),
+    (checks.promised, lambda g, n, w: (math.exp(-g * n), -math.log(1 - w) / n), "of `wanted`"),
+    (checks.promised, lambda g, n, w: (math.exp(-g * n), (1 - w) / n), "shares out"),
+    (checks.promised, spoiled(second=lambda gap: -gap), "sign of the second"),
 )
 
 

@@ -1,7 +1,8 @@
 """Every exercise of chapter 3: the right answer passes, each mistake gets its own diagnosis."""
 
-import math
+from itertools import pairwise
 
+import pytest
 import torch
 import torch.nn.functional as F
 from check_promises import CheckPromises
@@ -9,40 +10,53 @@ from check_promises import CheckPromises
 from gptlib.course.multi_head import checks, checks_adamw
 
 
-def right_merge(y):
-    return y.transpose(1, 2).reshape(y.size(0), y.size(2), -1)
+def dealt(n, T, H):
+    """The rows of each head in which view leaves pieces of token n, by dealing them all out."""
+    owners = torch.arange(T).repeat_interleave(H).view(H, T)
+    return [t for head in owners.tolist() for t, owner in enumerate(head) if owner == n]
 
 
-def right_norm(x, gain, shift, eps=1e-5):
-    mean = x.mean(-1, keepdim=True)
-    variance = ((x - mean) ** 2).mean(-1, keepdim=True)
-    return gain * (x - mean) / (variance + eps).sqrt() + shift
+def marked(first):
+    return lambda n, T, H: "." * first(n, T, H) + "x" * (T - first(n, T, H))
 
 
-def norm_over(*dims):
-    def wrong(x, gain, shift, eps):
-        centered = x - x.mean(dims, keepdim=True)
-        return gain * centered / ((centered**2).mean(dims, keepdim=True) + eps).sqrt() + shift
+right_leaks = marked(lambda n, T, H: min(dealt(n, T, H)))
+
+
+def right_bends(answers):
+    weights = []
+    for k in range(len(answers) - 1):  # what the bends so far say at k + 1, and what is missing
+        so_far = answers[0] + sum(w * (k + 1 - bend) for bend, w in enumerate(weights))
+        weights.append(answers[k + 1] - so_far)
+    return weights
+
+
+def changes(values):
+    return [b - a for a, b in pairwise(values)]
+
+
+def right_fold(W, b, gain, shift):
+    return W @ torch.diag(gain), b + (W * shift).sum(1)
+
+
+def right_gradient(logits, targets):
+    logits = logits.clone().requires_grad_()
+    loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1)
+    return torch.autograd.grad(loss, logits)[0]
+
+
+def gradient(
+    p=lambda z: z.softmax(-1), pushed=lambda y: y >= 0, number=lambda y: (y >= 0).sum(), sign=1
+):
+    def wrong(z, y):
+        truth = F.one_hot(y.clamp(min=0), z.size(-1))
+        return sign * (p(z) - truth) * pushed(y)[..., None] / number(y)
 
     return wrong
 
 
-def norm_by(scale):
-    return lambda x, gain, shift, eps: gain * (x - x.mean(-1, keepdim=True)) / scale(x, eps) + shift
-
-
-def right_dropout(x, p, training, dice):
-    return torch.where(dice < p, torch.zeros_like(x), x / (1 - p)) if training else x
-
-
-def right_entropy(logits, targets):
-    logits = logits - logits.max(-1, keepdim=True).values
-    logprobs = logits - logits.exp().sum(-1, keepdim=True).log()
-    return -logprobs.gather(-1, targets[..., None]).mean()
-
-
-def flat_entropy(logits, targets):
-    return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+def everyone(y):
+    return torch.ones_like(y)
 
 
 def right_count(V, T, C, L):
@@ -85,71 +99,52 @@ right_adamw = adam()
 
 
 RIGHT = {
-    "merge_heads": right_merge,
-    "layer_norm": right_norm,
-    "dropout": right_dropout,
-    "cross_entropy": right_entropy,
+    "leaks": right_leaks,
+    "bends": right_bends,
+    "fold_norm": right_fold,
+    "loss_gradient": right_gradient,
     "count_parameters": right_count,
 }
 
 WRONG = [
-    ("merge_heads", lambda y: y.reshape(y.size(0), y.size(2), -1), "reshape alone"),
-    ("merge_heads", lambda y: y.permute(0, 2, 3, 1).flatten(2), "shuffled together"),
-    ("merge_heads", lambda y: y.mean(1), "averaged or summed"),
-    ("merge_heads", lambda y: y.sum(1), "averaged or summed"),
-    ("merge_heads", lambda y: y.transpose(1, 2), "still apart"),
-    ("layer_norm", norm_over(0), "over the batch"),
-    ("layer_norm", norm_over(1), "over time"),
-    ("layer_norm", norm_over(0, 1, 2), "one mean for the whole tensor"),
-    ("layer_norm", norm_by(lambda x, eps: (x.var(-1, keepdim=True) + eps).sqrt()), "unbiased"),
+    ("leaks", marked(lambda n, T, H: n), "without a leak"),
     (
-        "layer_norm",
-        norm_by(lambda x, eps: x.std(-1, unbiased=False, keepdim=True) + eps),
-        "outside the root",
+        "leaks",
+        lambda n, T, H: "".join("x" if t in dealt(n, T, H) else "." for t in range(T)),
+        "every later row of the same head",
     ),
+    ("leaks", marked(lambda n, T, H: dealt(n, T, H)[0]), "at all of its pieces"),
+    ("leaks", marked(lambda n, T, H: n % H), "one piece a token"),
     (
-        "layer_norm",
-        norm_by(lambda x, eps: x.var(-1, unbiased=False, keepdim=True) + eps),
-        "root is missing",
+        "leaks",
+        lambda n, T, H: right_leaks(n, T, H).translate(str.maketrans("x.", ".x")),
+        "wrong way round",
     ),
+    ("leaks", lambda n, T, H: right_leaks(n, T, H)[1:], "one a place"),
+    ("bends", changes, "change of slope"),
+    ("bends", lambda y: changes(changes(y)), "first bend is missing"),
+    ("bends", lambda y: y[1:], "answers themselves"),
+    ("bends", lambda y: [-w for w in right_bends(y)], "all signs turned"),
+    ("bends", lambda y: [0, *right_bends(y)[:-1]], "one bend too late"),
+    ("bends", lambda y: [*right_bends(y), 0], "one weight too many"),
+    ("fold_norm", lambda W, b, g, s: ((W.T * g).T, b + W @ s), "rows of W"),
+    ("fold_norm", lambda W, b, g, s: (W * g, b + s), "added to b as it is"),
+    ("fold_norm", lambda W, b, g, s: (W * g, b + (W * g) @ s), "counted twice"),
+    ("fold_norm", lambda W, b, g, s: (W * g, b), "b is as before"),
+    ("fold_norm", lambda W, b, g, s: (W, b + W @ s), "W is as before"),
+    ("fold_norm", lambda W, b, g, s: (W / g, b + W @ s), "divided by the gain"),
+    ("fold_norm", lambda W, b, g, s: W * g, "matrix alone"),
+    ("loss_gradient", gradient(number=lambda y: y.numel()), "over those that count"),
+    ("loss_gradient", gradient(pushed=everyone), "still pushes"),
+    ("loss_gradient", gradient(pushed=everyone, number=lambda y: y.numel()), "two mistakes"),
+    ("loss_gradient", gradient(number=lambda y: 1), "of the sum"),
+    ("loss_gradient", gradient(sign=-1), "the way down"),
+    ("loss_gradient", gradient(p=lambda z: z), "softmax first"),
+    ("loss_gradient", gradient(p=lambda z: z.softmax(1)), "another axis"),
+    ("loss_gradient", gradient(p=lambda z: z.log_softmax(-1)), "log-probability minus"),
     (
-        "layer_norm",
-        lambda x, g, b, eps: g * x / (x.var(-1, unbiased=False, keepdim=True) + eps).sqrt() + b,
-        "not subtracted",
-    ),
-    ("layer_norm", lambda x, g, b, eps: F.layer_norm(x, (4,), eps=eps), "gain and shift are"),
-    ("layer_norm", lambda x, g, b, eps: g * (F.layer_norm(x, (4,), eps=eps) + b), "multiplied by"),
-    ("layer_norm", lambda x, g, b, eps: (x - x.mean(-1)) / x.std(-1), "without keepdim"),
-    ("dropout", lambda x, p, t, u: x * (u >= p) if t else x, "not scaled"),
-    ("dropout", lambda x, p, t, u: x * (u >= p) / (1 - p), "stayed on at evaluation"),
-    ("dropout", lambda x, p, t, u: x * (u >= p), "two mistakes"),
-    ("dropout", lambda x, p, t, u: x * (u < p) / (1 - p) if t else x, "test dice >= p"),
-    ("dropout", lambda x, p, t, u: x * (u >= p) / (p or 1) if t else x, "divided by p"),
-    ("dropout", lambda x, p, t, u: x * (u >= p) if t else x * (1 - p), "paper of 2014"),
-    (
-        "cross_entropy",
-        lambda z, y: F.cross_entropy(z.flatten(0, 1), y.T.flatten()),
-        "column by column",
-    ),
-    (
-        "cross_entropy",
-        lambda z, y: F.cross_entropy(z.view(z.size(0), z.size(2), z.size(1)), y),
-        "cuts scores across tokens",
-    ),
-    ("cross_entropy", lambda z, y: flat_entropy(z.softmax(-1), y), "softmax twice"),
-    ("cross_entropy", lambda z, y: flat_entropy(z, y) * y.numel(), "sum over tokens"),
-    ("cross_entropy", lambda z, y: flat_entropy(z, y) / math.log(2), "in bits"),
-    ("cross_entropy", lambda z, y: -flat_entropy(z, y), "sign"),
-    (
-        "cross_entropy",
-        lambda z, y: -z.log_softmax(-1).gather(-1, y[..., None]).squeeze(-1),
-        "one loss a token",
-    ),
-    (
-        "cross_entropy",
-        lambda z, y: (
-            -(z.exp() / z.exp().sum(-1, keepdim=True)).log().gather(-1, y[..., None]).mean()
-        ),
+        "loss_gradient",
+        gradient(p=lambda z: z.exp() / z.exp().sum(-1, keepdim=True)),
         "overflowed",
     ),
     ("count_parameters", count_off(lambda V, T, C, L: V * C), "head was counted twice"),
@@ -163,22 +158,58 @@ WRONG = [
     ("count_parameters", count_off(lambda V, T, C, L: -6 * L * C * C), "widens to 4C"),
 ]
 
+
+def as_adamw(step, **settings):
+    """A test by comparison: three steps of a learner's own AdamW beside those of the suspect."""
+    settings = {"betas": (0.8, 0.99), "eps": 0.3, "decay": 0.5} | settings
+    rest = 0.1, *settings.values()
+    ours = theirs = (torch.tensor([2.0, -1.0]), torch.zeros(2), torch.zeros(2))
+    for t, g in enumerate(torch.tensor([[3.0, 0.5], [-1.0, 0.5], [0.0, 2.0]]), 1):
+        ours = right_adamw(ours[0], g, *ours[1:], t, *rest)
+        theirs = step(theirs[0], g, *theirs[1:], t, *rest)
+    return torch.allclose(ours[0], theirs[0], atol=1e-6)
+
+
+def all_but(words):
+    """A test that is right but for one impostor."""
+    (known,) = [step for name, step in checks_adamw._SUSPECTS.items() if words in name]
+    return lambda step: step is known or as_adamw(step)
+
+
 WRONG_ADAMW = [
-    (adam(hats=lambda m, v, t, b: (m, v)), "moments are not corrected"),
-    (adam(hats=lambda m, v, t, b: (m / (1 - b[0] ** t), v)), "m is corrected and v is"),
-    (adam(slope=lambda w, g, decay: g + decay * w, shrink=0), "L2 in Adam"),
-    (adam(size=lambda v, eps: (v + eps).sqrt()), "inside the root"),
-    (adam(size=lambda v, eps: v + eps), "root is missing"),
-    (adam(keep=0), "this slope alone"),
-    (adam(back=lambda m, v, hats: hats), "corrected twice"),
-    (lambda *case: right_adamw(*case[:6], case[6][::-1], *case[7:]), "changed places"),
-    (adam(square=abs), "not of its square"),
-    (adam(sign=-1), "uphill"),
-    (adam(shrink=0), "decay is missing"),
-    (adam(shrink=10), "a share of `decay`"),
-    (adam(hats=lambda m, v, t, b: hats(m, v, t + 1, b)), "no t + 1"),
-    (lambda *case: right_adamw(*case)[0], "weights alone"),
+    *[(all_but(words), words) for words in checks_adamw._SUSPECTS],
+    (lambda step: False, "refuses AdamW itself; try"),
+    (lambda step: as_adamw(step) and step is not checks_adamw._RIGHT[1], "allow for rounding"),
+    (lambda step: "yes", "expected True or False"),
 ]
+
+#: Each impostor, made by hand: what the check calls it, and which arguments of `adam` make it.
+IMPOSTORS = {
+    "does not correct the moments": adam(hats=lambda m, v, t, b: (m, v)),
+    "corrects m and not v": adam(hats=lambda m, v, t, b: (m / (1 - b[0] ** t), v)),
+    "adds the decay to the slope": adam(slope=lambda w, g, decay: g + decay * w, shrink=0),
+    "puts eps inside the root": adam(size=lambda v, eps: (v + eps).sqrt()),
+    "divides by v and not by its root": adam(size=lambda v, eps: v + eps),
+    "forgets the moments that it is given": adam(keep=0),
+    "hands back the corrected moments, to be corrected again": adam(back=lambda m, v, hats: hats),
+    "has its betas in each other's places": lambda *case: right_adamw(
+        *case[:6], case[6][::-1], *case[7:]
+    ),
+    "keeps the mean size of the slope as v, not of its square": adam(square=abs),
+    "goes uphill": adam(sign=-1),
+    "has no decay": adam(shrink=0),
+    "takes the whole decay off the weight, not lr times it": adam(shrink=10),
+    "corrects with t + 1": adam(hats=lambda m, v, t, b: hats(m, v, t + 1, b)),
+}
+
+
+@pytest.mark.parametrize("words", checks_adamw._SUSPECTS)
+def test_each_impostor_makes_the_mistake_that_it_is_named_for(words):
+    case = torch.ones(3), torch.tensor([3.0, -0.5, 0.0]), torch.ones(3) / 2, torch.ones(3)
+    rest = 3, 0.1, (0.8, 0.99), 0.3, 0.5
+    found, expected = (f(*case, *rest) for f in (checks_adamw._SUSPECTS[words], IMPOSTORS[words]))
+    for a, b in zip(found, expected, strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
 
 
 class TestTransformer(CheckPromises):
@@ -189,8 +220,8 @@ class TestTransformer(CheckPromises):
 
 class TestAdamW(CheckPromises):
     module = checks_adamw
-    right = ((checks_adamw.adamw, right_adamw),)
-    wrong = tuple((checks_adamw.adamw, answer, words) for answer, words in WRONG_ADAMW)
+    right = ((checks_adamw.is_adamw, as_adamw),)
+    wrong = tuple((checks_adamw.is_adamw, answer, words) for answer, words in WRONG_ADAMW)
 
 
 def test_the_reference_of_adamw_is_torchs():

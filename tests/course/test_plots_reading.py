@@ -42,7 +42,7 @@ PIXELS = np.arange(64) % 17
 TABLE = np.eye(10, dtype=int) * 30 + (np.arange(100).reshape(10, 10) % 7 == 3)
 LOG = [{"step": n, "loss": loss} for n, loss in enumerate(FALL)]
 POINTS = [
-    {"val": 0.5 + 2 * 0.7**n}
+    {"val": 0.5 + 2 * 0.7**n, "step": 500 * n}
     | {
         name: {"accuracy": min(1, 0.5 + k * n / 60), "log_ratio": (k + 1) * n / 6}
         for k, name in enumerate(learned_last.PROBES)

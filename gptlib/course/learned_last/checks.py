@@ -12,47 +12,77 @@ from torch import Tensor
 from gptlib.course.checking import Result, Wrong, check
 
 
-def log_odds(fn: Callable[[Tensor, Tensor], Tensor]) -> Result:
-    """Check `fn(right, wrong)`: log-probabilities by character -> nats between two answers."""
+def log_odds(fn: Callable[[Tensor, Sequence[Tensor]], Tensor]) -> Result:
+    """Check `fn(right, wrongs)`: log-probabilities by character -> nats, one against all others."""
 
-    def right(right: Tensor, wrong: Tensor) -> Tensor:
-        return right.sum() - wrong.sum()
+    def against(
+        one: Callable[[Tensor], Tensor] = torch.sum,
+        together: Callable[[Tensor], Tensor] = lambda sums: sums.logsumexp(0),
+    ) -> Callable[[Tensor, Sequence[Tensor]], Tensor]:
+        def answer(right: Tensor, wrongs: Sequence[Tensor]) -> Tensor:
+            return one(right) - together(torch.stack([one(wrong) for wrong in wrongs]))
 
+        return answer
+
+    def overflowed(got: Tensor, right: Tensor, wrongs: Sequence[Tensor]) -> bool:
+        return not bool(torch.isfinite(torch.as_tensor(got)).all())
+
+    three = [torch.tensor([-3.0, -0.45]), torch.tensor([-1.2]), torch.tensor([-0.8, -0.9, -0.3])]
     return check(
         fn,
         cases=[
-            (torch.tensor([-0.5, -0.1, -0.2]), torch.tensor([-3.0, -0.45])),
-            (torch.tensor([-2.5]), torch.tensor([-0.7, -0.1, -0.6, -0.2])),
+            (torch.tensor([-0.5, -0.1, -0.2]), three),
+            (torch.tensor([-2.5]), [torch.tensor([-0.7, -0.1, -0.6, -0.2])]),
+            (torch.full((30,), -5.0), [torch.full((40,), -4.0), torch.full((31,), -5.2)]),
         ],
-        right=right,
+        right=against(),
         wrongs=[
             Wrong(
                 "a mean over characters: the longer answer is let off; an answer's probability is "
                 "the product over all its characters, so sum the logarithms",
-                lambda right, wrong: right.mean() - wrong.mean(),
+                against(torch.mean),
             ),
             Wrong(
                 "the first character alone was compared: the model has to say all of the answer",
-                lambda right, wrong: right[0] - wrong[0],
+                against(lambda answer: answer[0]),
+            ),
+            Wrong(
+                "the logarithms of the wrong answers were added up: that is the probability that "
+                "all of them come; one or another has the sum of the probabilities",
+                against(together=torch.sum),
+            ),
+            Wrong(
+                "the mean of the wrong answers: together they have the sum of their probabilities",
+                against(together=lambda sums: sums.logsumexp(0) - math.log(len(sums))),
+            ),
+            Wrong(
+                "the mean of the wrong answers' logarithms: sum their probabilities instead",
+                against(together=torch.mean),
+            ),
+            Wrong(
+                "only the likeliest wrong answer was counted: all of them stand against the right "
+                "one",
+                against(together=torch.max),
             ),
             Wrong(
                 "wrong minus right: a model that knows should come out above zero",
-                lambda r, w: right(w, r),
-            ),
-            Wrong(
-                "a difference of probabilities: keep the logarithms, whose difference is in nats",
-                lambda right, wrong: right.sum().exp() - wrong.sum().exp(),
+                lambda right, wrongs: -against()(right, wrongs),
             ),
             Wrong(
                 "that is the ratio itself: its logarithm was asked for, the difference of the sums",
-                lambda r, w: right(r, w).exp(),
+                lambda right, wrongs: against()(right, wrongs).exp(),
             ),
             Wrong(
                 "in bits: this book counts in nats",
-                lambda r, w: right(r, w) / math.log(2),
+                lambda right, wrongs: against()(right, wrongs) / math.log(2),
+            ),
+            Wrong(
+                "a probability of e to the minus 150 is 0 to float32: stay with logarithms, as "
+                "log-sum-exp does",
+                when=overflowed,
             ),
         ],
-        success="0 is a coin, and each nat above it makes the right answer 2.7 times as likely",
+        success="0 is as much as all others together; each nat above it is a factor of 2.7",
     )
 
 
@@ -178,14 +208,17 @@ def find_and_copy(fn: Callable[[Sequence[int]], list[int]]) -> Result:
     )
 
 
-def bill(fn: Callable[[float, float, float], tuple[float, float]]) -> Result:
-    """Check `fn(gap, length, possible)`: nats a document above the floor, and of them for what."""
+def promised(fn: Callable[[float, float, float], tuple[float, float]]) -> Result:
+    """Check `fn(gap, length, wanted)`: the least share of possible documents, the gap for one."""
 
-    def right(gap: float, length: float, possible: float) -> tuple[float, float]:
-        return gap * length, -math.log(possible)
+    def right(gap: float, length: float, wanted: float) -> tuple[float, float]:
+        return math.exp(-gap * length), -math.log(wanted) / length
 
-    def second(price: Callable[[float, float], float]) -> Callable[..., tuple[float, float]]:
-        return lambda gap, length, possible: (gap * length, price(length, possible))
+    def first(share: Callable[[float, float], float]) -> Callable[..., tuple[float, float]]:
+        return lambda gap, length, wanted: (share(gap, length), right(gap, length, wanted)[1])
+
+    def second(needed: Callable[[float, float], float]) -> Callable[..., tuple[float, float]]:
+        return lambda gap, length, wanted: (right(gap, length, wanted)[0], needed(length, wanted))
 
     return check(
         fn,
@@ -193,34 +226,43 @@ def bill(fn: Callable[[float, float, float], tuple[float, float]]) -> Result:
         right=right,
         wrongs=[
             Wrong(
-                "that is a share and not a price: what has probability p costs -ln p",
-                second(lambda length, possible: 1 - possible),
-            ),
-            Wrong(
-                "the price of the wrong event: the model gave `possible` of its probability to "
-                "documents that can be, so each of these costs -ln(possible) too much",
-                second(lambda length, possible: -math.log(1 - possible)),
-            ),
-            Wrong(
-                "the second number is in bits: this book counts in nats",
-                second(lambda length, possible: -math.log2(possible)),
-            ),
-            Wrong(
-                "the sign of the second number: a logarithm of a share is negative, a price is not",
-                second(lambda length, possible: math.log(possible)),
-            ),
-            Wrong(
-                "the share belongs to a whole document already: do not multiply by the characters",
-                second(lambda length, possible: -length * math.log(possible)),
-            ),
-            Wrong(
-                "the second number is a document's: do not divide by its characters",
-                second(lambda length, possible: -math.log(possible) / length),
-            ),
-            Wrong(
                 "the gap is for one character: a document pays it for every one of its characters",
-                lambda gap, length, possible: (gap, -math.log(possible)),
+                first(lambda gap, length: math.exp(-gap)),
+            ),
+            Wrong(
+                "nats are no share: what has probability p costs -ln p, so n nats buy e to the "
+                "minus n",
+                first(lambda gap, length: 1 - gap * length),
+            ),
+            Wrong(
+                "that is the share which may be impossible; the possible ones were asked for",
+                first(lambda gap, length: 1 - math.exp(-gap * length)),
+            ),
+            Wrong(
+                "nats and not bits: powers of e",
+                first(lambda gap, length: 2 ** (-gap * length)),
+            ),
+            Wrong(
+                "a share above 1: the sign of the exponent",
+                first(lambda gap, length: math.exp(gap * length)),
+            ),
+            Wrong(
+                "the second number is a whole document's: a gap is for one character",
+                second(lambda length, wanted: -math.log(wanted)),
+            ),
+            Wrong(
+                "the second number asks for the impossible share: take the logarithm of `wanted`",
+                second(lambda length, wanted: -math.log(1 - wanted) / length),
+            ),
+            Wrong(
+                "the second number shares out 1 - wanted over the characters; the price of keeping "
+                "a share is the logarithm of it",
+                second(lambda length, wanted: (1 - wanted) / length),
+            ),
+            Wrong(
+                "the sign of the second number: a logarithm of a share is negative, a gap is not",
+                second(lambda length, wanted: math.log(wanted) / length),
             ),
         ],
-        success="what a document costs too much, and how much of that went to impossible ones",
+        success="what the last nats allow at worst, and how few would be few enough",
     )

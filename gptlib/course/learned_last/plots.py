@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from gptlib.course.plotting import (
     COLORS,
     FAINT,
-    INK,
     SMALL,
     Plot,
     figure,
@@ -18,13 +17,16 @@ from gptlib.course.plotting import (
 )
 
 PROBES = ("spelling", "agreement", "pronoun", "promise")
+STRETCH = (4500, 6500)  # the steps between which pronoun and promise arrive
 
 
 def probes(points: Sequence[Mapping], floor: float) -> Plot:
     """Draw the four probes against loss as training goes on: accuracy, and log-odds.
 
+    The stretch in which two abilities arrive at once, from step 4,500 to 6,500, is shaded.
+
     Args:
-        points: one a step, with `val` and, for each name in `PROBES`, `accuracy` and `log_ratio`.
+        points: one a `step`, with `val` and, for each name in `PROBES`, `accuracy` and `log_ratio`.
         floor: the loss that no model can beat on the validation text.
     """
     fig, (above, below) = panels(6.0, rows=2, sharex=True)
@@ -37,9 +39,31 @@ def probes(points: Sequence[Mapping], floor: float) -> Plot:
     below.axhline(0, color=FAINT, linewidth=0.8)
     above.set_ylabel("accuracy (share of pairs)")
     below.set_ylabel("log p(right) − log p(wrong), nats")
+    stretch = [point["val"] - floor for point in points if point["step"] in STRETCH]
     for ax in (above, below):
         log_ticks(ax, "x")
+        if len(stretch) == 2:
+            ax.axvspan(*stretch, color=FAINT, alpha=0.25, linewidth=0)
+    if len(stretch) == 2:
+        for at, step, side in zip(stretch, STRETCH, ("right", "left"), strict=True):
+            words = f"step {step:,}" if side == "right" else f"{step:,}"
+            above.annotate(words, (at, 1.0), (0, 10), xycoords=("data", "data"),
+                           textcoords="offset points", ha=side, fontsize=SMALL)  # fmt: skip
+        above.set_ylim(top=1.1)
     below.invert_xaxis()
+    for n, name in enumerate(PROBES):
+        rise = next(
+            (x for x, point in zip(distance, points, strict=True) if point[name]["accuracy"] > 0.6),
+            distance[-1],
+        )
+        early = n < 2  # the first two are named on the left of their rise, the others on the right
+        at = rise if early else min(rise, stretch[-1]) if stretch else rise
+        above.annotate(
+            name, (at, (0.8, 0.68, 0.72, 0.63)[n]), ((-24, -8, 16, 16)[n], 0),
+            textcoords="offset points", ha="right" if early else "left",
+            color=above.get_lines()[n].get_color(), fontsize=SMALL,
+        )  # fmt: skip
+    above.set_yticks([0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
     below.set_xlabel("loss − floor (nats per character)")
     label_ends(below)
     last = ", ".join(f"{name} {points[-1][name]['accuracy']:.2f}" for name in PROBES)
@@ -84,12 +108,10 @@ def accuracy_by_distance(models: Mapping[str, Mapping[str, Sequence[tuple]]]) ->
         ax.annotate(model, end, (8, -3), textcoords="offset points",
                     color=color, fontsize=SMALL, annotation_clip=False)  # fmt: skip
     ax.axhline(0.5, color=FAINT, linewidth=0.8)
-    ax.annotate("a coin", (1.75, 0.5), (0, 4), textcoords="offset points", ha="center",
-                fontsize=SMALL, color=INK)  # fmt: skip
     ax.set_xticks(list(ticks), [label.replace("–", "–\n") for label in ticks.values()])
     ax.set_xlim(-0.45, max(ticks) + 1.3)
     ax.set_ylim(0.2, 1.16)
-    ax.set_yticks([0.2, 0.4, 0.6, 0.8, 1.0])
+    ax.set_yticks([0.25, 0.5, 0.75, 1.0], ["0.25", "a coin", "0.75", "1.00"])
     ax.set_xlabel("distance to the last mention (characters)")
     ax.set_ylabel("accuracy (share of pairs)")
     return Plot(fig, "Accuracy by distance. " + "; ".join(told) + ".")

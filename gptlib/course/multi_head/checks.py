@@ -1,9 +1,10 @@
-"""Chapter 3's exercises: heads put back together, layer norm, dropout, cross-entropy, parameters.
+"""Chapter 3's exercises: a leak, bends, a norm folded away, the loss's gradient, parameters.
 
 One job: each function checks one exercise and names the mistake that explains a wrong answer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -16,211 +17,217 @@ def _normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def merge_heads(fn: Callable[[Tensor], Tensor]) -> Result:
-    """Check `fn(y)`: the heads' answers y (B, H, T, D) put side by side, (B, T, H * D)."""
+def leaks(fn: Callable[[int, int, int], str]) -> Result:
+    """Check `fn(n, T, H)`: which of T places move with token n where H heads are cut by view."""
+
+    def rows(n: int, T: int, H: int) -> list[int]:
+        return [(n * H + piece) % T for piece in range(H)]
+
+    def marks(places: Callable[[int, int, int], Sequence[int]]) -> Callable[..., str]:
+        def answer(n: int, T: int, H: int) -> str:
+            moved = places(n, T, H)
+            return "".join("x" if t in moved else "." for t in range(T))
+
+        return answer
+
+    def later(first: Callable[[int, int, int], int]) -> Callable[..., str]:
+        return marks(lambda n, T, H: range(first(n, T, H), T))
+
     return check(
         fn,
-        cases=[(_normal(2, 3, 5, 4),), (_normal(1, 2, 3, 2, seed=1),)],
-        right=lambda y: y.transpose(1, 2).flatten(2),
+        cases=[(n, T, H) for T, H in ((8, 4), (6, 4), (9, 2), (5, 5)) for n in range(T)],
+        right=later(lambda n, T, H: min(rows(n, T, H))),
         wrongs=[
             Wrong(
-                "reshape alone: the shape is right, but a row now holds one head at several "
-                "times, so the past sees the future; bring T in front of H first",
-                lambda y: y.reshape(y.size(0), y.size(2), -1),
+                "so it would be without a leak: everything from the changed token on; count off "
+                "the tokens' pieces row by row instead, H a token and T a head",
+                later(lambda n, T, H: n),
             ),
             Wrong(
-                "the heads are shuffled together channel by channel; all D channels of head 1 "
-                "come first, then all of head 2: H before D in the last two axes",
-                lambda y: y.permute(0, 2, 3, 1).flatten(2),
+                "these are the rows in which pieces of the token lie; the mask lets every later "
+                "row of the same head read them too",
+                marks(rows),
             ),
             Wrong(
-                "the heads were averaged or summed: each head keeps its own channels",
-                when=lambda got, y: got.shape == (y.size(0), y.size(2), y.size(3)),
+                "a token may begin in the last rows of one head and go on in the first of the "
+                "next: look at all of its pieces, not at the first one alone",
+                later(lambda n, T, H: n * H % T),
             ),
             Wrong(
-                "H and T changed places but the last two axes are still apart: flatten (H, D)",
-                lambda y: y.transpose(1, 2),
+                "one piece a token: with D channels a row, each token fills H rows",
+                later(lambda n, T, H: n % H),
+            ),
+            Wrong(
+                "the marks are the wrong way round: x is for what moved",
+                lambda n, T, H: "".join("." if t >= min(rows(n, T, H)) else "x" for t in range(T)),
+            ),
+            Wrong(
+                "T marks are due, one a place",
+                when=lambda got, n, T, H: isinstance(got, str) and len(got) != T,
             ),
         ],
-        success="every token has its H answers side by side, head 1 first",
+        success="where a token's pieces end up decides who reads it, whatever the mask says",
     )
 
 
-def layer_norm(fn: Callable[[Tensor, Tensor, Tensor, float], Tensor]) -> Result:
-    """Check `fn(x, gain, shift, eps)`: x (B, T, C) normalized over its C channels."""
+def bends(fn: Callable[[Sequence[float]], Sequence[float]]) -> Result:
+    """Check `fn(answers)`: weights of bends at 0, 1, ... that sum to the answers at each count."""
 
-    def right(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
-        return F.layer_norm(x, x.shape[-1:], gain, shift, eps)
+    def slopes(y: Sequence[float]) -> list[float]:
+        return [after - before for before, after in pairwise(y)]
 
-    def over(*dims: int) -> Callable[..., Tensor]:
-        def wrong(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
-            variance = x.var(dims, unbiased=False, keepdim=True)
-            return gain * (x - x.mean(dims, keepdim=True)) / (variance + eps).sqrt() + shift
+    def right(y: Sequence[float]) -> list[float]:
+        return slopes([0.0, *slopes(y)])
 
-        return wrong
-
-    def unbiased(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
-        variance = x.var(-1, unbiased=True, keepdim=True)
-        return gain * (x - x.mean(-1, keepdim=True)) / (variance + eps).sqrt() + shift
-
-    def outside(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
-        deviation = x.std(-1, unbiased=False, keepdim=True)
-        return gain * (x - x.mean(-1, keepdim=True)) / (deviation + eps) + shift
-
-    def no_root(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
-        variance = x.var(-1, unbiased=False, keepdim=True)
-        return gain * (x - x.mean(-1, keepdim=True)) / (variance + eps) + shift
-
-    def not_centered(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
-        variance = x.var(-1, unbiased=False, keepdim=True)
-        return gain * x / (variance + eps).sqrt() + shift
-
-    def shift_first(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
-        return gain * (bare(x, gain, shift, eps) + shift)
-
-    def lying_down(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
-        return gain * (x - x.mean(-1)) + shift
-
-    def bare(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
-        return F.layer_norm(x, x.shape[-1:], eps=eps)
-
-    gain, shift = 1 + _normal(4, seed=2) / 2, _normal(4, seed=3)
     return check(
         fn,
-        # A large eps makes its place visible.
-        cases=[(2 + 3 * _normal(2, 3, 4), gain, shift, 0.5), (_normal(2, 3, 4), gain, shift, 1e-5)],
+        cases=[([0.0, 1.0, 1.0, 4.0, 2.0],), ([0.0, -2.0, 0.5],), ([3.0, 3.0, 5.0, 1.0],)],
         right=right,
         wrongs=[
             Wrong(
-                "normalized over the batch: a sentence now depends on its neighbors in the "
-                "batch; take mean and variance over the last axis, the channels",
-                over(0),
+                "these are the slopes between the counts; a channel goes on rising once it has "
+                "bent, so each new one has to make up for the ones before: the change of slope",
+                slopes,
             ),
             Wrong(
-                "normalized over time: the mean includes tokens that come later, so the future "
-                "leaks; take mean and variance over the last axis, the channels",
-                over(1),
+                "the first bend is missing: before the count 0 the slope is 0, so the channel that "
+                "bends there gets the whole first slope",
+                lambda y: slopes(slopes(y)),
             ),
             Wrong(
-                "one mean for the whole tensor: each token needs its own, over its C channels",
-                over(0, 1, 2),
+                "the answers themselves: what a channel adds at one count it adds to later ones "
+                "too",
+                lambda y: list(y[1:]),
             ),
             Wrong(
-                "unbiased variance (divided by C - 1): layer norm describes these C numbers and "
-                "estimates nothing, so it divides by C; pass unbiased=False",
-                unbiased,
-            ),
-            Wrong("eps stands outside the root: it is added to the variance, not to √", outside),
-            Wrong("divided by the variance: the root is missing", no_root),
-            Wrong("the mean was not subtracted before the division", not_centered),
-            Wrong(
-                "without keepdim=True the means of (B, T) tokens are short of an axis, and meet "
-                "the wrong numbers or none: keep the last axis, of length 1",
-                lying_down,
+                "with all signs turned: new slope minus old slope",
+                lambda y: [-weight for weight in right(y)],
             ),
             Wrong(
-                "the shift was multiplied by the gain: first times the gain, then plus the shift",
-                shift_first,
+                "each weight stands one bend too late: the channel that bends at k changes the "
+                "slope between k and k + 1",
+                lambda y: [0.0, *right(y)[:-1]],
             ),
-            Wrong("gain and shift are missing: multiply by one, add the other", bare),
+            Wrong(
+                "one weight too many: the last count needs no bend, nothing lies beyond it",
+                when=lambda got, y: isinstance(got, list) and len(got) == len(y),
+            ),
         ],
-        success="mean 0 and variance 1 in each token, then gain and shift, as torch's",
+        success="any answers at all, with a bend between each two of them",
     )
 
 
-def dropout(fn: Callable[[Tensor, float, bool, Tensor], Tensor]) -> Result:
-    """Check `fn(x, p, training, dice)`: dice in [0, 1); a number falls where its die is < p."""
+def fold_norm(fn: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]) -> Result:
+    """Check `fn(W, b, gain, shift)`: W (A, C) and b (A,) of a layer that reads a bare norm."""
 
-    def right(x: Tensor, p: float, training: bool, dice: Tensor) -> Tensor:
-        return x * (dice >= p) / (1 - p) if training else x
+    def right(W: Tensor, b: Tensor, gain: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+        return W * gain, b + W @ shift
 
-    x = 1 + _normal(4, 5).abs()
-    dice = torch.rand(4, 5, generator=torch.Generator().manual_seed(4))
+    def case(seed: int) -> tuple[Tensor, ...]:  # A = C, so that a mistake has an answer
+        return _normal(16, 16, seed=seed), *_normal(3, 16, seed=seed + 1)
+
     return check(
         fn,
-        cases=[(x, 0.25, True, dice), (x, 0.25, False, dice), (x, 0.0, True, dice)],
+        cases=[case(0), case(2)],
         right=right,
         wrongs=[
             Wrong(
-                "the survivors were not scaled by 1 / (1 - p): the layer's output shrinks in "
-                "training and jumps back at evaluation",
-                lambda x, p, training, dice: x * (dice >= p) if training else x,
+                "the gain went to the rows of W, which are its outputs; it belongs to the inputs, "
+                "so column c of W is multiplied by g_c",
+                lambda W, b, gain, shift: (W * gain[:, None], b + W @ shift),
             ),
             Wrong(
-                "dropout stayed on at evaluation: with training=False, return x as it is",
-                lambda x, p, training, dice: right(x, p, True, dice),
+                "the shift was added to b as it is; it passes through the matrix before it gets "
+                "there: b + W @ shift",
+                lambda W, b, gain, shift: (W * gain, b + shift),
             ),
             Wrong(
-                "on at evaluation, and no 1 / (1 - p) in training: two mistakes",
-                lambda x, p, training, dice: x * (dice >= p),
+                "the gain was counted twice: the shift comes after the gain, so it meets the old "
+                "W, not the new one",
+                lambda W, b, gain, shift: (W * gain, b + (W * gain) @ shift),
             ),
             Wrong(
-                "p is the share that falls, and this keeps that share: test dice >= p",
-                lambda x, p, training, dice: x * (dice < p) / (1 - p) if training else x,
+                "b is as before: a constant push on every input arrives at the outputs as well",
+                lambda W, b, gain, shift: (W * gain, b),
             ),
             Wrong(
-                "divided by p: the survivors are a share of 1 - p, so divide by 1 - p",
-                lambda x, p, training, dice: x * (dice >= p) / p if training and p else x,
+                "W is as before: without the gain its inputs are smaller or larger by g_c",
+                lambda W, b, gain, shift: (W, b + W @ shift),
             ),
             Wrong(
-                "scaled at evaluation, as in the paper of 2014: here the training side divides "
-                "by 1 - p, and evaluation leaves x alone",
-                lambda x, p, training, dice: x * (dice >= p) if training else x * (1 - p),
+                "divided by the gain: the layer has to do what the norm no longer does, not undo "
+                "it",
+                lambda W, b, gain, shift: (W / gain, b + W @ shift),
+            ),
+            Wrong(
+                "the matrix alone came back: its bias changes too",
+                when=lambda got, W, *_: isinstance(got, Tensor) and got.shape == W.shape,
             ),
         ],
-        success="in training the mean is kept, at evaluation nothing happens",
+        success="the layer does the norm's last two steps itself, and nobody can tell",
     )
 
 
-def cross_entropy(fn: Callable[[Tensor, Tensor], Tensor]) -> Result:
-    """Check `fn(logits, targets)`: logits (B, T, V), targets (B, T); mean nats, a scalar."""
+def loss_gradient(fn: Callable[[Tensor, Tensor], Tensor]) -> Result:
+    """Check `fn(logits, targets)`: (B, T, V) and (B, T), -1 where nothing counts -> (B, T, V)."""
 
-    def right(logits: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+    def part(
+        truth: float = 1.0,
+        share: Callable[[Tensor, Tensor], Tensor] = lambda z, y: z.softmax(-1),
+        by: Callable[[Tensor], float] = lambda y: float((y >= 0).sum()),
+        masked: bool = True,
+    ) -> Callable[[Tensor, Tensor], Tensor]:
+        def answer(logits: Tensor, targets: Tensor) -> Tensor:
+            y = F.one_hot(targets.clamp(min=0), logits.size(-1))
+            counts = (targets >= 0).unsqueeze(-1) if masked else 1
+            return (share(logits, targets) - truth * y) * counts / by(targets)
 
-    def viewed(logits: Tensor, targets: Tensor) -> Tensor:
-        B, T, V = logits.shape
-        return F.cross_entropy(logits.reshape(B, V, T), targets)
+        return answer
 
-    def probabilities(logits: Tensor, targets: Tensor) -> Tensor:
-        return right(logits.softmax(-1), targets)
+    def uphill(logits: Tensor, targets: Tensor) -> Tensor:
+        return -part()(logits, targets)
 
     def overflowed(got: Tensor, logits: Tensor, targets: Tensor) -> bool:
         return not bool(torch.isfinite(torch.as_tensor(got)).all())
 
-    targets = torch.tensor([[0, 2, 4], [1, 1, 3]])
-    shifted = 3 * _normal(2, 3, 5) + 200.0  # exp(200) is infinite in float32
+    targets = torch.tensor([[0, 2, -1], [-1, 1, 3]])
+    all_count = torch.tensor([[1, 0, 4], [2, 2, 3]])
+    shifted = 3 * _normal(2, 3, 5, seed=6) + 200.0  # exp(200) is infinite in float32
     return check(
         fn,
-        cases=[(3 * _normal(2, 3, 5), targets), (shifted, targets)],
-        right=right,
+        cases=[
+            (3 * _normal(2, 3, 5), targets),
+            (_normal(2, 3, 5, seed=7), all_count),
+            (shifted, targets),
+        ],
+        right=part(),
         wrongs=[
             Wrong(
-                "logits and targets were flattened differently: the targets went column by "
-                "column, so predictions are marked against other tokens' answers",
-                lambda logits, targets: right(logits, targets.T.reshape(targets.shape)),
+                "divided by all B * T tokens: the mean is over those that count",
+                part(by=lambda y: float(y.numel())),
             ),
             Wrong(
-                "logits and targets were flattened differently: reshaping (B, T, V) to (B, V, T) "
-                "cuts scores across tokens; transpose, or flatten B and T",
-                viewed,
+                "a token that does not count still pushes: its V numbers are all 0, since no logit "
+                "of its own changes the loss",
+                part(masked=False),
             ),
             Wrong(
-                "softmax twice: cross-entropy got probabilities where it wants logits",
-                probabilities,
+                "all tokens push and the mean is over all: two mistakes",
+                part(masked=False, by=lambda y: float(y.numel())),
             ),
-            Wrong("that is the sum over tokens; divide by B * T", lambda z, y: 6 * right(z, y)),
+            Wrong("that is the gradient of the sum; the loss is a mean", part(by=lambda y: 1.0)),
+            Wrong("truth minus probability: that is the way down, not the gradient", uphill),
             Wrong(
-                "in bits: the logarithm is to base 2, and this book counts in nats",
-                lambda z, y: right(z, y) / torch.log(torch.tensor(2.0)),
-            ),
-            Wrong(
-                "the sign is missing: a loss is minus the log-probability",
-                lambda z, y: -right(z, y),
+                "logit minus truth: softmax first",
+                part(share=lambda z, y: z),
             ),
             Wrong(
-                "one loss a token: take the mean over all B * T",
-                when=lambda got, z, y: torch.as_tensor(got).numel() == y.numel(),
+                "the softmax ran over another axis than the V scores of one token",
+                part(share=lambda z, y: z.softmax(1)),
+            ),
+            Wrong(
+                "log-probability minus truth: the gradient has the probability itself",
+                part(share=lambda z, y: z.log_softmax(-1)),
             ),
             Wrong(
                 "exp overflowed on large logits: subtract each row's maximum first; the "
@@ -228,8 +235,7 @@ def cross_entropy(fn: Callable[[Tensor, Tensor], Tensor]) -> Result:
                 when=overflowed,
             ),
         ],
-        success="the mean surprise in nats, also where exp alone would overflow",
-        tolerance=1e-4,
+        success="as autograd has it: probability minus truth, shared among those that count",
     )
 
 
@@ -249,7 +255,7 @@ def count_parameters(fn: Callable[[int, int, int, int], int]) -> Result:
         wrongs=[
             Wrong(
                 "the head was counted twice: here it shares the token table's weights; only an "
-                "untied model has both, like the one of 162.6M that was called 124M",
+                "untied model has both",
                 off_by(lambda V, T, C, L: V * C),
             ),
             Wrong(

@@ -1,6 +1,7 @@
-"""Chapter 3's exercise on AdamW: one step, and the ways to get it slightly wrong.
+"""Chapter 3's exercise on AdamW: a test that knows it from what is almost AdamW.
 
-One job: `adamw` checks that exercise and names the mistake that explains a wrong answer.
+One job: `is_adamw` gives a learner's test the right optimizer twice, written in two ways, and then
+thirteen that are slightly wrong, and names an experiment for one that the test let through.
 """
 
 from collections.abc import Callable
@@ -9,11 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gptlib.course.checking import Result, Wrong, check
-
-
-def _normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+from gptlib.course.checking import Result, attempt, failed, passed
 
 
 class _Step(NamedTuple):
@@ -58,99 +55,145 @@ def _right_adamw(s: _Step) -> _Moved:
     return _moved(s, _direction(s))
 
 
-def adamw(fn: Callable[..., _Moved]) -> Result:
-    """Check `fn(w, g, m, v, t, lr, betas, eps, decay)`: weights and moments after step t >= 1."""
+def _coupled(s: _Step) -> _Moved:
+    return _right_adamw(s._replace(g=s.g + s.decay * s.w, decay=0.0))
 
-    def wrong(diagnosis: str, answer: Callable[[_Step], _Moved]) -> Wrong:
-        return Wrong(diagnosis, lambda *case: answer(_Step(*case)))
 
-    def coupled(s: _Step) -> _Moved:
-        return _right_adamw(s._replace(g=s.g + s.decay * s.w, decay=0.0))
+def _uncorrected(s: _Step) -> _Moved:
+    m, v = _moments(s)
+    return _moved(s, m / (v.sqrt() + s.eps))
 
-    def uncorrected(s: _Step) -> _Moved:
-        m, v = _moments(s)
-        return _moved(s, m / (v.sqrt() + s.eps))
 
-    def half_corrected(s: _Step) -> _Moved:
-        m, v = _corrected(s)[0], _moments(s)[1]
-        return _moved(s, m / (v.sqrt() + s.eps))
+def _half_corrected(s: _Step) -> _Moved:
+    m, v = _corrected(s)[0], _moments(s)[1]
+    return _moved(s, m / (v.sqrt() + s.eps))
 
-    def inside(s: _Step) -> _Moved:
-        m, v = _corrected(s)
-        return _moved(s, m / (v + s.eps).sqrt())
 
-    def rootless(s: _Step) -> _Moved:
-        m, v = _corrected(s)
-        return _moved(s, m / (v + s.eps))
+def _inside(s: _Step) -> _Moved:
+    m, v = _corrected(s)
+    return _moved(s, m / (v + s.eps).sqrt())
 
-    def forgetful(s: _Step) -> _Moved:
-        return _right_adamw(s._replace(m=0 * s.m, v=0 * s.v))
 
-    def late(s: _Step) -> _Moved:
-        m, v = _corrected(s, 1)
-        return _moved(s, m / (v.sqrt() + s.eps))
+def _rootless(s: _Step) -> _Moved:
+    m, v = _corrected(s)
+    return _moved(s, m / (v + s.eps))
 
-    def unsquared(s: _Step) -> _Moved:
-        m, v = _moments(s)[0], s.betas[1] * s.v + (1 - s.betas[1]) * s.g.abs()
-        hats = m / (1 - s.betas[0] ** s.t), v / (1 - s.betas[1] ** s.t)
-        return s.w - s.lr * (hats[0] / (hats[1].sqrt() + s.eps) + s.decay * s.w), m, v
 
-    w, g = _normal(3, 4), 2 * _normal(3, 4, seed=1)
-    m, v = _normal(3, 4, seed=2) / 2, _normal(3, 4, seed=3).square()
-    zeros = torch.zeros(3, 4)
-    return check(
-        fn,
-        # A large eps makes its place visible; a large decay, where it is added.
-        cases=[
-            (w, g, zeros, zeros, 1, 0.1, (0.9, 0.95), 0.3, 0.5),
-            (w, g, m, v, 3, 0.1, (0.8, 0.99), 0.3, 0.5),
-        ],
-        right=lambda *case: _right_adamw(_Step(*case)),
-        wrongs=[
-            wrong(
-                "the moments are not corrected: both began at 0 and are still too small, so divide "
-                "m by 1 - beta1**t and v by 1 - beta2**t",
-                uncorrected,
-            ),
-            wrong("m is corrected and v is not: divide v by 1 - beta2**t too", half_corrected),
-            wrong(
-                "the decay went into the slope, and is divided by its typical size like the rest: "
-                "that is L2 in Adam; AdamW takes lr * decay * w off beside it",
-                coupled,
-            ),
-            wrong("eps stands inside the root: add it to √v, after the root", inside),
-            wrong("divided by v: its root is missing, and v is in squares of slopes", rootless),
-            wrong(
-                "the moments are made from this slope alone: each keeps beta times what it was",
-                forgetful,
-            ),
-            wrong(
-                "the corrected moments were handed back: they would be corrected twice; the next "
-                "step wants m and v as they are",
-                lambda s: (_right_adamw(s)[0], *_corrected(s)),
-            ),
-            wrong(
-                "the betas changed places: the first is for the slope, the second for its square",
-                lambda s: _right_adamw(s._replace(betas=s.betas[::-1])),
-            ),
-            wrong("v is the running mean of the slope's size, not of its square: g**2", unsquared),
-            wrong(
-                "uphill: the step is subtracted",
-                lambda s: _moved(s, -_direction(s)),
-            ),
-            wrong(
-                "the decay is missing: each step also takes lr * decay * w away",
-                lambda s: _moved(s, _direction(s), decay=0.0),
-            ),
-            wrong(
-                "the decay takes a share of `decay` off the weight: a step is lr times that",
-                lambda s: _moved(s, _direction(s), decay=s.decay),
-            ),
-            wrong("t counts steps from 1 and this one is counted already: no t + 1", late),
-            Wrong(
-                "the weights alone came back: the next step needs m and v as well",
-                when=lambda got, *case: isinstance(got, Tensor) and got.shape == case[0].shape,
-            ),
-        ],
-        success="the weights and both moments, as torch.optim.AdamW has them",
+def _forgetful(s: _Step) -> _Moved:
+    return _right_adamw(s._replace(m=0 * s.m, v=0 * s.v))
+
+
+def _late(s: _Step) -> _Moved:
+    m, v = _corrected(s, 1)
+    return _moved(s, m / (v.sqrt() + s.eps))
+
+
+def _unsquared(s: _Step) -> _Moved:
+    m, v = _moments(s)[0], s.betas[1] * s.v + (1 - s.betas[1]) * s.g.abs()
+    hats = m / (1 - s.betas[0] ** s.t), v / (1 - s.betas[1] ** s.t)
+    return s.w - s.lr * (hats[0] / (hats[1].sqrt() + s.eps) + s.decay * s.w), m, v
+
+
+def _by_share(s: _Step) -> _Moved:
+    """Take AdamW's step in another order: first the decay, then the step, by one root."""
+    m, v = _moments(s)
+    share = (1 - s.betas[1] ** s.t) ** 0.5 / (1 - s.betas[0] ** s.t)
+    small = s.eps * (1 - s.betas[1] ** s.t) ** 0.5
+    return s.w * (1 - s.lr * s.decay) - s.lr * share * m / (v.sqrt() + small), m, v
+
+
+_STEADY = "give it the same slope several times, and add up the steps"
+#: What is slightly wrong, and the experiment that shows it.
+_WRONG: dict[str, tuple[str, Callable[[_Step], _Moved]]] = {
+    "does not correct the moments": (_STEADY, _uncorrected),
+    "corrects m and not v": (_STEADY, _half_corrected),
+    "forgets the moments that it is given": (_STEADY, _forgetful),
+    "hands back the corrected moments, to be corrected again": (
+        _STEADY,
+        lambda s: (_right_adamw(s)[0], *_corrected(s)),
+    ),
+    "corrects with t + 1": (_STEADY, _late),
+    "divides by v and not by its root": ("compare slopes of two sizes", _rootless),
+    "keeps the mean size of the slope as v, not of its square": (
+        "compare slopes of two sizes",
+        _unsquared,
+    ),
+    "goes uphill": ("look at the sign of one step", lambda s: _moved(s, -_direction(s))),
+    "puts eps inside the root": ("make eps as large as the slope, and it shows", _inside),
+    "has its betas in each other's places": (
+        "a steady slope cannot show it; let the slope change, and work out two steps",
+        lambda s: _right_adamw(s._replace(betas=s.betas[::-1])),
+    ),
+    "adds the decay to the slope": (
+        "give a weight decay and no slope, and see how far it shrinks",
+        _coupled,
+    ),
+    "has no decay": (
+        "a weight that is not 0, decay, and no slope",
+        lambda s: _moved(s, _direction(s), decay=0.0),
+    ),
+    "takes the whole decay off the weight, not lr times it": (
+        "with decay and no slope, by what share does a weight shrink?",
+        lambda s: _moved(s, _direction(s), decay=s.decay),
+    ),
+}
+
+
+def _made(answer: Callable[[_Step], _Moved]) -> Callable[..., _Moved]:
+    """Return a step as the exercise describes it, for tensors or plain numbers."""
+
+    def step(
+        w: Tensor,
+        g: Tensor,
+        m: Tensor,
+        v: Tensor,
+        t: int,
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        decay: float = 0.01,
+    ) -> _Moved:
+        w, g, m, v = (torch.as_tensor(x, dtype=torch.float) for x in (w, g, m, v))
+        return answer(_Step(w, g, m, v, t, lr, betas, eps, decay))
+
+    return step
+
+
+_RIGHT = (_made(_right_adamw), _made(_by_share))
+_SUSPECTS = {words: _made(answer) for words, (_, answer) in _WRONG.items()}
+
+
+def is_adamw(fn: Callable[[Callable[..., _Moved]], bool]) -> Result:
+    """Check `fn(step)`: whether a step of an optimizer is AdamW's; two are, thirteen are not."""
+
+    def verdict(step: Callable[..., _Moved]) -> bool | Result:
+        said = attempt(fn, step)
+        if isinstance(said, Result):
+            return said
+        if isinstance(said, Tensor) and said.dtype == torch.bool and said.numel() == 1:
+            return bool(said)
+        return said if isinstance(said, bool) else failed("expected True or False")
+
+    for n, step in enumerate(_RIGHT):
+        said = verdict(step)
+        if isinstance(said, Result):
+            return said
+        if not said:
+            return failed(
+                "your test refuses AdamW itself"
+                + (", written in another order: allow for rounding" if n else "")
+                + "; try each of your experiments alone, and work out again what it should give"
+            )
+    missed = []
+    for words, step in _SUSPECTS.items():
+        said = verdict(step)
+        if isinstance(said, Result):
+            return said
+        if said:
+            missed.append(words)
+    if not missed:
+        return passed("AdamW is let through, in two spellings, and nothing else")
+    return failed(
+        f"of {len(_SUSPECTS)} wrong ones your test lets {len(missed)} through; one of them "
+        f"{missed[0]}: {_WRONG[missed[0]][0]}"
     )
