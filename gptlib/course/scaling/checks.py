@@ -5,7 +5,6 @@ One job: each function checks one exercise and names the mistake that explains a
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from gptlib.course.checking import Result, Wrong, check
 from gptlib.course.scaling.law import Law
@@ -158,8 +157,12 @@ def contenders(fn: Callable[[Mapping[str, Sequence[float]]], list[str]]) -> Resu
     def of_means(a: Sequence[float], b: Sequence[float]) -> float:
         return (error(a) + error(b)) ** 0.5
 
-    def rather(**how: Any) -> Callable[[Losses], list[str]]:
-        return lambda losses: left(losses, **({"apart": of_means} | how))
+    def rather(
+        apart: Callable[[Sequence[float], Sequence[float]], float] = of_means,
+        errors: float = 2,
+        lone: bool = True,
+    ) -> Callable[[Losses], list[str]]:
+        return lambda losses: left(losses, apart, errors, lone)
 
     def three(mean: float, of_mean: float) -> list[float]:
         """Three losses whose mean has this error."""

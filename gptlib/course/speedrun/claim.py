@@ -186,7 +186,7 @@ def _judged(
 
 def _check_trial(fn: Trial) -> Result:
     def but(**change: Any) -> Trial:
-        return lambda *case: _judged(*case, **change)
+        return lambda loss_of, plain, changed: _judged(loss_of, plain, changed, **change)
 
     changed = CHANGES["larger-batch"]
     return check(
