@@ -89,7 +89,7 @@ DRAWN = {
     scaling.one_budget: (lambda N, R: 0.5 + 20 / N**0.4 + 30 / R**0.4, 1e13, 3e5),
     speedrun.clocks: (1.2, 0.4, 0.35, [(3, 1), (9, 7), (9, 1)]),
     speedrun.one_length: ([0.3, 1.3, 2.6, 4.4], [1, 0.2, 0.5, 0.75]),
-    speedrun.ellipse: ((1, 0.2), (1, 1), 0.6),
+    speedrun.ellipse: ((9, 1), (1, 1), 0.7853981633974483),
     speedrun.waking: (WAKING,),
     speedrun.dozen: (),
     speedrun.number_line: ([0.9921875, 0.99609375, 1.0, 1.0078125], {0.999: 1.0, 1.003: 1.0}),

@@ -5,37 +5,47 @@ import statistics
 from check_promises import CheckPromises
 
 from gptlib.course.scaling import checks
+from gptlib.course.scaling.seeds import difference
 
 
-def right_passes(steps, B, T, characters):
-    return steps * B * T / characters
+def right_readings(windows, B, steps):
+    dealt = steps * B
+    return dealt // windows, dealt % windows / windows
 
 
-def right_flops(V, T, C, L, tokens):
-    in_block = 3 * C * C + C * C + 8 * C * C
-    return tokens * (6 * (V * C + L * in_block) + 12 * L * C * T)
+def right_gated(V, T, C, L, F, W):
+    return 6 * V * C + L * (24 * C * C + 18 * C * F + 12 * C * W)
 
 
-def flops_with(weights=6, attention=12, extra=lambda V, T, C, L: 0):
-    def fn(V, T, C, L, tokens):
-        matrices = V * C + 12 * L * C * C
-        return tokens * (weights * matrices + 6 * extra(V, T, C, L) + attention * L * C * T)
-
-    return fn
+def gated_with(extra):
+    return lambda *case: right_gated(*case) + extra(*case)
 
 
-def variance_of_mean(values):
+def square_error(values):
     mean = sum(values) / len(values)
     return sum((v - mean) ** 2 for v in values) / (len(values) - 1) / len(values)
 
 
-def right_difference(a, b):
-    apart = sum(a) / len(a) - sum(b) / len(b)
-    return apart, (variance_of_mean(a) + variance_of_mean(b)) ** 0.5
+def contenders_with(
+    error=lambda a, b: (square_error(a) + square_error(b)) ** 0.5, times=2, lone=True
+):
+    def fn(losses):
+        means = {name: sum(found) / len(found) for name, found in losses.items()}
+        first = sorted(means, key=means.get)[0]
+        names = []
+        for name in losses:
+            if name == first:
+                names.append(name)
+            elif len(losses[name]) == 1 or len(losses[first]) == 1:
+                names += [name] if lone else []
+            elif means[name] - means[first] < times * error(losses[name], losses[first]):
+                names.append(name)
+        return names
+
+    return fn
 
 
-def difference_with(error):
-    return lambda a, b: (right_difference(a, b)[0], error(a, b))
+right_contenders = contenders_with()
 
 
 def right_stop(vals, patience):
@@ -99,62 +109,54 @@ def choice_without_six(law, flops, sizes):
 
 
 RIGHT = {
-    "passes": right_passes,
-    "training_flops": right_flops,
-    "difference": right_difference,
+    "readings": right_readings,
+    "gated_flops": right_gated,
+    "contenders": right_contenders,
     "early_stop": right_stop,
     "choose": right_choice,
 }
 
 WRONG = [
-    ("passes", lambda s, B, T, n: s, "called epochs"),
-    ("passes", lambda s, B, T, n: s * B / n, "window was counted"),
-    ("passes", lambda s, B, T, n: s * T / n, "batch is missing"),
-    ("passes", lambda s, B, T, n: n / (s * B * T), "upside down"),
-    ("passes", lambda s, B, T, n: s * B * T, "how many characters were read"),
-    ("passes", lambda s, B, T, n: s * B * T // n, "whole passes"),
-    ("training_flops", flops_with(2, 4), "forward only, 2 for each"),
-    ("training_flops", flops_with(2, 12), "all of it for attention"),
-    ("training_flops", flops_with(1, 12), "one for each weight"),
-    ("training_flops", flops_with(6, 0), "two products are missing"),
-    ("training_flops", flops_with(extra=lambda V, T, C, L: T * C), "counted: it is looked up"),
+    ("readings", lambda w, B, s: (s, 0), "called passes"),
+    ("readings", lambda w, B, s: (s // w, s % w / w), "batch is missing"),
+    ("readings", lambda w, B, s: (s * B / w, s * B / w % 1), "mean over all"),
+    ("readings", lambda w, B, s: (s * B // w + 1, s * B / w % 1), "rounded up"),
+    ("readings", lambda w, B, s: (round(s * B / w), s * B / w % 1), "to the nearest"),
+    ("readings", lambda w, B, s: (s * B // w, 1 - s * B / w % 1), "not reached yet"),
+    ("readings", lambda w, B, s: (s * B // w, s * B % w), "how many windows"),
+    ("gated_flops", lambda *case: right_gated(*case) / 3, "way back costs"),
+    ("gated_flops", gated_with(lambda V, T, C, L, F, W: 6 * V * C), "beside the head"),
+    ("gated_flops", gated_with(lambda V, T, C, L, F, W: -6 * V * C), "head is missing"),
+    ("gated_flops", gated_with(lambda V, T, C, L, F, W: 6 * T * C), "position table"),
+    ("gated_flops", gated_with(lambda V, T, C, L, F, W: -6 * L * C * F), "without a gate"),
     (
-        "training_flops",
-        lambda V, T, C, L, n: n * 6 * ((V + T) * C + 12 * L * C * C),
-        "products were forgotten",
+        "gated_flops",
+        gated_with(lambda V, T, C, L, F, W: L * (48 * C * C - 18 * C * F)),
+        "of GPT-2",
     ),
-    ("training_flops", flops_with(extra=lambda V, T, C, L: -V * C), "head is missing"),
-    ("training_flops", flops_with(extra=lambda V, T, C, L: V * C), "counted twice"),
+    ("gated_flops", gated_with(lambda V, T, C, L, F, W: 12 * L * C * (T - W)), "all T places"),
+    ("gated_flops", gated_with(lambda V, T, C, L, F, W: -12 * L * C * W), "two products are"),
+    ("gated_flops", gated_with(lambda V, T, C, L, F, W: -8 * L * C * W), "products were counted"),
+    ("contenders", contenders_with(times=0, lone=False), "lowest mean alone: which"),
     (
-        "training_flops",
-        lambda V, T, C, L, n: n * (6 * (V * C + 12 * L * C * C) + 12 * L * C * T * T),
-        "T squared",
-    ),
-    ("training_flops", lambda V, T, C, L, n: right_flops(V, T, C, L, 1), "for one token"),
-    ("difference", lambda a, b: (-right_difference(a, b)[0], right_difference(a, b)[1]), "sign"),
-    (
-        "difference",
-        difference_with(lambda a, b: (statistics.stdev(a) ** 2 + statistics.stdev(b) ** 2) ** 0.5),
+        "contenders",
+        contenders_with(lambda a, b: (statistics.stdev(a) ** 2 + statistics.stdev(b) ** 2) ** 0.5),
         "single runs scatter",
     ),
+    ("contenders", contenders_with(lambda a, b: square_error(a) ** 0.5), "only one of the two"),
+    ("contenders", contenders_with(lambda a, b: square_error(b) ** 0.5), "error of the lowest"),
     (
-        "difference",
-        difference_with(lambda a, b: variance_of_mean(a) ** 0.5 + variance_of_mean(b) ** 0.5),
+        "contenders",
+        contenders_with(lambda a, b: square_error(a) ** 0.5 + square_error(b) ** 0.5),
         "errors were added",
     ),
+    ("contenders", contenders_with(times=1), "one error apart"),
+    ("contenders", contenders_with(lone=False), "one seed was ruled out"),
     (
-        "difference",
-        difference_with(
-            lambda a, b: sum(statistics.pstdev(x) ** 2 / len(x) for x in (a, b)) ** 0.5
-        ),
-        "n - 1",
+        "contenders",
+        lambda runs: [n for n in runs if n not in right_contenders(runs)],
+        "are the one",
     ),
-    (
-        "difference",
-        difference_with(lambda a, b: variance_of_mean(a) + variance_of_mean(b)),
-        "root is missing",
-    ),
-    ("difference", difference_with(lambda a, b: variance_of_mean(a) ** 0.5), "only the first"),
     ("early_stop", lambda v, p: (right_stop(v, p)[1],) * 2, "last model was kept"),
     ("early_stop", late_stop, "too late"),
     ("early_stop", previous_stop, "validation before"),
@@ -178,3 +180,11 @@ class TestScaling(CheckPromises):
     module = checks
     right = tuple((getattr(checks, name), answer) for name, answer in RIGHT.items())
     wrong = tuple((getattr(checks, name), answer, words) for name, answer, words in WRONG)
+
+
+def test_a_difference_has_the_luck_of_both_means():
+    apart, error = difference([1.5, 1.7, 1.6], [1.4, 1.5, 1.3, 1.8])
+    assert abs(apart - 0.1) < 1e-12
+    assert (
+        abs(error**2 - (square_error([1.5, 1.7, 1.6]) + square_error([1.4, 1.5, 1.3, 1.8]))) < 1e-12
+    )

@@ -6,12 +6,37 @@ import statistics
 import torch
 from check_promises import CheckPromises
 
-from gptlib.course.speedrun import checks, checks_matrices
+from gptlib.course.speedrun import checks, checks_decisions, checks_matrices
 from gptlib.rotary import Rotary
 
 
-def right_steps(steps, B, ms, new_B, new_ms):
-    return steps * B / new_B, steps * ms / new_ms
+def arrival(run, goal):
+    return next(step for step in sorted(run["losses"]) if run["losses"][step] <= goal)
+
+
+def end(run, goal):
+    return sorted(run["losses"])[-1]
+
+
+def bottom(run, goal):
+    return sorted((loss, step) for step, loss in run["losses"].items())[0][1]
+
+
+def settled(run, goal):
+    steps = sorted(run["losses"])
+    return next(s for s in steps if all(run["losses"][t] <= goal for t in steps if t >= s))
+
+
+def sooner_with(steps=arrival, windows=1, ms=1, per_window=0):
+    def fn(base, change, goal):
+        fewer = steps(base, goal) / steps(change, goal)
+        B, pace = base["B"] / change["B"], base["ms"] / change["ms"]
+        return fewer, fewer * B**windows, fewer * pace**ms * B**per_window
+
+    return fn
+
+
+right_sooner = sooner_with()
 
 
 def best_rate(losses):
@@ -60,11 +85,18 @@ def sizes(a, b):
     return statistics.fmean(d), statistics.stdev(d) / math.sqrt(len(d))
 
 
-def right_seeds(sd, difference):
-    n = 1
-    while sd / math.sqrt(n) > difference / 2:
-        n += 1
-    return n
+def claim_with(least=3, errors=2, root=1, spread=statistics.stdev, beyond=abs):
+    def fn(gaps):
+        for n in range(least, len(gaps) + 1):
+            seen = gaps[:n]
+            if beyond(sum(seen) / n) >= errors * spread(seen) / math.sqrt(n) ** root:
+                return n
+        return 0
+
+    return fn
+
+
+right_claim = claim_with()
 
 
 def right_rotate(x, m):
@@ -90,8 +122,49 @@ def right_angle(j, D, m):
     return m * 10_000 ** (-2 * j / D)
 
 
-def right_interaction(neither, a, b, both):
-    return a + b - neither - both
+def right_prune(loss, changes, worth):
+    there = frozenset(changes)
+    while there:
+        loss_now, name = min((loss(there - {name}), name) for name in there)
+        if loss_now - loss(there) >= worth:
+            return sorted(there)
+        there -= {name}
+    return []
+
+
+def prune_at_once(loss, changes, worth):
+    full = loss(changes)
+    return sorted(n for n in changes if loss([m for m in changes if m != n]) - full >= worth)
+
+
+def prune_up(loss, changes, worth):
+    there = set()
+    while there != set(changes):
+        found, name = min((loss(there | {name}), name) for name in changes if name not in there)
+        if loss(there) - found < worth:
+            break
+        there.add(name)
+    return sorted(there)
+
+
+def prune_from_full(loss, changes, worth):
+    there = set(changes)
+    while there:
+        found, name = min((loss(there - {name}), name) for name in there)
+        if found - loss(changes) >= worth:
+            break
+        there.remove(name)
+    return sorted(there)
+
+
+def prune_once(loss, changes, worth):
+    found, name = min((loss(set(changes) - {name}), name) for name in changes)
+    return sorted(set(changes) - {name}) if found - loss(changes) < worth else sorted(changes)
+
+
+def prune_too_far(loss, changes, worth):
+    there = right_prune(loss, changes, worth)
+    return sorted(set(there) - {min((loss(set(there) - {n}), n) for n in there)[1]})
 
 
 POWERS = 3.4445, -4.7750, 2.0315
@@ -136,26 +209,25 @@ def gram(X, G, cube):
     return X @ X.T
 
 
-MATRICES = "rotate", "newton_schulz"
-
 RIGHT = {
-    "fair_steps": right_steps,
+    "sooner": right_sooner,
     "gain": right_gain,
     "paired": right_paired,
-    "seeds_needed": right_seeds,
+    "first_claim": right_claim,
     "rotate": right_rotate,
     "newton_schulz": right_newton_schulz,
-    "interaction": right_interaction,
+    "prune": right_prune,
 }
 
 WRONG = [
-    ("fair_steps", lambda *case: right_steps(*case)[::-1], "swapped"),
-    ("fair_steps", lambda s, B, ms, nB, nms: (s * nB / B, s * nms / ms), "both upside down"),
-    ("fair_steps", lambda s, B, ms, nB, nms: (s * nB / B, s * ms / nms), "tokens are upside"),
-    ("fair_steps", lambda s, B, ms, nB, nms: (s * B / nB, s * nms / ms), "time is upside"),
-    ("fair_steps", lambda s, B, ms, nB, nms: (s, s), "equally many steps"),
-    ("fair_steps", lambda s, B, ms, nB, nms: (s, s * ms / nms), "kept for the tokens"),
-    ("fair_steps", lambda s, B, ms, nB, nms: (s * B / nB, s * B / nB), "for equal tokens"),
+    ("sooner", lambda b, c, goal: right_sooner(c, b, goal), "all three upside"),
+    ("sooner", sooner_with(windows=-1), "windows are upside"),
+    ("sooner", sooner_with(ms=-1), "milliseconds are upside"),
+    ("sooner", sooner_with(windows=0, ms=0), "three clocks"),
+    ("sooner", sooner_with(per_window=1), "for each window"),
+    ("sooner", sooner_with(end), "whole runs"),
+    ("sooner", sooner_with(bottom), "where each run was lowest"),
+    ("sooner", sooner_with(settled), "up again"),
     ("gain", gain_with(lambda b, c: -right_gain(b, c)[0]), "the sign"),
     ("gain", gain_with(lambda b, c: b[min(b)] - c[min(b)]), "first rate"),
     ("gain", gain_with(lambda b, c: b[best_rate(b)] - c[best_rate(b)]), "change had to run"),
@@ -184,13 +256,20 @@ WRONG = [
     ),
     ("paired", paired_with(lambda a, b: right_paired(a, b)[1] ** 2), "root is missing"),
     ("paired", sizes, "signs were dropped"),
-    ("seeds_needed", lambda sd, d: math.ceil(2 * sd / d), "square is missing"),
-    ("seeds_needed", lambda sd, d: math.ceil((sd / d) ** 2), "one error from zero"),
-    ("seeds_needed", lambda sd, d: math.ceil(8 * (sd / d) ** 2), "share nothing"),
-    ("seeds_needed", lambda sd, d: 4 * (sd / d) ** 2, "part of a seed"),
-    ("seeds_needed", lambda sd, d: int(4 * (sd / d) ** 2), "rounded down"),
-    ("seeds_needed", lambda sd, d: round(4 * (sd / d) ** 2), "to the nearest"),
-    ("seeds_needed", lambda sd, d: math.ceil(4 * (d / sd) ** 2), "upside down"),
+    ("first_claim", claim_with(least=2), "after two pairs"),
+    ("first_claim", claim_with(least=4), "a fourth pair"),
+    ("first_claim", claim_with(root=0), "single differences"),
+    ("first_claim", claim_with(errors=1), "one error"),
+    ("first_claim", claim_with(spread=statistics.pstdev), "n - 1"),
+    ("first_claim", claim_with(beyond=lambda mean: mean), "a harm is"),
+    ("first_claim", claim_with(beyond=lambda mean: -mean), "the other sign"),
+    ("first_claim", lambda gaps: claim_with(least=len(gaps))(gaps), "looks once"),
+    (
+        "first_claim",
+        lambda gaps: claim_with(spread=lambda seen: statistics.stdev(gaps))(gaps),
+        "not run yet",
+    ),
+    ("first_claim", lambda gaps: right_claim(gaps) - 1, "counted from zero"),
     ("rotate", rotate_with(lambda j, D, m: -right_angle(j, D, m)), "other way"),
     ("rotate", neighbors, "neighbors"),
     ("rotate", rotate_with(lambda j, D, m: m * 10_000 ** (-j / D)), "too slowly"),
@@ -215,32 +294,39 @@ WRONG = [
         "fifth power",
     ),
     ("newton_schulz", lambda G, steps: exact(G), "exact"),
-    ("interaction", lambda n, a, b, both: -right_interaction(n, a, b, both), "the sign"),
-    ("interaction", lambda n, a, b, both: n - both, "all that the two"),
-    ("interaction", lambda n, a, b, both: (n - a) + (n - b), "add up to"),
-    ("interaction", lambda n, a, b, both: a - both, "b saves where a"),
-    ("interaction", lambda n, a, b, both: b - both, "a saves where b"),
-    ("interaction", lambda n, a, b, both: a + b - 2 * n - both, "twice over"),
+    ("prune", prune_at_once, "thrown out at once"),
+    (
+        "prune",
+        lambda loss, names, worth: sorted(n for n in names if loss([]) - loss([n]) >= worth),
+        "saves alone",
+    ),
+    ("prune", prune_up, "builds up from nothing"),
+    ("prune", prune_from_full, "whole recipe"),
+    ("prune", prune_once, "only one was left out"),
+    ("prune", prune_too_far, "one too many"),
+    (
+        "prune",
+        lambda loss, names, worth: sorted(set(names) - set(right_prune(loss, names, worth))),
+        "that were left out",
+    ),
 ]
+
+
+def of(module, chosen):
+    """The rows whose check is a function of this module."""
+    return tuple((getattr(module, name), *row) for name, *row in chosen if hasattr(module, name))
 
 
 class TestSpeedrun(CheckPromises):
     module = checks
-    right = tuple(
-        (getattr(checks, name), answer) for name, answer in RIGHT.items() if name not in MATRICES
-    )
-    wrong = tuple(
-        (getattr(checks, name), answer, words)
-        for name, answer, words in WRONG
-        if name not in MATRICES
-    )
+    right, wrong = of(checks, RIGHT.items()), of(checks, WRONG)
+
+
+class TestDecisions(CheckPromises):
+    module = checks_decisions
+    right, wrong = of(checks_decisions, RIGHT.items()), of(checks_decisions, WRONG)
 
 
 class TestMatrices(CheckPromises):
     module = checks_matrices
-    right = tuple((getattr(checks_matrices, name), RIGHT[name]) for name in MATRICES)
-    wrong = tuple(
-        (getattr(checks_matrices, name), answer, words)
-        for name, answer, words in WRONG
-        if name in MATRICES
-    )
+    right, wrong = of(checks_matrices, RIGHT.items()), of(checks_matrices, WRONG)

@@ -1,172 +1,221 @@
-"""Chapter 4's exercises: passes, FLOPs, a difference of seeds, early stopping, a budget.
+"""Chapter 4's exercises: readings, early stopping, who may be the best, FLOPs, a budget.
 
 One job: each function checks one exercise and names the mistake that explains a wrong answer.
 """
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from gptlib.course.checking import Result, Wrong, check
 from gptlib.course.scaling.law import Law
 
 
-def passes(fn: Callable[[int, int, int, int], float]) -> Result:
-    """Check `fn(steps, B, T, characters)`: how often a run has read its training text."""
+def readings(fn: Callable[[int, int, int], tuple[int, float]]) -> Result:
+    """Check `fn(windows, B, steps)`: how often dealt windows were read, and which share once more.
 
-    def right(steps: int, B: int, T: int, characters: int) -> float:
-        return steps * B * T / characters
-
-    return check(
-        fn,
-        cases=[(5000, 64, 256, 1003854), (2000, 12, 64, 1003854), (100, 4, 8, 6400)],
-        right=right,
-        wrongs=[
-            Wrong(
-                "steps were called epochs: a step reads one batch, not the whole text",
-                lambda steps, B, T, characters: steps,
-            ),
-            Wrong(
-                "a window was counted as one character: it has T, and each is a prediction",
-                lambda steps, B, T, characters: steps * B / characters,
-            ),
-            Wrong(
-                "the batch is missing: a step reads B windows of T characters",
-                lambda steps, B, T, characters: steps * T / characters,
-            ),
-            Wrong(
-                "upside down: that is the share of the reading that one pass is",
-                lambda steps, B, T, characters: characters / (steps * B * T),
-            ),
-            Wrong(
-                "that is how many characters were read; divide by how many there are",
-                lambda steps, B, T, characters: steps * B * T,
-            ),
-            Wrong(
-                "cut to whole passes: two and a half readings are not two; divide with /",
-                lambda steps, B, T, characters: steps * B * T // characters,
-            ),
-        ],
-        success="5,000 steps of the published table are 81.6 passes",
-        tolerance=1e-9,
-    )
-
-
-def training_flops(fn: Callable[[int, int, int, int, int], float]) -> Result:
-    """Check `fn(V, T, C, L, tokens)`: FLOPs to train a GPT with a tied head on so many tokens.
-
-    Matrices only: biases and norms are left out.
+    Windows are dealt like cards: each once, then all anew.
     """
 
-    def weights(V: int, C: int, L: int) -> int:
-        return V * C + 12 * L * C * C
-
-    def right(V: int, T: int, C: int, L: int, tokens: int) -> float:
-        return tokens * (6 * weights(V, C, L) + 12 * L * C * T)
-
-    def with_weights(count: Callable[[int, int, int, int], int]) -> Callable[..., float]:
-        return lambda V, T, C, L, tokens: tokens * (6 * count(V, T, C, L) + 12 * L * C * T)
+    def right(windows: int, B: int, steps: int) -> tuple[int, float]:
+        times, over = divmod(steps * B, windows)
+        return times, over / windows
 
     return check(
         fn,
-        cases=[(65, 256, 384, 6, 1000), (45, 64, 96, 4, 1), (50257, 1024, 768, 12, 7)],
+        cases=[(3921, 64, 5000), (3921, 64, 2000), (1000, 8, 50), (90, 12, 50)],
         right=right,
         wrongs=[
             Wrong(
-                "forward only, 2 for each weight: the way back costs twice as much again",
-                lambda V, T, C, L, tokens: right(V, T, C, L, tokens) / 3,
+                "steps were called passes: a step reads one batch, not the whole text",
+                lambda windows, B, steps: (steps, 0.0),
             ),
             Wrong(
-                "forward only for the weights, all of it for attention: 6 for each weight",
-                lambda V, T, C, L, tokens: tokens * (2 * weights(V, C, L) + 12 * L * C * T),
+                "the batch is missing: a step reads B windows",
+                lambda windows, B, steps: right(windows, 1, steps),
             ),
             Wrong(
-                "one for each weight: a weight multiplies and adds, forward once and back twice",
-                lambda V, T, C, L, tokens: tokens * (weights(V, C, L) + 12 * L * C * T),
+                "that is the mean over all windows; no window was read a fraction of a time",
+                lambda windows, B, steps: (steps * B / windows, right(windows, B, steps)[1]),
             ),
             Wrong(
-                "attention's own two products are missing: 12 L C T a token, no weights in them",
-                lambda V, T, C, L, tokens: tokens * 6 * weights(V, C, L),
+                "rounded to the nearest: a pass that is under way has not reached every window",
+                lambda windows, B, steps: (
+                    round(steps * B / windows), right(windows, B, steps)[1]
+                ),
             ),
             Wrong(
-                "the position table was counted: it is looked up and added, never multiplied",
-                with_weights(lambda V, T, C, L: weights(V, C, L) + T * C),
+                "rounded up: a pass that is under way has not reached every window",
+                lambda windows, B, steps: (
+                    -(-steps * B // windows), right(windows, B, steps)[1]
+                ),
             ),
             Wrong(
-                "two mistakes: the position table was counted, which multiplies nothing, and "
-                "attention's two products were forgotten, which have no weights",
-                lambda V, T, C, L, tokens: tokens * 6 * (weights(V, C, L) + T * C),
+                "that is the share that the pass under way has not reached yet",
+                lambda windows, B, steps: (
+                    right(windows, B, steps)[0], 1 - right(windows, B, steps)[1]
+                ),
             ),
             Wrong(
-                "the head is missing: the token table multiplies once a token, as the tied head",
-                with_weights(lambda V, T, C, L: 12 * L * C * C),
-            ),
-            Wrong(
-                "the token table was counted twice: looking a row up multiplies nothing",
-                with_weights(lambda V, T, C, L: weights(V, C, L) + V * C),
-            ),
-            Wrong(
-                "attention grows with T squared a window, so with T a token, not T squared",
-                lambda V, T, C, L, tokens: tokens * (6 * weights(V, C, L) + 12 * L * C * T * T),
-            ),
-            Wrong(
-                "that is for one token; multiply by how many are read",
-                lambda V, T, C, L, tokens: right(V, T, C, L, 1),
+                "that is how many windows were read once more; divide by how many there are",
+                lambda windows, B, steps: divmod(steps * B, windows),
             ),
         ],
-        success="6 for each weight that multiplies, 12 L C T for attention, times the tokens",
+        success="every window as often as there were whole passes, and some of them once more",
+        tolerance=1e-9,
+    )  # fmt: skip
+
+
+def gated_flops(fn: Callable[[int, int, int, int, int, int], float]) -> Result:
+    """Check `fn(V, T, C, L, F, W)`: FLOPs a token to train a GPT of another build.
+
+    It has a head of its own, a gate in each feed-forward layer, F wide, and each token looks back
+    at W places. Matrices only.
+    """
+
+    def count(
+        V: int, T: int, C: int, L: int, F: int, W: int,
+        each: int = 6, wide: int = 3, tables: int = 1, places: int = 0, reach: int | None = None,
+    ) -> float:  # fmt: skip
+        weights = tables * V * C + places * T * C + L * (4 * C * C + wide * C * F)
+        return each * weights + 2 * each * L * C * (W if reach is None else reach)
+
+    def but(**change: int) -> Callable[..., float]:
+        return lambda V, T, C, L, F, W: count(V, T, C, L, F, W, **change)
+
+    return check(
+        fn,
+        cases=[
+            (65, 256, 384, 6, 1024, 64), (50257, 1024, 768, 12, 2048, 256),
+            (300, 128, 96, 2, 200, 128),
+        ],
+        right=count,
+        wrongs=[
+            Wrong("forward only: the way back costs twice as much again", but(each=2)),
+            Wrong(
+                "the token table was counted beside the head: a row that is looked up multiplies "
+                "nothing, whether the head is tied or not",
+                but(tables=2),
+            ),
+            Wrong("the head is missing: its V × C weights multiply once a token", but(tables=0)),
+            Wrong(
+                "the position table was counted: it is looked up and added, never multiplied",
+                but(places=1),
+            ),
+            Wrong(
+                "that is a feed-forward layer without a gate: there are three matrices of C × F",
+                but(wide=2),
+            ),
+            Wrong(
+                "that is the feed-forward layer of GPT-2, 8C²: here its width is F",
+                lambda V, T, C, L, F, W: count(V, T, C, L, 8 * C, W, wide=1),
+            ),
+            Wrong(
+                "each token was compared with all T places; here it looks back at W",
+                lambda V, T, C, L, F, W: count(V, T, C, L, F, T),
+            ),
+            Wrong(
+                "attention's own two products are missing: they have no weights, and cost",
+                but(reach=0),
+            ),
+            Wrong(
+                "attention's own products were counted forward only",
+                lambda V, T, C, L, F, W: count(V, T, C, L, F, W, reach=0) + 4 * L * C * W,
+            ),
+        ],
+        success="what multiplies is counted, and nothing that is only looked up",
         tolerance=1e-12,
-    )
+    )  # fmt: skip
 
 
-def difference(fn: Callable[[Sequence[float], Sequence[float]], tuple[float, float]]) -> Result:
-    """Check `fn(a, b)`: (mean of a minus mean of b, standard error of that), seeds unpaired."""
+def contenders(fn: Callable[[Mapping[str, Sequence[float]]], list[str]]) -> Result:
+    """Check `fn(losses)`, losses by seed for each name: the names that may be the best.
+
+    That is the lowest mean, and each that does not stand two standard errors of the difference
+    above it. One seed has no scatter, so nothing can be said against or by means of it.
+    """
+    Losses = Mapping[str, Sequence[float]]
 
     def error(values: Sequence[float]) -> float:
         return statistics.variance(values) / len(values)
 
-    def right(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
-        return statistics.fmean(a) - statistics.fmean(b), (error(a) + error(b)) ** 0.5
+    def left(
+        losses: Losses,
+        apart: Callable[[Sequence[float], Sequence[float]], float],
+        errors: float = 2,
+        lone: bool = True,
+    ) -> list[str]:
+        lowest = min(losses, key=lambda name: statistics.fmean(losses[name]))
 
-    def with_error(of: Callable[..., float]) -> Callable[..., tuple[float, float]]:
-        return lambda a, b: (right(a, b)[0], of(a, b))
+        def may(name: str) -> bool:
+            if min(len(losses[name]), len(losses[lowest])) < 2:
+                return lone or name == lowest
+            gap = statistics.fmean(losses[name]) - statistics.fmean(losses[lowest])
+            return name == lowest or gap < errors * apart(losses[name], losses[lowest])
+
+        return [name for name in losses if may(name)]
+
+    def of_means(a: Sequence[float], b: Sequence[float]) -> float:
+        return (error(a) + error(b)) ** 0.5
+
+    def rather(
+        apart: Callable[[Sequence[float], Sequence[float]], float] = of_means,
+        errors: float = 2,
+        lone: bool = True,
+    ) -> Callable[[Losses], list[str]]:
+        return lambda losses: left(losses, apart, errors, lone)
+
+    def three(mean: float, of_mean: float) -> list[float]:
+        """Three losses whose mean has this error."""
+        d = of_mean * 3**0.5
+        return [round(mean + d, 4), round(mean, 4), round(mean - d, 4)]
 
     return check(
         fn,
-        cases=[([1.5, 1.7, 1.6], [1.4, 1.5, 1.3, 1.8]), ([2.0, 2.3], [2.5, 2.1, 2.2])],
-        right=right,
+        cases=[
+            ({"near": three(2.010, 0.01), "lowest": three(2.000, 0.01)},),
+            ({"lowest": three(2.000, 0.01), "near": three(2.018, 0.01)},),
+            ({"lowest": three(1.500, 0.02), "steady": three(1.520, 0.002)},),
+            ({"steady": three(1.500, 0.002), "loose": three(1.520, 0.02)},),
+            ({"lowest": three(2.000, 0.01), "far": three(2.033, 0.01)},),
+            ({"far": three(2.044, 0.01), "lowest": three(2.000, 0.01)},),
+            ({"lowest": [1.00, 1.01], "lone": [1.4], "far": [1.50, 1.51, 1.52]},),
+        ],
+        right=rather(),
         wrongs=[
+            Wrong("one error apart: luck alone goes as far one time in three", rather(errors=1)),
             Wrong(
-                "the difference has the wrong sign: a minus b",
-                lambda a, b: (-right(a, b)[0], right(a, b)[1]),
+                "only one of the two means was called uncertain: the difference has the luck of "
+                "both",
+                rather(apart=lambda a, b: error(a) ** 0.5),
+            ),
+            Wrong(
+                "the error of the lowest mean alone: the difference has the luck of both",
+                rather(apart=lambda a, b: error(b) ** 0.5),
+            ),
+            Wrong(
+                "a setting with one seed was ruled out, or ruled others out: nothing is known "
+                "about its scatter",
+                rather(lone=False),
+            ),
+            Wrong(
+                "the two errors were added: they rarely point the same way; add their squares",
+                rather(apart=lambda a, b: error(a) ** 0.5 + error(b) ** 0.5),
             ),
             Wrong(
                 "that is how single runs scatter, not how means do: divide each variance by its "
                 "number of seeds",
-                with_error(lambda a, b: (statistics.variance(a) + statistics.variance(b)) ** 0.5),
+                rather(apart=lambda a, b: (statistics.variance(a) + statistics.variance(b)) ** 0.5),
             ),
             Wrong(
-                "the two errors were added: they rarely point the same way; add their squares",
-                with_error(lambda a, b: error(a) ** 0.5 + error(b) ** 0.5),
+                "those are the ones that are ruled out",
+                lambda losses: [name for name in losses if name not in rather()(losses)],
             ),
             Wrong(
-                "divided by n: the mean was fitted to these very runs, so divide by n - 1",
-                with_error(
-                    lambda a, b: (
-                        (statistics.pvariance(a) / len(a) + statistics.pvariance(b) / len(b)) ** 0.5
-                    )
-                ),
-            ),
-            Wrong(
-                "the root is missing: a variance is in nats squared",
-                with_error(lambda a, b: error(a) + error(b)),
-            ),
-            Wrong(
-                "only the first mean's error: the second is uncertain as well",
-                with_error(lambda a, b: error(a) ** 0.5),
+                "that is the lowest mean alone: which others stand too near to be ruled out?",
+                rather(errors=0, lone=False),
             ),
         ],
-        success="the difference, and by how much it strays by the luck of the seeds",
-        tolerance=1e-9,
+        success="nobody is ruled out by luck, nor by a single seed",
     )
 
 

@@ -67,13 +67,13 @@ def three_uses() -> Picture:
     colors = {"x": INK, "y": INK, "W": BLUE, "slope of W": GREEN}
     for name, left, right, out, note in (
         ("forward", "x", "W", "y", "goes on up"),
-        ("back, to the input", "slope of y", "Wᵀ", "slope of x", "goes on down"),
-        ("back, to the weights", "xᵀ", "slope of y", "slope of W", "makes the step"),
+        ("back, to the input", "slope of y", "W^{T}", "slope of x", "goes on down"),
+        ("back, to the weights", "x^{T}", "slope of y", "slope of W", "makes the step"),
     ):
         d.text((MARGIN, y - 22), name, size=SMALL, bold=True, align="start")
         d.text((WIDTH - MARGIN, y - 22), note, size=SMALL, color=FAINT, align="end")
         boxes = [
-            d.box(x, y, wide, 44, part, color=colors.get(part.removesuffix("ᵀ"), VERMILION))
+            d.box(x, y, wide, 44, part, color=colors.get(part.removesuffix("^{T}"), VERMILION))
             for x, part in ((MARGIN, left), (MARGIN + 166, right), (350, out))
         ]
         d.text((MARGIN + wide + 16, boxes[0].center[1]), "×")

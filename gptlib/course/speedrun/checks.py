@@ -1,61 +1,109 @@
-"""The speedrun's exercises on comparing: fair lengths, a fair gain, pairs, seeds, overlap.
+"""The speedrun's exercises on comparing: three clocks, a fair gain, pairs.
 
 One job: each function checks one exercise and names the mistake that explains a wrong answer.
 """
 
-import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from gptlib.course.checking import Result, Wrong, check
 
+Race = Mapping[str, Any]  # a run's `losses` by step, its windows `B` and milliseconds `ms` a step
 
-def fair_steps(fn: Callable[[int, int, float, int, float], tuple[float, float]]) -> Result:
-    """Check `fn(steps, B, ms, new_B, new_ms)`: steps for equal tokens, and for equal time."""
 
-    def right(steps: int, B: int, ms: float, new_B: int, new_ms: float) -> tuple[float, float]:
-        return steps * B / new_B, steps * ms / new_ms
+def sooner(fn: Callable[[Race, Race, float], tuple[float, float, float]]) -> Result:
+    """Check `fn(base, change, goal)`: how many times sooner the change gets to a loss.
+
+    By steps, by windows and by milliseconds. A run has `losses` by step, `B` windows a step and
+    `ms` a step, and is there at its first validation that is not above the goal.
+    """
+
+    def steps(run: Race, goal: float) -> int:
+        return min(step for step, loss in run["losses"].items() if loss <= goal)
+
+    def right(base: Race, change: Race, goal: float) -> tuple[float, ...]:
+        fewer = steps(base, goal) / steps(change, goal)
+        return fewer, fewer * base["B"] / change["B"], fewer * base["ms"] / change["ms"]
+
+    def by(count: Callable[[Race, float], float]) -> Callable[..., tuple[float, ...]]:
+        def answer(base: Race, change: Race, goal: float) -> tuple[float, ...]:
+            fewer = count(base, goal) / count(change, goal)
+            return fewer, fewer * base["B"] / change["B"], fewer * base["ms"] / change["ms"]
+
+        return answer
+
+    def last(run: Race, goal: float) -> int:
+        return max(run["losses"])
+
+    def lowest(run: Race, goal: float) -> int:
+        return min(run["losses"], key=run["losses"].__getitem__)
+
+    def settled(run: Race, goal: float) -> int:
+        above = [step for step, loss in run["losses"].items() if loss > goal]
+        return min(step for step in run["losses"] if step > max(above))
+
+    def run(B: int, ms: float, *losses: float) -> Race:
+        return {
+            "losses": dict(zip((200, 400, 600, 800, 1000), losses, strict=True)),
+            "B": B,
+            "ms": ms,
+        }
 
     return check(
         fn,
-        cases=[(2000, 12, 50.0, 24, 80.0), (600, 16, 30.0, 4, 12.0), (1000, 32, 90.0, 48, 150.0)],
+        cases=[
+            (run(12, 50.0, 2.4, 2.1, 2, 1.89, 1.87), run(24, 80.0, 2.2, 1.9, 1.8, 1.7, 1.69), 1.9),
+            (run(16, 30.0, 2.4, 2.2, 2.0, 1.95, 1.9), run(4, 12.0, 2.3, 2.0, 2.1, 1.93, 1.97), 2.0),
+            (run(8, 20.0, 1.7, 1.5, 1.4, 1.42, 1.45), run(8, 50.0, 1.5, 1.6, 1.39, 1.3, 1.35), 1.5),
+        ],
         right=right,
         wrongs=[
             Wrong(
-                "the two are swapped: first the steps that read as much, then those that take as "
-                "long",
-                lambda steps, B, ms, new_B, new_ms: right(steps, B, ms, new_B, new_ms)[::-1],
+                "all three upside down: what takes half as many is two times as soon",
+                lambda *case: tuple(1 / share for share in right(*case)),
             ),
             Wrong(
-                "both upside down: a larger or slower step needs fewer of them",
-                lambda steps, B, ms, new_B, new_ms: (steps * new_B / B, steps * new_ms / ms),
+                "the windows are upside down: a larger step reads more",
+                lambda base, change, goal: (
+                    right(base, change, goal)[0],
+                    right(base, change, goal)[0] * change["B"] / base["B"],
+                    right(base, change, goal)[2],
+                ),
             ),
             Wrong(
-                "the tokens are upside down: steps times windows must stay what it was",
-                lambda steps, B, ms, new_B, new_ms: (steps * new_B / B, steps * ms / new_ms),
+                "the milliseconds are upside down: a slower step takes longer",
+                lambda base, change, goal: (
+                    *right(base, change, goal)[:2],
+                    right(base, change, goal)[0] * change["ms"] / base["ms"],
+                ),
             ),
             Wrong(
-                "the time is upside down: steps times milliseconds must stay what it was",
-                lambda steps, B, ms, new_B, new_ms: (steps * B / new_B, steps * new_ms / ms),
+                "the three are three clocks: a step of one run need not read as much, nor last as "
+                "long, as a step of the other",
+                lambda *case: (right(*case)[0],) * 3,
             ),
             Wrong(
-                "equally many steps is the one comparison that is not fair: the larger batch has "
-                "then read more, and taken longer",
-                lambda steps, B, ms, new_B, new_ms: (steps, steps),
+                "the time was counted for each window, and a step is what takes that long",
+                lambda base, change, goal: (
+                    *right(base, change, goal)[:2],
+                    right(base, change, goal)[1] * base["ms"] / change["ms"],
+                ),
             ),
             Wrong(
-                "the steps were kept for the tokens: a step of more windows reads more",
-                lambda steps, B, ms, new_B, new_ms: (steps, steps * ms / new_ms),
+                "that compares whole runs; each is to be stopped when it first reaches the goal",
+                by(last),
             ),
+            Wrong("that is where each run was lowest, not where it reached the goal", by(lowest)),
             Wrong(
-                "both answers are for equal tokens: twice the windows need not take twice the "
-                "milliseconds",
-                lambda steps, B, ms, new_B, new_ms: (steps * B / new_B,) * 2,
+                "it got there the first time; that the loss went up again afterwards does not undo "
+                "it",
+                by(settled),
             ),
         ],
-        success="as much text, or as much time: the same run can win one race and lose the other",
+        success="three clocks, and a change can be ahead by one and behind by another",
         tolerance=1e-9,
-    )
+    )  # fmt: skip
 
 
 def gain(
@@ -224,93 +272,5 @@ def paired(fn: Callable[[Sequence[float], Sequence[float]], tuple[float, float]]
             ),
         ],
         success="the luck that both runs of a seed share has dropped out",
-        tolerance=1e-9,
-    )
-
-
-def seeds_needed(fn: Callable[[float, float], int]) -> Result:
-    """Check `fn(sd, difference)`: the fewest pairs that put it two standard errors from zero."""
-
-    def exact(sd: float, difference: float) -> float:
-        return (2 * sd / difference) ** 2
-
-    return check(
-        fn,
-        cases=[(0.0047, 0.005), (0.021, 0.005), (0.003, 0.005), (0.012, 0.005), (0.04, 0.11)],
-        right=lambda sd, difference: math.ceil(exact(sd, difference)),
-        wrongs=[
-            Wrong(
-                "the square is missing: an error shrinks with the root of n, so half the error "
-                "takes four times the seeds",
-                lambda sd, difference: math.ceil(2 * sd / difference),
-            ),
-            Wrong(
-                "that puts the difference one error from zero, where luck alone is once in three; "
-                "two were asked for",
-                lambda sd, difference: math.ceil((sd / difference) ** 2),
-            ),
-            Wrong(
-                "that doubles the error for two means that share nothing; sd is already that of "
-                "the differences",
-                lambda sd, difference: math.ceil(2 * exact(sd, difference)),
-            ),
-            Wrong("nobody runs a part of a seed: round up", exact),
-            Wrong(
-                "rounded to the nearest, which is sometimes one pair too few: round up",
-                lambda sd, difference: round(exact(sd, difference)),
-            ),
-            Wrong(
-                "rounded down: that is one pair too few",
-                lambda sd, difference: math.floor(exact(sd, difference)),
-            ),
-            Wrong(
-                "upside down: the noisier the difference, the more seeds it takes",
-                lambda sd, difference: math.ceil((2 * difference / sd) ** 2),
-            ),
-        ],
-        success="half the difference takes four times the seeds",
-        tolerance=1e-9,
-    )
-
-
-def interaction(fn: Callable[[float, float, float, float], float]) -> Result:
-    """Check `fn(neither, a, b, both)`: what two changes save together beyond their two savings."""
-
-    def right(neither: float, a: float, b: float, both: float) -> float:
-        return (neither - both) - (neither - a) - (neither - b)
-
-    return check(
-        fn,
-        cases=[(2.66, 2.46, 2.19, 2.16), (1.9, 1.8, 1.85, 1.6), (2.0, 2.1, 1.9, 1.8)],
-        right=right,
-        wrongs=[
-            Wrong(
-                "the sign: less than the two savings added up must come out negative",
-                lambda neither, a, b, both: -right(neither, a, b, both),
-            ),
-            Wrong(
-                "that is all that the two save together; take away what each saves alone",
-                lambda neither, a, b, both: neither - both,
-            ),
-            Wrong(
-                "that is what the two savings add up to; what do both save, and how much more is "
-                "it?",
-                lambda neither, a, b, both: 2 * neither - a - b,
-            ),
-            Wrong(
-                "that is what b saves where a is in already; take away what b saves alone",
-                lambda neither, a, b, both: a - both,
-            ),
-            Wrong(
-                "that is what a saves where b is in already; take away what a saves alone",
-                lambda neither, a, b, both: b - both,
-            ),
-            Wrong(
-                "neither was subtracted twice over: its loss enters three times, with + - -, and "
-                "so once in the end, with -",
-                lambda neither, a, b, both: a + b - 2 * neither - both,
-            ),
-        ],
-        success="negative: they do the same work twice; positive: each makes room for the other",
         tolerance=1e-9,
     )

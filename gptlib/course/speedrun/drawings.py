@@ -49,11 +49,13 @@ def _on(at: Point, axes: tuple[float, float], tilt: float, angle: float) -> Poin
     return at[0] + x, at[1] - y
 
 
-def _hand(d: Drawing, at: Point, length: float, angle: float, name: str, color: str) -> None:
+def _hand(
+    d: Drawing, at: Point, length: float, angle: float, name: str, color: str, size: float = SMALL
+) -> None:
     """Draw an arrow from a center, with its name at the tip."""
     d.arrow(at, _on(at, (length, length), 0, angle), color=color, width=2.4)
-    across = length + 5 + words_width(name, SMALL) / 2
-    d.text(_on(at, (across, length + 12), 0, angle), name, size=SMALL, color=color)
+    across = length + 5 + words_width(name, size) / 2
+    d.text(_on(at, (across, length + 12), 0, angle), name, size=size, color=color)
 
 
 def clocks(query: float, key: float, speed: float, places: Sequence[tuple[int, int]]) -> Picture:
@@ -101,8 +103,8 @@ def one_length(angles: Sequence[float], lengths: Sequence[float]) -> Picture:
     _oval(d, right, (radius, radius), color=FAINT, width=1.2)
     for n, (angle, length) in enumerate(zip(angles, lengths, strict=True), 1):
         color = (VERMILION, BLUE, GREEN, INK)[(n - 1) % 4]
-        _hand(d, left, reach * length, angle, f"q_{{{n}}}", color)
-        _hand(d, right, radius, angle, f"q_{{{n}}}", color)
+        _hand(d, left, reach * length, angle, f"q_{{{n}}}", color, size=20)
+        _hand(d, right, radius, angle, f"q_{{{n}}}", color, size=20)
     d.text((right[0], y + radius + 46), "one length, √D", size=SMALL, color=FAINT)
     spread = max(lengths) / min(lengths)
     return d.picture(
@@ -112,37 +114,37 @@ def one_length(angles: Sequence[float], lengths: Sequence[float]) -> Picture:
 
 
 def ellipse(sigmas: Sequence[float], after: Sequence[float], tilt: float) -> Picture:
-    """Draw a circle of directions, what a gradient makes of it, and what Muon wants instead.
+    """Draw two directions in a circle, what a gradient makes of both, and what Muon wants instead.
 
     Args:
-        sigmas: the gradient's two singular values, the larger one 1. after: the same, as Muon
-            wants them. tilt: of the first axis, in radians.
+        sigmas: the gradient's two singular values, the larger first. after: the same, as Muon
+            wants them. tilt: of the first direction, in radians.
     """
     d, unit, y = Drawing(), 74, 130
     cell = (WIDTH - 2 * MARGIN) / 3
     panels = (
-        ("directions", (1.0, 1.0), 0.0, FAINT),
-        ("the gradient", sigmas, tilt, VERMILION),
-        ("what Muon wants", after, tilt, GREEN),
+        ("two directions", (1.0, 1.0), ("p", "r")),
+        ("the gradient", sigmas, [f"{s:g}" for s in sigmas]),
+        ("what Muon wants", after, [f"{s:g}" for s in after]),
     )
-    for n, (name, axes, angle, color) in enumerate(panels):
+    for n, (name, axes, names) in enumerate(panels):
         at = (MARGIN + (n + 0.5) * cell, y)
         d.text((at[0], 20), name, size=SMALL, bold=True)
-        if n:
+        half = (unit * axes[0] / max(axes), unit * axes[1] / max(axes))
+        if half[0] != half[1]:
             _oval(d, at, (unit, unit), color=FAINT, width=1, dashed=True)
-        half = (unit * axes[0], unit * axes[1])
-        _oval(d, at, half, angle, color=color, width=2.4)
-        if n:
-            d.line(at, _on(at, half, angle, 0), color=color, width=2.4)
-            d.line(at, _on(at, half, angle, TURN / 4), color=color, width=2.4)
-            d.text((at[0], y + unit + 42), f"{axes[0]:.2f} and {axes[1]:.2f}", size=SMALL)
-        else:
-            d.text((at[0], y + unit + 42), "1 and 1", size=SMALL)
+        _oval(d, at, half, tilt, color=FAINT if n == 0 else INK, width=1.6)
+        for angle, reach, word, color in zip(
+            (tilt, tilt + TURN / 4), half, names, (VERMILION, BLUE), strict=True
+        ):
+            d.line(at, _on(at, (reach, reach), 0, angle), color=color, width=3)
+            d.text(_on(at, (unit + 17, unit + 17), 0, angle), word, size=SMALL, color=color)
+    d.height = y + unit
     return d.picture(
-        "Three closed curves. A circle of directions; the ellipse that the gradient makes of it, "
-        f"with half axes of {sigmas[0]:.2f} and {sigmas[1]:.2f}, so thin that the second direction "
-        "hardly moves; and what Muon wants instead, the same axes, now "
-        f"{after[0]:.2f} and {after[1]:.2f} long."
+        "Three closed curves, in each two radii at a right angle. A circle with the directions p "
+        f"and r; the ellipse that the gradient makes of it, whose half axes along them are "
+        f"{sigmas[0]:g} and {sigmas[1]:g}, so thin that the second hardly shows; and what Muon "
+        f"wants instead, the same two directions, now {after[0]:g} and {after[1]:g} long."
     )
 
 

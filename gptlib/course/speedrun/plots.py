@@ -55,14 +55,29 @@ def rates(curves: Mapping[str, Losses], usual: float) -> Plot:
 
 
 def schedules(shapes: Mapping[str, Sequence[float]]) -> Plot:
-    """Draw learning rates over a run, as shares of the highest; a label says the mean."""
-    fig, ax = figure(height=3.8)
+    """Draw learning rates over a run, as shares of the highest; a label says the mean.
+
+    The highest line has its name to the right, the lowest to the left, and all between at its end.
+    """
+    fig, ax = figure(height=3.6)
+    order = sorted(shapes, key=lambda name: np.mean(shapes[name]))
     for name, shares in shapes.items():
         way = np.linspace(0, 1, len(shares))
-        ax.plot(way, shares, label=f"{name}, mean {np.mean(shares):.2f}")
+        (line,) = ax.plot(way, shares)
+        at = int(0.6 * (len(shares) - 1))
+        place, offset, side = (way[at], shares[at]), (8, 4), "left"
+        if name == order[0]:
+            offset, side = (-8, -8), "right"
+        elif name != order[-1]:
+            place, offset = (way[-1], shares[-1]), (6, 0)
+        words = f"{name}, mean {np.mean(shares):.2f}"
+        ax.annotate(
+            words.replace(", ", ",\n") if place[0] == way[-1] else words, place, offset,
+            textcoords="offset points", ha=side, va="center", fontsize=SMALL,
+            color=line.get_color(),
+        )  # fmt: skip
     ax.set_xlabel("share of the steps")
     ax.set_ylabel("share of the highest rate")
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1))
     told = "; ".join(f"{name} {np.mean(shares):.2f}" for name, shares in shapes.items())
     return Plot(
         fig, f"Three schedules of the learning rate; their means, in shares of the peak: {told}."
@@ -168,21 +183,27 @@ def gains(rows: Sequence[tuple[str, Sequence[float], Sequence[float]]]) -> Plot:
     fig, ax = figure(height=1.2 + 0.34 * len(rows))
     places = np.arange(len(rows))[::-1]
     looks = (
-        ("alone", COLORS[0], 0.13, [alone for _, alone, _ in rows]),
-        ("with all the others", COLORS[1], -0.13, [last for _, _, last in rows]),
+        ("alone", COLORS[0], 0.17, [alone for _, alone, _ in rows]),
+        ("last", COLORS[1], -0.17, [last for _, _, last in rows]),
     )
+    for y in places[:-1]:
+        ax.axhline(y - 0.5, color=FAINT, linewidth=0.4, alpha=0.5)
     for label, color, shift, columns in looks:
         for y, saved in zip(places, columns, strict=True):
             if saved:
                 ax.plot(saved, [y + shift] * len(saved), "o", color=color,
                         markersize=3.5, alpha=0.55)  # fmt: skip
-                ax.plot(np.mean(saved), y + shift, "|", color=color, markersize=13,
-                        markeredgewidth=2, label=label)  # fmt: skip
-                label = "_again"
+                ax.plot(np.mean(saved), y + shift, "|", color=color, markersize=11,
+                        markeredgewidth=2)  # fmt: skip
+                if label:
+                    ax.annotate(
+                        label, (min(saved), y + shift), (-6, 0), textcoords="offset points",
+                        ha="right", va="center", color=color, fontsize=SMALL,
+                    )  # fmt: skip
+                label = ""
     ax.axvline(0, color=INK, linewidth=0.8)
     ax.set_yticks(places, [name for name, *_ in rows])
     ax.set_xlabel("saved (nats per character; left of the line: lost)")
-    ax.legend(loc="lower right")
     told = "; ".join(
         f"{name} {np.mean(alone):+.3f} alone" + (f", {np.mean(last):+.3f} last" if last else "")
         for name, alone, last in rows
