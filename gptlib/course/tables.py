@@ -204,6 +204,6 @@ def _write(values: list, own: Digits | None, default: Digits) -> list[str]:
 def _head(name: str) -> str:
     """A head with its unit, if it ends in one after a comma, in lighter type."""
     what, comma, unit = name.rpartition(", ")
-    if not _UNIT.match(unit):
+    if not comma or not _UNIT.match(unit):  # a head that is only a unit names the column
         return escape(name)
     return f'{escape(what)}<span class="unit">{comma}{escape(unit)}</span>'
