@@ -10,18 +10,58 @@ from gptlib.course.bigram import checks as bigram
 LN2 = math.log(2)
 
 
-def gradient(z, target):
-    return z.softmax(0) - torch.eye(len(z))[target]
+def pair_slopes(z, first, second):
+    """A learner's loop: p − y of each pair, added up in the pair's row."""
+    slopes = torch.zeros_like(z)
+    for i, j in zip(first.tolist(), second.tolist(), strict=True):
+        slopes[i] += z[i].softmax(0)
+        slopes[i, j] -= 1
+    return slopes
+
+
+def stepped(slopes):
+    return lambda z, i, j, lr: z - lr * slopes(z, i, j) / len(i)
+
+
+def with_one_hot(z, i, j, lr):
+    y = torch.nn.functional.one_hot(j, len(z))
+    rows = torch.nn.functional.one_hot(i, len(z)).to(z.dtype)
+    return z - lr * rows.T @ ((z[i].softmax(1) - y) / len(i))
+
+
+def one_each(z, i, j, lr):
+    y = torch.nn.functional.one_hot(j, len(z))
+    z[i] -= lr * (z[i].softmax(1) - y) / len(i)
+    return z
+
+
+def by_autograd(z, i, j, lr):
+    z = z.clone().requires_grad_()
+    torch.nn.functional.cross_entropy(z[i], j).backward()
+    return z.detach() - lr * z.grad
+
+
+def own_mean(z, i, j, lr):
+    met = torch.bincount(i, minlength=len(z)).clamp(min=1)
+    return z - lr * pair_slopes(z, i, j) / met[:, None]
+
+
+def one_p_each(z, i, j):
+    counts = torch.zeros_like(z).index_put((i, j), torch.ones(len(i)), accumulate=True)
+    return z.softmax(1) - counts
+
+
+def down_the_pairs(z, i, j):
+    p = z[i].softmax(0) - torch.nn.functional.one_hot(j, len(z))
+    return torch.zeros_like(z).index_add(0, i, p)
+
+
+def without_y(z, i, j):
+    return torch.zeros_like(z).index_add(0, i, z[i].softmax(1))
 
 
 def weighted(x, n):
     return (x * n).sum() / n.sum()
-
-
-def only_target(z, target, lr):
-    move = torch.zeros_like(z)
-    move[target] = lr * (1 - z.softmax(0)[target])
-    return z + move
 
 
 def turned(p, totals):
@@ -82,7 +122,8 @@ RIGHT = [
     (bigram.perplexity, lambda x, n: 2 ** (weighted(x, n) / math.log(2))),
     (bigram.temperature_for, searched(entropy)),
     (bigram.temperature_for, searched(entropy, ends=(0.05, 20), steps=14)),
-    (bigram.gradient_step, lambda z, t, lr: z - lr * gradient(z, t)),
+    (bigram.gradient_step, stepped(pair_slopes)),
+    (bigram.gradient_step, with_one_hot),
 ]
 
 WRONG = [
@@ -117,17 +158,25 @@ WRONG = [
     (bigram.temperature_for, searched(with_nan), "row with a 0"),
     (bigram.temperature_for, searched(entropy, up=False), "one of its ends"),
     (bigram.temperature_for, rounded, "not within a hundredth"),
-    (bigram.gradient_step, lambda z, t, lr: z + lr * gradient(z, t), "this step climbs"),
-    (bigram.gradient_step, lambda z, t, lr: z - lr * gradient(z.softmax(0), t), "twice"),
-    (bigram.gradient_step, lambda z, t, lr: z - lr * (z - torch.eye(len(z))[t]), "z − y"),
-    (bigram.gradient_step, lambda z, t, lr: z - lr * z.softmax(0), "y is missing"),
-    (bigram.gradient_step, lambda z, t, lr: gradient(z, t), "that is the gradient"),
-    (bigram.gradient_step, lambda z, t, lr: z - gradient(z, t), "learning rate was not used"),
-    (bigram.gradient_step, only_target, "only the target moved"),
+    (bigram.gradient_step, by_autograd, "switched off"),
+    (bigram.gradient_step, one_each, "only one of its slopes"),
+    (bigram.gradient_step, lambda z, i, j, lr: z - lr * pair_slopes(z, i, j), "sum of the losses"),
+    (bigram.gradient_step, own_mean, "over its own pairs"),
+    (bigram.gradient_step, stepped(one_p_each), "gave its p once"),
+    (bigram.gradient_step, stepped(lambda *a: -pair_slopes(*a)), "this step climbs"),
+    (bigram.gradient_step, stepped(lambda z, i, j: pair_slopes(z, j, i)), "exchanged"),
+    (bigram.gradient_step, stepped(lambda z, i, j: pair_slopes(z.softmax(1), i, j)), "twice"),
+    (bigram.gradient_step, stepped(down_the_pairs), "down the pairs"),
+    (bigram.gradient_step, stepped(without_y), "y is missing"),
     (
         bigram.gradient_step,
-        lambda z, t, lr: (z - lr * gradient(z, t)).softmax(0),
-        "these are probabilities",
+        lambda z, i, j, lr: pair_slopes(z, i, j) / len(i),
+        "that is the gradient",
+    ),
+    (
+        bigram.gradient_step,
+        lambda z, i, j, lr: z - pair_slopes(z, i, j) / len(i),
+        "learning rate was not used",
     ),
 ]
 

@@ -22,15 +22,31 @@ def step_by_step(x, y, p):
     return w
 
 
-def nudge(w, loss, eps, up=1, down=1, restore=True, by=None):
-    slopes = []
-    for n in range(len(w)):
-        high = w if not restore else w.copy()
-        high[n] += up * eps
-        top = loss(high)
-        high[n] -= (up + down) * eps
-        slopes.append((top - loss(high)) / (by or 2 * eps))
-    return np.array(slopes)
+def suspects(eps=1e-5, up=1, down=1, restore=True, off=None, most=1e-6):
+    """A learner's gradient check: central differences, or what may become of them."""
+
+    def found(w, loss, claimed):
+        slopes = []
+        for n in range(len(w)):
+            high = w if not restore else w.copy()
+            high[n] += up * eps
+            top = loss(high)
+            high[n] -= (up + down) * eps
+            slopes.append((top - loss(high)) / ((up + down) * eps))
+        slopes = np.array(slopes)
+        share = abs(claimed / slopes - 1) if off is None else off(claimed, slopes)
+        return [n for n in range(len(w)) if share[n] > most]
+
+    return found
+
+
+def honest(w, loss, claimed):
+    wrong = suspects()(w, loss, claimed)
+    return [n for n in range(len(w)) if n not in wrong]
+
+
+def in_an_array(w, loss, claimed):
+    return np.isin(np.arange(len(w)), suspects(eps=1e-4)(w, loss, claimed))
 
 
 def grouped(sure, right, edges):
@@ -55,14 +71,22 @@ RIGHT = [
     (digits.softmax, lambda z: np.exp(z.T - z.max(1)).T / np.exp(z.T - z.max(1)).sum(0)[:, None]),
     (digits.weight_slopes, lambda x, y, p: x.T @ (p - one_hot(y, p.shape[1])) / len(y)),
     (digits.weight_slopes, step_by_step),
-    (digits.nudges, nudge),
-    (digits.hidden_slopes, lambda x, h, dz, w2: x.T @ ((dz @ w2.T) * (1 - h * h))),
+    (digits.nudges, suspects()),
+    (digits.nudges, suspects(eps=1e-6)),
+    (digits.nudges, in_an_array),
+    (digits.nudges, lambda *case: set(suspects()(*case))),
+    (digits.hidden_slopes, lambda x, h, dz, w2: x.T @ ((dz @ w2.T) * (h - h * h))),
+    (digits.hidden_slopes, lambda x, h, dz, w2: ((w2 @ dz.T) * (h * (1 - h)).T @ x).T),
     (digits.calibration, lambda s, r, e: sum(n * abs(gap) for n, gap in grouped(s, r, e))),
 ]
 
 
 def slopes(x, y, p):
     return x.T @ (p - one_hot(y, p.shape[1])) / len(y)
+
+
+def logistic(a):
+    return 1 / (1 + np.exp(-a))
 
 
 def error(p, y):
@@ -100,38 +124,32 @@ WRONG = [
         lambda x, y, p: x.T @ (error(p, y) * p * (1 - p)) / len(y),
         "p(1 − p) slipped in",
     ),
-    (digits.nudges, lambda w, f, e: nudge(w, f, e, down=0, by=e), "half the bend"),
-    (digits.nudges, lambda w, f, e: nudge(w, f, e, up=0, by=e), "and downward"),
-    (digits.nudges, lambda w, f, e: nudge(w, f, e, by=e), "twice the slope"),
-    (digits.nudges, lambda w, f, e: nudge(w, f, e, down=0), "yet divided by 2 eps"),
-    (digits.nudges, lambda w, f, e: nudge(w, f, e, by=1), "not yet the change per unit"),
-    (digits.nudges, lambda w, f, e: -nudge(w, f, e), "up minus down"),
-    (digits.nudges, lambda w, f, e: nudge(w, f, e, restore=False), "put each weight"),
-    (
-        digits.nudges,
-        lambda w, f, e: np.ones(len(w)) * (f(w + e) - f(w - e)) / (2 * e),
-        "nudged at once",
-    ),
+    (digits.nudges, lambda w, f, claimed: claimed, "slopes, or shares"),
+    (digits.nudges, honest, "that are right"),
+    (digits.nudges, suspects(eps=1e-11), "without any bend"),
+    (digits.nudges, suspects(down=0), "half the bend"),
+    (digits.nudges, suspects(eps=1e-6, up=0), "half the bend"),
+    (digits.nudges, suspects(restore=False), "put back"),
+    (digits.nudges, suspects(eps=1e-2), "where the bend itself changes"),
+    (digits.nudges, suspects(off=lambda a, b: abs(a - b)), "fixed distance"),
+    (digits.nudges, suspects(off=lambda a, b: a / b - 1), "on one side of the truth"),
+    (digits.nudges, suspects(off=lambda a, b: 1 - a / b), "on one side of the truth"),
+    (digits.nudges, suspects(most=2e-5), "lies got away"),
     (digits.hidden_slopes, lambda x, h, dz, w2: x.T @ (dz @ w2.T), "walked past"),
+    (digits.hidden_slopes, lambda x, h, dz, w2: x.T @ (dz @ w2.T * (1 - h**2)), "slope of tanh"),
     (
         digits.hidden_slopes,
-        lambda x, h, dz, w2: x.T @ (dz @ w2.T / np.cosh(h) ** 2),
+        lambda x, h, dz, w2: x.T @ (dz @ w2.T * logistic(h) * (1 - logistic(h))),
         "applied twice",
     ),
-    (digits.hidden_slopes, lambda x, h, dz, w2: x.T @ (dz @ w2.T * (1 - h)), "square is missing"),
+    (digits.hidden_slopes, lambda x, h, dz, w2: x.T @ (dz @ w2.T * (1 - h)), "is this share of h"),
+    (digits.hidden_slopes, lambda x, h, dz, w2: x.T @ (dz @ w2.T * h), "e to the power"),
+    (digits.hidden_slopes, lambda x, h, dz, w2: x.T @ (dz @ w2.T * h * h), "one factor more"),
+    (digits.hidden_slopes, lambda x, h, dz, w2: -x.T @ (dz @ w2.T * h * (1 - h)), "sign is turned"),
+    (digits.hidden_slopes, lambda x, h, dz, w2: x.T @ (dz @ w2 * (h - h**2)), "not turned round"),
     (
         digits.hidden_slopes,
-        lambda x, h, dz, w2: x.T @ (dz @ w2.T * h * (1 - h)),
-        "logistic function",
-    ),
-    (
-        digits.hidden_slopes,
-        lambda x, h, dz, w2: x.T @ (dz @ w2 * (1 - h**2)),
-        "not turned round",
-    ),
-    (
-        digits.hidden_slopes,
-        lambda x, h, dz, w2: x.T @ (dz @ w2.T * (1 - h**2)) / len(x),
+        lambda x, h, dz, w2: x.T @ (dz @ w2.T * (h - h**2)) / len(x),
         "twice: dz",
     ),
     (digits.hidden_slopes, lambda x, h, dz, w2: h.T @ dz, "slope for w2"),

@@ -127,5 +127,6 @@ def test_a_table_that_cannot_be_is_one_error(make, message):
 
 def test_only_a_unit_is_set_as_one():
     heads = ["windows, seen", "20, 40", "time, ms a step", "steps, as published", "work, TFLOP/s"]
-    page = html(Table([tuple(range(5))], heads))
+    heads += ["steps that read as much", "s"]  # nothing stands before the unit
+    page = html(Table([tuple(range(7))], heads))
     assert [unit.get_text() for unit in page.select("th .unit")] == [", ms a step", ", TFLOP/s"]

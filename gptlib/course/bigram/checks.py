@@ -1,4 +1,4 @@
-"""Checks of chapter 1's exercises: what came before, units, perplexity, temperature, one step.
+"""Checks of chapter 1's exercises: what came before, units, perplexity, temperature, a step.
 
 One job: tell a learner whether a function is right and, where it is not, which of the usual
 misunderstandings produces exactly the numbers that it returned.
@@ -287,67 +287,114 @@ def temperature_for(fn: Callable[[Tensor, float], float]) -> Result:
 
 
 _STEPS = (
-    (torch.tensor([0.0, 1.0, -1.0]), 2, 0.5),
-    (torch.tensor([2.0, -0.5, 0.3, 0.0]), 0, 2.0),
+    (
+        torch.tensor([[0.3, 1.0, -1.0], [0.5, 0.0, 0.25], [1.5, 2.0, 0.0]]),
+        torch.tensor([0, 2, 0, 0]),
+        torch.tensor([2, 1, 2, 1]),
+        0.4,
+    ),
+    (
+        torch.tensor([[2.0, -0.5], [0.3, 0.0]]),
+        torch.tensor([1, 0, 1, 1, 0]),
+        torch.tensor([0, 0, 1, 1, 1]),
+        2.0,
+    ),
 )
 
 
-def _gradient(z: Tensor, target: int) -> Tensor:
-    """Return p − y for one row of logits (V,)."""
-    p = z.softmax(0)
-    p[target] -= 1
-    return p
+def _slopes(z: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Return p − y for each pair, (B, V)."""
+    return z[first].softmax(1) - torch.eye(len(z))[second]
 
 
-def _only_target(z: Tensor, target: int, lr: float) -> Tensor:
-    """Make the mistake of moving the logit of the target alone."""
+def _gathered(z: Tensor, first: Tensor, slopes: Tensor) -> Tensor:
+    """Add up the slopes (B, V) that meet in a row of the table, (V, V)."""
+    return torch.zeros_like(z).index_add(0, first, slopes)
+
+
+def _sum(z: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    return _gathered(z, first, _slopes(z, first, second))
+
+
+def _one_each(z: Tensor, first: Tensor, second: Tensor, lr: float) -> Tensor:
+    """Make the mistake of an assignment: of slopes that meet in a row the last one stays."""
     new = z.clone()
-    new[target] -= lr * _gradient(z, target)[target]
+    new[first] -= lr * _slopes(z, first, second) / len(first)
     return new
 
 
-def gradient_step(fn: Callable[[Tensor, int, float], Tensor]) -> Result:
-    """Check fn(logits (V,), target, lr) -> logits (V,) after one step down the loss."""
+def _by_autograd(z: Tensor, first: Tensor, second: Tensor, lr: float) -> Tensor:
+    torch.nn.functional.cross_entropy(z[first], second).backward()
+    return z
+
+
+def gradient_step(fn: Callable[[Tensor, Tensor, Tensor, float], Tensor]) -> Result:
+    """Check fn(logits (V, V), first (B,), second (B,), lr) -> logits after a step on B pairs."""
+
+    def step(slope: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return lambda z, i, j, lr: z - lr * slope(z, i, j) / len(i)
+
     return check(
-        fn,
+        torch.no_grad()(fn) if callable(fn) else fn,
         cases=_STEPS,
-        right=lambda z, t, lr: z - lr * _gradient(z, t),
+        right=step(_sum),
         wrongs=[
             Wrong(
+                "autograd is switched off in this check: write p − y and add it up yourself",
+                torch.no_grad()(_by_autograd),
+            ),
+            Wrong(
+                "where a character came first more than once, only one of its slopes arrived: an "
+                "assignment to picked rows does not add; let a matrix product do it, or index_add",
+                _one_each,
+            ),
+            Wrong(
+                "that is a step on the sum of the losses: the loss is their mean, so divide by the "
+                "number of pairs",
+                lambda z, i, j, lr: z - lr * _sum(z, i, j),
+            ),
+            Wrong(
+                "each row was averaged over its own pairs: the mean goes over all pairs, and a "
+                "row that is met more often moves farther",
+                lambda z, i, j, lr: (
+                    z - lr * _sum(z, i, j) / i.bincount(minlength=len(z)).clamp(min=1)[:, None]
+                ),
+            ),
+            Wrong(
+                "each row gave its p once, also a row that did not come: a row's p counts once for "
+                "each pair that began there",
+                step(lambda z, i, j: z.softmax(1) - _gathered(z, i, torch.eye(len(z))[j])),
+            ),
+            Wrong(
                 "this step climbs: the gradient points to where the loss grows, so subtract it",
-                lambda z, t, lr: z + lr * _gradient(z, t),
+                step(lambda z, i, j: -_sum(z, i, j)),
+            ),
+            Wrong(
+                "rows and columns are exchanged: the row of a pair is its first character",
+                step(lambda z, i, j: _sum(z, j, i)),
             ),
             Wrong(
                 "softmax was applied twice: probabilities went through it again, which flattens "
                 "them; p is the softmax of the logits, once",
-                lambda z, t, lr: z - lr * _gradient(z.softmax(0), t),
+                step(lambda z, i, j: _sum(z.softmax(1), i, j)),
             ),
             Wrong(
-                "that is z − y: the logits themselves stand where their softmax p belongs",
-                lambda z, t, lr: z - lr * (z - torch.eye(len(z))[t]),
+                "softmax went down the pairs: along a row the characters compete, so softmax(1)",
+                step(lambda z, i, j: _gathered(z, i, z[i].softmax(0) - torch.eye(len(z))[j])),
             ),
             Wrong(
                 "y is missing: without the 1 at the character that came, every logit goes down, "
                 "the right one too",
-                lambda z, t, lr: z - lr * z.softmax(0),
+                step(lambda z, i, j: _gathered(z, i, z[i].softmax(1))),
             ),
             Wrong(
-                "that is the gradient p − y; return the logits after the step",
-                lambda z, t, lr: _gradient(z, t),
+                "that is the gradient; return the logits after the step",
+                lambda z, i, j, lr: _sum(z, i, j) / len(i),
             ),
             Wrong(
                 "the learning rate was not used: multiply the gradient by lr",
-                lambda z, t, lr: z - _gradient(z, t),
-            ),
-            Wrong(
-                "only the target moved: its competitors have to give way, each in proportion to "
-                "its own probability",
-                _only_target,
-            ),
-            Wrong(
-                "these are probabilities: return the logits, the softmax comes when they are used",
-                lambda z, t, lr: (z - lr * _gradient(z, t)).softmax(0),
+                lambda z, i, j, lr: z - _sum(z, i, j) / len(i),
             ),
         ],
-        success="the character that came went up, each other one down by its own probability",
+        success="a row moves as often as it was met, and a row that was not met stays",
     )

@@ -22,8 +22,8 @@ from gptlib.course.plotting import (
     Plot,
     figure,
     floor_line,
-    letter_ticks,
     log_ticks,
+    panels,
     words_beside,
 )
 from gptlib.course.squares import numbered, squares
@@ -57,7 +57,7 @@ def pair_map(table: ArrayLike, symbols: Sequence[str], framed: Sequence[str] = (
         ax.spines[:].set(visible=True, color=FAINT, linewidth=0.8)  # an empty row is a row
     else:
         squares(ax, np.sqrt(table / table.max()))
-        letter_ticks(ax, names)
+        _names_on_all_sides(ax, names)
         _scale(ax, table.max())
         kinds = [(symbol.isalpha(), symbol.islower()) for symbol in symbols]
         for edge in [n - 0.5 for n in range(1, len(kinds)) if kinds[n] != kinds[n - 1]]:
@@ -78,9 +78,21 @@ def pair_map(table: ArrayLike, symbols: Sequence[str], framed: Sequence[str] = (
     )
 
 
+def _names_on_all_sides(ax: Axes, names: Sequence[str]) -> None:
+    """Name every second row at the left and the others at the right, and so the columns."""
+    ax.set_xticks(range(0, len(names), 2), names[::2])
+    ax.set_yticks(range(0, len(names), 2), names[::2])
+    others = ax.secondary_xaxis("top"), ax.secondary_yaxis("right")
+    for side, axis in zip(others, (others[0].xaxis, others[1].yaxis), strict=True):
+        axis.set_ticks(range(1, len(names), 2), names[1::2])
+        side.spines[:].set_visible(False)
+    for side in (ax, *others):
+        side.tick_params(length=3, width=0.5, pad=2, color=FAINT)
+
+
 def _scale(ax: Axes, most: float) -> None:
     """Say above a map of probabilities what its colors mean; they show square roots."""
-    bar = ax.inset_axes((0.1, 1.1, 0.8, 0.025))
+    bar = ax.inset_axes((0.1, 1.16, 0.8, 0.025))
     squares(bar, np.linspace(0, 1, 48)[None])
     bar.set_aspect("auto")
     marks = [mark for mark in (0, 0.05, 0.25, 0.5, 1) if mark <= most]
@@ -93,20 +105,25 @@ def _scale(ax: Axes, most: float) -> None:
 def loss_curve(
     curves: dict[float, Sequence[float]], ln_v: float, optimum: float, floor: float | None
 ) -> Plot:
-    """Draw loss (nats per character) against step, on a logarithmic axis of steps.
+    """Draw loss (nats per character) against step, and below it how far it is above the optimum.
 
     Args:
         curves: for each learning rate the losses at steps 1, 2, 3, …
         ln_v, optimum, floor: levels to draw; no floor where nobody knows it.
     """
-    fig, ax = figure(height=3.8)
+    ratios = {"height_ratios": [1.15, 1]}
+    fig, (ax, below) = panels(5.6, rows=2, sharex=True, gridspec_kw=ratios)
     styles = ((FAINT, 1.6, "-"), (BLUE, 2.2, "-"), (INK, 1.0, "--"))
     for (rate, losses), (color, width, line) in zip(curves.items(), styles, strict=False):
         steps = range(1, len(losses) + 1)
         ax.plot(steps, losses, line, color=color, linewidth=width, label=f"rate {rate:g}")
+        above = [loss - optimum for loss in losses]
+        below.plot(steps, above, line, color=color, linewidth=width)
     log_ticks(ax, "x")
-    ax.set_xlabel("step (logarithmic)")
-    ax.set_ylabel("loss (nats per character)")
+    log_ticks(below, "x", "y")
+    below.set_xlabel("step (logarithmic)")
+    below.set_ylabel("above the counts\n(nats, logarithmic)")
+    ax.set_ylabel("loss\n(nats per character)")
     ax.axhline(optimum, color=VERMILION, linestyle="--", linewidth=1.1, zorder=3)
     ax.axhline(ln_v, color=GREEN, linestyle="-.", linewidth=1.1, zorder=1)
     ax.set_ylim((optimum if floor is None else floor) - 0.3, ln_v + 0.3)
@@ -121,7 +138,8 @@ def loss_curve(
     return Plot(
         fig,
         f"Loss against step for {len(curves)} learning rates. All start at ln V = {ln_v:.2f} and "
-        f"end at {ends}; the counted optimum is {optimum:.2f}.{words}",
+        f"end at {ends}; the counted optimum is {optimum:.2f}.{words} Below, the same losses less "
+        "the optimum, on logarithmic axes: straight falls, one of which crosses another.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Checks of chapter 0's exercises: softmax, the slope of a weight, nudging, tanh, calibration.
+"""Checks of chapter 0's exercises: softmax, slopes, a gradient check, a bend, calibration.
 
 One job: tell a learner whether a function of numpy arrays is right and, where it is not, which of
 the usual misunderstandings produces exactly the numbers that it returned.
@@ -171,126 +171,154 @@ def weight_slopes(fn: Callable) -> Result:
     )
 
 
-# --- nudging --------------------------------------------------------------------------------------
+# --- a gradient check -----------------------------------------------------------------------------
+
+# What each weight of the loss is there for.
+_BOWL, _FLAT, _COUPLED, _CUBIC, _LARGE, _HIGH, _LOW, _SMALL = range(8)
 
 
-def _cubic(w: Array) -> float:
-    return float((w**3).sum() + w[0] * w[-1])
+def _terrain(w: Array) -> float:
+    bowls = ((w[[_BOWL, _COUPLED, _LOW]] - 0.5) ** 2).sum() + 0.05 * w[_BOWL] * w[_COUPLED]
+    slopes = 0.03 * w[_FLAT] + 2000 * w[_LARGE] + 0.25 * w[_HIGH] + 0.01 * w[_SMALL]
+    return float(10 + bowls + slopes + 50 * w[_CUBIC] ** 3)
 
 
-def _bent(w: Array) -> float:
-    return float(np.exp(w[0]) * w[1] ** 2 + w[-1] ** 3)
+def _claims(w: Array, *lies: int) -> torch.Tensor:
+    """The slopes of `_terrain`, three of which may be lies of more than a millionth."""
+    true = np.array([0.0, 0.03, 0.0, 150 * w[_CUBIC] ** 2, 2000, 0.25, 0.0, 0.01])
+    for n, other in ((_BOWL, _COUPLED), (_COUPLED, _BOWL)):
+        true[n] = 2 * (w[n] - 0.5) + 0.05 * w[other]
+    true[_LOW] = 2 * (w[_LOW] - 0.5)
+    off = np.zeros(8)
+    off[[_LARGE, _HIGH, _LOW, _SMALL]] = 2e-7, 1e-5, -1e-5, 5e-5
+    off[[n for n in (_HIGH, _LOW, _SMALL) if n not in lies]] = 0
+    return torch.from_numpy(true * (1 + off))
 
 
-_PLACES = (
-    (_rows((1, 2, -1))[0], _cubic, 0.1),
-    (_rows((0.5, -1, 2, 1))[0], _bent, 0.2),
+_PLACES = tuple(
+    (w, _terrain, _claims(w.numpy(), *lies))
+    for w, lies in (
+        (_rows((0.52, 1, 0.52, 0.2, 0.001, 1, 0.47, 2))[0], (_HIGH, _LOW, _SMALL)),
+        (_rows((0.51, 2, 0.49, 0.3, 0.001, 2, 0.46, 1))[0], ()),
+    )
 )
 
 
-def _differences(
-    w: Array,
-    loss: Callable[[Array], float],
-    eps: float,
-    up: float = 1.0,
-    down: float = 1.0,
-    restore: bool = True,
-) -> Array:
-    """Return (loss(w + up·eps) − loss(w − down·eps)) for each weight; one may forget to restore."""
-    found = np.zeros(len(w))
-    w = w.copy()
-    for n in range(len(w)):
-        before = w[n]
-        w[n] = before + up * eps
-        high = loss(w)
-        w[n] = before - down * eps
-        found[n] = high - loss(w)
-        if restore:
-            w[n] = before
-    return found
+def _positions(fn: Any) -> Any:
+    """Let an answer be a list, whether it was a list, a set, or an array of places or of bools."""
+
+    def listed(value: Any) -> Any:
+        found = np.array(sorted(value) if isinstance(value, (set, tuple)) else value)
+        if found.ndim != 1 or (found.size and found.dtype.kind not in "ib"):
+            return value
+        return (np.flatnonzero(found) if found.dtype.kind == "b" else np.sort(found)).tolist()
+
+    @functools.wraps(fn)
+    def call(w: torch.Tensor, loss: Callable, claimed: torch.Tensor) -> Any:
+        value = fn(w.numpy(), loss, claimed.numpy())
+        return listed(value) if isinstance(value, (list, set, tuple, np.ndarray)) else value
+
+    return call if callable(fn) else fn
+
+
+def _liars(w: torch.Tensor, loss: Callable, claimed: torch.Tensor) -> list[int]:
+    off = claimed / _claims(w.numpy()) - 1
+    return torch.nonzero(abs(off) > 1e-6).flatten().tolist()
+
+
+def _accuses(*weights: int) -> Callable[..., bool]:
+    return lambda got, *case: set(weights) & set(got) - set(_liars(*case))
 
 
 def nudges(fn: Callable) -> Result:
-    """Check fn(w (N,), loss, eps) -> slopes (N,) by central differences."""
-    return _check(
-        fn,
-        _PLACES,
-        lambda w, loss, eps: _differences(w, loss, eps) / (2 * eps),
-        {
-            "that is the one-sided difference: it counts half the bend of the curve as slope; "
-            "nudge down as well as up": lambda w, loss, eps: (
-                _differences(w, loss, eps, down=0) / eps
-            ),
-            "one-sided, and downward: nudge up as well as down": lambda w, loss, eps: (
-                _differences(w, loss, eps, up=0) / eps
-            ),
-            "twice the slope: from w − eps to w + eps is a way of 2 eps": (
-                lambda w, loss, eps: _differences(w, loss, eps) / eps
-            ),
-            "one-sided, yet divided by 2 eps: half the slope; measure from w − eps": (
-                lambda w, loss, eps: _differences(w, loss, eps, down=0) / (2 * eps)
-            ),
-            "that is the change of the loss, not yet the change per unit of weight: divide by 2 "
-            "eps": _differences,
-            "the sign is turned round: up minus down": lambda w, loss, eps: (
-                -_differences(w, loss, eps) / (2 * eps)
-            ),
-            "the first slope is right and the others belong to another place: put each weight "
-            "back before you nudge the next": lambda w, loss, eps: (
-                _differences(w, loss, eps, restore=False) / (2 * eps)
-            ),
-            "all weights were nudged at once: that is the slope along the diagonal, one number; "
-            "nudge one weight at a time": lambda w, loss, eps: np.full(
-                len(w), (loss(w + eps) - loss(w - eps)) / (2 * eps)
-            ),
-        },
-        "two looks at each weight, and the bend cancels",
+    """Check fn(w (N,), loss, claimed (N,)) -> positions of claims off by more than a millionth."""
+    wrongs = {
+        "those are slopes, or shares: return the positions of the claims that are wrong": (
+            lambda got, w, *_: len(got) and any(n != int(n) for n in got)
+        ),
+        "these are the claims that are right: return the others": (
+            lambda got, w, *case: set(got) == set(range(len(w))) - set(_liars(w, *case))
+        ),
+        "a weight without any bend stands accused, which only rounding can have done: the nudge is "
+        "too small, on the left arm of Figure 0.4": _accuses(_FLAT),
+        "a right slope in a bowl stands accused: a push to one side counts half the bend as slope; "
+        "push down as well, and divide by the whole way between": _accuses(_BOWL),
+        "each weight has to be put back before the next is pushed: a slope that hangs on another "
+        "weight stands accused": _accuses(_COUPLED),
+        "a right slope stands accused where the bend itself changes: to both sides that costs a "
+        "share that grows with the square of the nudge, so take a smaller one": _accuses(_CUBIC),
+        "a millionth of the slope was asked for: a fixed distance accuses large slopes and lets "
+        "small ones go": _accuses(_LARGE),
+        "claims on one side of the truth got away: take the absolute value of what they are off": (
+            lambda got, *case: set(got) in ({_HIGH, _SMALL}, {_LOW})
+        ),
+        "nobody is accused wrongly, but lies got away: is your tolerance a millionth?": (
+            lambda got, *case: set(got) < set(_liars(*case))
+        ),
+    }
+    known = [Wrong(words, when=when) for words, when in wrongs.items()]
+    return check(
+        _positions(fn), _PLACES, _liars, known, "each lie found, and nobody accused wrongly"
     )
 
 
-# --- back through tanh ----------------------------------------------------------------------------
+# --- back through a bend --------------------------------------------------------------------------
 
 _LAYER = (
     (
         _rows((1, 0, 0.5), (0.25, 1, 0)),
-        _rows((0.5, -0.8), (0.1, 0.9)),
+        _rows((0.5, 0.2), (0.1, 0.9)),
         _rows((0.3, -0.3), (-0.1, 0.1)),
         _rows((1, -0.5), (0.25, 2)),
     ),
     (
         _rows((1, 0.5), (0, 1), (0.75, 0.25), (1, 1)),
-        _rows((0.2, -0.4, 0.6), (-0.9, 0.3, 0.1), (0.5, 0.5, -0.5), (0.8, -0.1, 0.4)),
+        _rows((0.2, 0.4, 0.6), (0.9, 0.3, 0.1), (0.5, 0.5, 0.7), (0.8, 0.1, 0.4)),
         _rows((0.2, -0.1, -0.1), (0.05, 0.1, -0.15), (-0.2, 0.1, 0.1), (0.1, 0.1, -0.2)),
         _rows((1, 0.5, -1), (0, 2, 0.25), (-0.5, 1, 1)),
     ),
 )
 
 
+def _through(slope: Callable[[Array], Array]) -> Callable[..., Array]:
+    """The whole way back, with a bend whose slope is a function of what it returned."""
+    return lambda x, h, dz, w2: x.T @ (dz @ w2.T * slope(h))
+
+
 def hidden_slopes(fn: Callable) -> Result:
-    """Check fn(x (B, C), h (B, U), dz (B, V), w2 (U, V)) -> slope of the loss for w1, (C, U)."""
+    """Check fn(x (B, C), h (B, U), dz (B, V), w2 (U, V)) -> slope of the loss for w1, (C, U).
+
+    The bend is the logistic function, h = 1 / (1 + exp(-a)).
+    """
     return _check(
         fn,
         _LAYER,
-        lambda x, h, dz, w2: x.T @ (dz @ w2.T * (1 - h**2)),
+        _through(lambda h: h * (1 - h)),
         {
-            "the tanh was walked past: where a unit is near ±1 it hardly moves, and passes little "
-            "blame on; multiply by 1 − h²": lambda x, h, dz, w2: x.T @ (dz @ w2.T),
-            "tanh was applied twice: h is already tanh of the sum, so its slope is 1 − h²": (
-                lambda x, h, dz, w2: x.T @ (dz @ w2.T * (1 - np.tanh(h) ** 2))
+            "the bend was walked past: where a unit is near 0 or 1 it hardly moves, and passes "
+            "little blame on; multiply by its slope": _through(lambda h: 1.0 + 0 * h),
+            "1 − h² is the slope of tanh, and this bend is the logistic function: its bottom is "
+            "1 + e^−a; which share of that moves with a push on a?": _through(lambda h: 1 - h**2),
+            "the bend was applied twice: h is what it returned, so its slope is a formula in h "
+            "itself": _through(lambda h: np.exp(-h) / (1 + np.exp(-h)) ** 2),
+            "that is the share by which h grows: the amount is this share of h": (
+                _through(lambda h: 1 - h)
             ),
-            "the square is missing: the slope of tanh is 1 − h², which a negative h does not "
-            "raise above 1": lambda x, h, dz, w2: x.T @ (dz @ w2.T * (1 - h)),
-            "h(1 − h) is the slope of the logistic function; this unit is a tanh, with slope "
-            "1 − h²": lambda x, h, dz, w2: x.T @ (dz @ w2.T * h * (1 - h)),
+            "h alone is the slope of e to the power: here a push moves a part of the bottom only, "
+            "and that part is not all of it": _through(lambda h: h),
+            "h² is the square of 1 over the bottom: the push reaches the bottom through e^−a, so "
+            "the chain has one factor more": _through(lambda h: h**2),
+            "the sign is turned round: a push up makes e^−a smaller, so the bottom shrinks and h "
+            "grows": _through(lambda h: h * (h - 1)),
             "w2 was not turned round: forward it leads from units to digits, and the blame goes "
-            "the other way, through w2.T": lambda x, h, dz, w2: x.T @ (dz @ w2 * (1 - h**2)),
+            "the other way, through w2.T": lambda x, h, dz, w2: x.T @ (dz @ w2 * h * (1 - h)),
             "divided by the number of pictures twice: dz already holds the mean's 1/B": (
-                lambda x, h, dz, w2: x.T @ (dz @ w2.T * (1 - h**2)) / len(x)
+                lambda x, h, dz, w2: x.T @ (dz @ w2.T * h * (1 - h)) / len(x)
             ),
             "that is the slope for w2, or begins like it: w1 stands between the pixels and the "
             "units, so the blame of the units is paired with x": lambda x, h, dz, w2: h.T @ dz,
         },
-        "back through w2, damped where a unit is already sure, then paired with the pixels",
+        "back through w2, damped where a unit is near 0 or 1, then paired with the pixels",
     )
 
 

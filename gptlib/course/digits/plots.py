@@ -48,14 +48,14 @@ def pictures(one: ArrayLike, others: Iterable[ArrayLike], labels: Sequence[int])
     Args:
         one: (64,), ink from 0 to 16. others: (N, 64) of the same. labels: what the others show.
     """
-    fig, (left, right) = panels(2.9, columns=2, gridspec_kw={"width_ratios": [1.05, 1.2]})
+    fig, (left, right) = panels(2.6, columns=2, gridspec_kw={"width_ratios": [1.05, 1.2]})
     rows = np.asarray(one, dtype=int).reshape(8, 8)
     numbered(left, rows / 16, rows.astype(str), INK)
     _frame(left)
     right.axis("off")
     for n, (pixels, label) in enumerate(zip(others, labels, strict=True)):
         row, column = divmod(n, 4)
-        place = right.inset_axes((0.26 * column, 0.70 - 0.35 * row, 0.21, 0.26))
+        place = right.inset_axes((0.255 * column, 0.68 - 0.34 * row, 0.235, 0.25))
         _picture(place, pixels, 16)
         place.set_title(str(label), fontsize=SMALL, loc="center", pad=2)
     return Plot(
