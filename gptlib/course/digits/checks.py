@@ -227,7 +227,7 @@ def _liars(w: torch.Tensor, loss: Callable, claimed: torch.Tensor) -> list[int]:
 
 
 def _accuses(*weights: int) -> Callable[..., bool]:
-    return lambda got, *case: set(weights) & set(got) - set(_liars(*case))
+    return lambda got, *case: bool(set(weights) & set(got) - set(_liars(*case)))
 
 
 def nudges(fn: Callable) -> Result:

@@ -19,6 +19,7 @@ import torch
 from gptlib.course.command import answer
 from gptlib.course.loaded import load_with_tokenizer
 from gptlib.course.records import Record, make_record, save_record
+from gptlib.course.stories.heads import silenced
 from gptlib.course.stories.practice import BLOCK
 from gptlib.course.stories.taught import Teller, train_all
 from gptlib.grammar import Grammar
@@ -95,7 +96,8 @@ def example(models: Mapping[str, GPT], tokenizer: Tokenizer, seed: int = 5) -> d
 
 
 def story_odds(runs: Sequence[str | Path], n: int = 400) -> Record:
-    """What odds as targets taught of what cannot come: `taken`, and one `example`.
+    """What odds as targets taught of what cannot come: `taken`, one `example`, and what a head of
+    the last model brings, by taking it away.
 
     Args:
         runs: the third, the fourth and the fifth.
@@ -107,6 +109,12 @@ def story_odds(runs: Sequence[str | Path], n: int = 400) -> Record:
         result[name] = taken(models[name], tokenizer, n)
         config[name] = {"train": manifest["train"], "note": manifest.get("note")}
     result["example"] = example(models, tokenizer)
+    last = models["after"]
+    result["without"] = []  # one head of the last model after the other
+    for layer, head in itertools.product(range(last.config.n_layer), range(last.config.n_head)):
+        with silenced(last, (layer, head)):
+            person = taken(last, tokenizer, max(n // 4, 1))["person"]
+        result["without"].append({"layer": layer, "head": head, **person})
     command = "python -m gptlib.course.stories.taken THREE FOUR FIVE"
     return make_record("story-odds", config | {"n": n}, result, command)
 
