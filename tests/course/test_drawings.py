@@ -285,8 +285,8 @@ def test_the_query_s_numbers_are_those_of_its_arrays():
     products = [w * value for w, value in zip(weights, v.flatten().tolist(), strict=True)]
     lines = rows(svg)
     for name, values, shape in (
-        ("scores", scores, "row of (6, 6)"),
-        ("weights", weights, "row of (6, 6)"),
+        ("scores", scores, "(1, 6)"),
+        ("weights", weights, "(1, 6)"),
         ("values", v.flatten().tolist(), "(6, 1)"),
         ("products", products, "(6, 1)"),
     ):
@@ -301,9 +301,7 @@ def test_the_query_s_numbers_are_those_of_its_arrays():
 
 def test_ada_gets_the_weight_that_the_chapter_works_out_by_hand():
     drawn = self_attention.one_query(*DRAWN[self_attention.one_query])
-    assert ["weights", "0.83", "0.04", "0.04", "0.04", "0.04", "0.00", "row of (6, 6)"] in rows(
-        drawn.svg
-    )
+    assert ["weights", "0.83", "0.04", "0.04", "0.04", "0.04", "0.00", "(1, 6)"] in rows(drawn.svg)
     assert ["output", "0.83"] in rows(drawn.svg)
     assert "scores are 3, 0, 0, 0, 0, −3." in drawn.alt
 

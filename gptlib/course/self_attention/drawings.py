@@ -62,7 +62,7 @@ def one_query(words: Sequence[str], x: Tensor, q: Tensor, k: Tensor, v: Tensor) 
         table = values.reshape(len(words), -1).T.tolist()
         grid = d.matrix(left, y, table, cell=(56, height), paint=paint, rows=rows)
         n = len(words)
-        shape = f"({n}, {values.size(1)})" if values.dim() > 1 else f"row of ({n}, {n})"
+        shape = f"({n}, {values.size(1)})" if values.dim() > 1 else f"(1, {n})"
         d.text((left + 346, grid.row(-1).center[1]), shape, size=SMALL, color=FAINT, align="start")
         return grid
 

@@ -103,8 +103,8 @@ def one_length(angles: Sequence[float], lengths: Sequence[float]) -> Picture:
     _oval(d, right, (radius, radius), color=FAINT, width=1.2)
     for n, (angle, length) in enumerate(zip(angles, lengths, strict=True), 1):
         color = (VERMILION, BLUE, GREEN, INK)[(n - 1) % 4]
-        _hand(d, left, reach * length, angle, f"q_{{{n}}}", color, size=20)
-        _hand(d, right, radius, angle, f"q_{{{n}}}", color, size=20)
+        _hand(d, left, reach * length, angle, f"q_{{{n}}}", color)
+        _hand(d, right, radius, angle, f"q_{{{n}}}", color)
     d.text((right[0], y + radius + 46), "one length, √D", size=SMALL, color=FAINT)
     spread = max(lengths) / min(lengths)
     return d.picture(
