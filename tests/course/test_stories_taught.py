@@ -103,13 +103,12 @@ def test_the_loss_is_against_the_odds_where_there_are_some():
 
 
 def test_a_run_ends_and_keeps_its_note(tmp_path, monkeypatch):
-    monkeypatch.setattr(taught, "ROWS", 2)
-    monkeypatch.setattr(taught, "SIZES", (30_000, 10_000))
-    monkeypatch.setattr(taught, "FIFTH", taught.FIFTH._replace(steps=2, until=1, share=1))
+    for name, value in dict(STEPS=2, UNTIL=1, ROWS=2, SHARE=1, SIZES=(30_000, 10_000)).items():
+        monkeypatch.setattr(taught, name, value)
     monkeypatch.setattr(taught, "held_out", lambda n, seed: held_out(2, seed))
     shipped = str(data_path("models") / "stories")
-    taught.main(["fifth", shipped, "--out", str(tmp_path / "five")])
-    manifest = load_run(tmp_path / "five")[2]
+    taught.main([shipped, "--out", str(tmp_path / "four")])
+    manifest = load_run(tmp_path / "four")[2]
     assert manifest["step"] == 2 and manifest["note"]["corpus"] == "stories"
 
 
@@ -121,7 +120,7 @@ def test_a_model_is_asked_what_it_gives_to_what_is_taken(tokenizer):
     for table, row in told.items():
         assert row["places"] == known[table]["places"] > 0
         assert 0 < row["by_chance"] < 1 and row["given"] < 0.05, "it has not heard of any name"
-    record = taken.story_odds(["stories"] * 3, n=10)
+    record = taken.story_odds(["stories"] * 2, n=10)
     assert record.result["before"] == record.result["after"]
     place = record.result["example"]
     odds = dict(zip(place["names"], place["odds"], strict=True))

@@ -1,13 +1,12 @@
-"""One model at five ages: what an hour of stories taught it, and what four more runs did.
+"""One model at four ages: what an hour of stories taught it, and what three more runs did.
 
 One job: the record `story-stages`, and the commands behind the model that ships as `stories`.
 
     gptlib train --preset stories --out ONE
     gptlib train --preset stories-on --init-from ONE --out TWO
     python -m gptlib.course.stories.practice train TWO --out THREE
-    python -m gptlib.course.stories.taught fourth THREE --out FOUR
-    python -m gptlib.course.stories.taught fifth FOUR --out FIVE
-    python -m gptlib.course.stories.stages --runs ONE TWO THREE FOUR FIVE
+    python -m gptlib.course.stories.taught THREE --out FOUR
+    python -m gptlib.course.stories.stages --runs ONE TWO THREE FOUR
 """
 
 from __future__ import annotations
@@ -29,20 +28,20 @@ from gptlib.errors import DataError
 from gptlib.evaluation.diversity import distinct_n
 from gptlib.sampling import Sampling
 
-NAMES = ("one run", "two runs", "practice", "odds", "odds, again")
+NAMES = ("one run", "two runs", "practice", "odds")
 DOCUMENTS = 400  # stories of which the loss is measured
 
 
 def story_stages(runs: Sequence[str | Path], n: int = 200, before: Record | None = None) -> Record:
-    """Judge the models of five runs, each of which began with the weights of the one before.
+    """Judge the models of four runs, each of which began with the weights of the one before.
 
     Args:
-        runs: ONE to FIVE of the commands above, or the last of them.
+        runs: ONE to FOUR of the commands above, or the last of them.
         n: stories for each question.
         before: where the stages of the runs that are not given are recorded.
 
     Raises:
-        DataError: other than five runs with those of the record, or one that has no tokenizer.
+        DataError: other than four runs with those of the record, or one that has no tokenizer.
     """
     stages = list(before.result["stages"]) if before else []
     configs = list(before.config["stages"]) if before else []
@@ -68,19 +67,19 @@ def story_stages(runs: Sequence[str | Path], n: int = 200, before: Record | None
         })  # fmt: skip
         configs.append({"train": manifest["train"], "note": manifest.get("note")})
     result = {"stages": stages, "floor": floor / tokens}
-    command = f"python -m gptlib.course.stories.stages --runs ONE TWO THREE FOUR FIVE --n {n}"
+    command = f"python -m gptlib.course.stories.stages --runs ONE TWO THREE FOUR --n {n}"
     return make_record("story-stages", {"stages": configs, "n": n}, result, command)
 
 
 def remake() -> Record:
-    """Five to six hours on one thread: the trainings, and what came of each."""
+    """Five hours on one thread: the trainings, and what came of each."""
     with tempfile.TemporaryDirectory() as home:
         return story_stages(train_all(Path(home)))
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m gptlib.course.stories.stages")
-    parser.add_argument("--runs", nargs="+", required=True, help="ONE TWO THREE FOUR FIVE")
+    parser.add_argument("--runs", nargs="+", required=True, help="ONE TWO THREE FOUR")
     parser.add_argument("--n", type=at_least_one, default=200, help="stories for each question")
     parser.add_argument(
         "--before", type=Path, help="a record of the first runs, of which the last follow"

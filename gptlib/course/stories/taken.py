@@ -1,8 +1,8 @@
 """Does a model know what cannot come, because it is there already? The record `story-odds`.
 
-One job: `taken`, asked of the models before and after the runs of `gptlib.course.stories.taught`.
+One job: `taken`, asked of the models before and after the run of `gptlib.course.stories.taught`.
 
-    python -m gptlib.course.stories.taken THREE FOUR FIVE
+    python -m gptlib.course.stories.taken THREE FOUR
 """
 
 from __future__ import annotations
@@ -100,11 +100,11 @@ def story_odds(runs: Sequence[str | Path], n: int = 400) -> Record:
     the last model brings, by taking it away.
 
     Args:
-        runs: the third, the fourth and the fifth.
+        runs: the third and the fourth.
     """
     result, config, models = {}, {}, {}
     tokenizer = load_with_tokenizer(runs[0])[1]
-    for name, run in zip(("before", "between", "after"), runs, strict=True):
+    for name, run in zip(("before", "after"), runs, strict=True):
         models[name], _, manifest = load_with_tokenizer(run)
         result[name] = taken(models[name], tokenizer, n)
         config[name] = {"train": manifest["train"], "note": manifest.get("note")}
@@ -115,19 +115,19 @@ def story_odds(runs: Sequence[str | Path], n: int = 400) -> Record:
         with silenced(last, (layer, head)):
             person = taken(last, tokenizer, max(n // 4, 1))["person"]
         result["without"].append({"layer": layer, "head": head, **person})
-    command = "python -m gptlib.course.stories.taken THREE FOUR FIVE"
+    command = "python -m gptlib.course.stories.taken THREE FOUR"
     return make_record("story-odds", config | {"n": n}, result, command)
 
 
 def remake() -> Record:
-    """Five to six hours on one thread, of which the record takes a minute."""
+    """Five hours on one thread, of which the record takes a minute."""
     with tempfile.TemporaryDirectory() as home:
         return story_odds(train_all(Path(home))[2:])
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m gptlib.course.stories.taken")
-    parser.add_argument("runs", nargs=3, help="THREE FOUR FIVE")
+    parser.add_argument("runs", nargs=2, help="THREE FOUR")
     parser.add_argument("--out", type=Path, default=Path("data/runs/story-odds"))
     options = parser.parse_args(arguments)
     record = story_odds(options.runs)

@@ -1,8 +1,7 @@
 """What else could stand here: stories with the grammar's own odds as targets.
 
-One job: the fourth run and the fifth of the model that ships as `stories`, whose targets are not
-only what a story says but, where it names somebody or something for the first time, what it might
-have said.
+One job: the fourth run of the model that ships as `stories`, whose targets are not only what a
+story says but, where it names somebody or something for the first time, what it might have said.
 
 A text shows a model one name where thirty were possible, and that a name is taken shows only in
 what never comes. The grammar knows the odds of all of them, exactly: those of the table, without
@@ -10,8 +9,7 @@ what the story has drawn and shown before. A loss against the odds has the same 
 what was drawn, and less noise (Rao-Blackwell); it is distillation (Hinton et al. 2015) from a
 teacher that makes no mistakes.
 
-    python -m gptlib.course.stories.taught fourth THREE --out FOUR
-    python -m gptlib.course.stories.taught fifth FOUR --out FIVE
+    python -m gptlib.course.stories.taught THREE --out FOUR
 """
 
 from __future__ import annotations
@@ -23,7 +21,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -257,36 +254,19 @@ ROWS = 12
 HEAVY, LIGHT = (30.0, 5.0), (10.0, 1.0)
 SIZES = (55_000_000, 22_000_000)  # characters, of both texts
 
-
-class Plan(NamedTuple):
-    """A run: `steps` and `decay` as in `TrainConfig`, `share` and `until` as in `Taught`, and the
-    `seed` of its stories."""
-
-    steps: int
-    decay: float
-    until: int
-    share: int
-    seed: int
+STEPS, UNTIL, SHARE = 9000, 7600, 4
 
 
-FOURTH = Plan(steps=9000, decay=0.8, until=7600, share=4, seed=13)
-FIFTH = Plan(steps=4000, decay=0.65, until=2900, share=3, seed=15)
-
-
-def train_taught(before: str | Path, out: Path, plan: Plan) -> None:
-    """The fourth run or the fifth: idle heads begin anew, and the grammar's odds are the targets,
-    those of `practice_grammar` among them. 9,000 steps take an hour on one thread.
-
-    Args:
-        before: the run to begin with.
-    """
-    model, tokenizer, manifest = load_with_tokenizer(before)
+def train_fourth(three: str | Path, out: Path) -> None:
+    """The fourth run: idle heads begin anew, and the grammar's odds are the targets, those of
+    `practice_grammar` among them. An hour on one thread."""
+    model, tokenizer, manifest = load_with_tokenizer(three)
     regrow(model, IDLE)
     teller = Teller(tokenizer)
-    usual = teller.corpus(Grammar.load("stories"), SIZES[0], plan.seed)
-    often = teller.corpus(practice_grammar(), SIZES[1], plan.seed + 1)
+    usual = teller.corpus(Grammar.load("stories"), SIZES[0], seed=13)
+    often = teller.corpus(practice_grammar(), SIZES[1], seed=14)
     ids, p, excludes = teller.odds.tables()
-    batches = Taught(usual, often, tokenizer, excludes, ROWS, plan.share, plan.until, HEAVY, LIGHT)
+    batches = Taught(usual, often, tokenizer, excludes, ROWS, SHARE, UNTIL, HEAVY, LIGHT)
     documents = [tokenizer.encode(text) for text in held_out(100, seed=5)]
 
     def measure(model: GPT) -> float:
@@ -295,7 +275,7 @@ def train_taught(before: str | Path, out: Path, plan: Plan) -> None:
 
     config = replace(
         TrainConfig(
-            steps=plan.steps, schedule="wsd", decay=plan.decay, min_lr=2e-5, eval_every=200, **MUON
+            steps=STEPS, schedule="wsd", decay=0.8, min_lr=2e-5, eval_every=200, **MUON
         ),
         batch_size=ROWS, save_every=200,
     )  # fmt: skip
@@ -305,23 +285,21 @@ def train_taught(before: str | Path, out: Path, plan: Plan) -> None:
     ).fit()  # fmt: skip
 
 
-def train_all(home: Path) -> tuple[Path, Path, Path, Path, Path]:
-    """The five runs behind the model that ships, five hours on one thread; returns the folders."""
+def train_all(home: Path) -> tuple[Path, Path, Path, Path]:
+    """The four runs behind the model that ships, five hours on one thread; returns the folders."""
     one, two = train_two(home)
-    three, four, five = (home / name for name in ("three", "four", "five"))
+    three, four = home / "three", home / "four"
     train_third(two, three)
-    train_taught(three, four, FOURTH)
-    train_taught(four, five, FIFTH)
-    return one, two, three, four, five
+    train_fourth(three, four)
+    return one, two, three, four
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m gptlib.course.stories.taught")
-    parser.add_argument("which", choices=("fourth", "fifth"))
-    parser.add_argument("before", help="the run to begin with")
+    parser.add_argument("three", help="the run to begin with")
     parser.add_argument("--out", type=Path, required=True)
     a = parser.parse_args(arguments)
-    train_taught(a.before, a.out, FOURTH if a.which == "fourth" else FIFTH)
+    train_fourth(a.three, a.out)
 
 
 if __name__ == "__main__":
