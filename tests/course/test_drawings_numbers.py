@@ -60,9 +60,9 @@ def test_eighths_of_a_row_are_written_whole():
 
 
 def test_heights_cut_a_column_in_proportion():
-    drawn = bigram.heights(4.0, 2.0, 2.1, 0.5)
+    drawn = bigram.heights(4.0, 3.0, 2.0, 2.1, 0.5)
     tall = [height for _, height in rectangles(drawn.svg, "0.18")]
-    assert [height / tall[2] for height in tall] == pytest.approx([4, 3, 1])
+    assert [height / tall[3] for height in tall] == pytest.approx([2, 2, 3, 1])
     assert "2.100 on new text" in drawn.alt
 
 

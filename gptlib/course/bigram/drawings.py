@@ -112,17 +112,19 @@ def _between(start: Point, end: Point) -> tuple[Point, Point]:
     return (start[0] + dx, start[1] + dy), (end[0] - dx, end[1] - dy)
 
 
-def heights(ln_v: float, optimum: float, val: float, floor: float) -> Picture:
+def heights(ln_v: float, unigram: float, optimum: float, val: float, floor: float) -> Picture:
     """Draw the heights that a loss is held against, as a column cut where they are.
 
     Args:
-        ln_v: no opinion. optimum, val: the counts on their own text, and smoothed on other text.
+        ln_v: no opinion. unigram: how common each character is. optimum, val: the counts of pairs
+            on their own text, and smoothed on other text.
         floor: what the author pays. All in nats per character; optimum and val are drawn as one.
     """
     d, left, wide, top, nat = Drawing(), 82, 226, 26, 74
-    y = {value: top + nat * (ln_v - value) for value in (ln_v, optimum, floor, 0.0)}
+    y = {value: top + nat * (ln_v - value) for value in (ln_v, unigram, optimum, floor, 0.0)}
     parts = (
-        (ln_v, optimum, "one letter saves this", BLUE),
+        (ln_v, unigram, "which are common", FAINT),
+        (unigram, optimum, "the last letter", BLUE),
         (optimum, floor, "a longer memory could", VERMILION),
         (floor, 0.0, "the author’s dice", GREEN),
     )
@@ -130,6 +132,7 @@ def heights(ln_v: float, optimum: float, val: float, floor: float) -> Picture:
         d.box(left, y[high], wide, y[low] - y[high], words, color=color, tint=0.18)
     for value, words in (
         (ln_v, "ln V: no opinion"),
+        (unigram, "one row for all"),
         (optimum, "the counts: the optimum,"),
         (floor, "the floor: the true odds"),
         (0.0, "nothing left to guess"),
@@ -139,11 +142,11 @@ def heights(ln_v: float, optimum: float, val: float, floor: float) -> Picture:
     beside = (left + wide + 14, y[optimum] + 22)
     d.text(beside, f"and {val:.3f} on new text", size=SMALL, color=FAINT, align="start")
     return d.picture(
-        f"A column of losses, cut in three. Its top is ln V, {ln_v:.3f}, where a model without an "
-        f"opinion stands. The counts stand at {optimum:.3f}, and at {val:.3f} on new text: what "
-        "lies above is saved by knowing one letter. The floor, where the author stands, is at "
-        f"{floor:.3f}: what lies between it and the counts a longer memory could save, and what "
-        "lies below it nobody."
+        f"A column of losses, cut in four. Its top is ln V, {ln_v:.3f}, where a model without an "
+        f"opinion stands. Knowing how common each character is brings it to {unigram:.3f}, and "
+        f"one letter of the past to {optimum:.3f}, where the counts stand, {val:.3f} on new text. "
+        f"The floor, where the author stands, is at {floor:.3f}: what lies between it and the "
+        "counts a longer memory could save, and what lies below it nobody."
     )
 
 
