@@ -162,12 +162,12 @@ def test_the_reference_writes_signatures_as_the_source_does(site):
 def test_the_reference_keeps_what_sphinx_takes_apart(site):
     text = {
         name: soup(site / "api" / f"{name}.html").get_text().replace("\u200b", " ")
-        for name in ("model", "text")
+        for name in ("model", "text", "grammars")
     }
     assert "n_head (int) – H, attention heads a block, a divisor of n_embd." in text["model"]
     assert "train_documents, val_documents – the documents of an embedded corpus" in text["text"]
     assert r"“\r\n” and “\r” become “\n”" in text["text"]
-    assert "Entropy per character in nats: a ratio of means" in text["text"]
+    assert "Entropy per character in nats: a ratio of means" in text["grammars"]
 
 
 def test_the_reference_is_several_pages_with_every_public_name(site):
